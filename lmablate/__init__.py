@@ -1,0 +1,1 @@
+"""Find out which parts of a small Transformer language model matter."""
