@@ -1,7 +1,8 @@
-"""Size and cost of the decoder-only Transformer in closed form, and the feed-forward width that equalises two arms.
+"""Size and cost of the decoder-only Transformer in closed form, and the d_ff that makes two arms equal.
 
-An ablation that changes a part of the model often changes its size too: SwiGLU has three matrices where ReLU has
-two, an untied head adds V·d weights. `solve_d_ff` gives that difference back through the width of the MLP.
+An ablation that changes a part of the model often changes its size too: SwiGLU has three matrices where
+ReLU has two, an untied head adds V·d weights. `solve_d_ff` gives that difference back through the width of
+the MLP.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -14,9 +15,9 @@ from lmablate.errors import UserError
 class Shape:
     """All that decides how many parameters a model has and what a training token costs.
 
-    mlp_matrices: 2 (ReLU, GELU, SiLU, ReLU²) or 3 (SwiGLU, GEGLU). norm_params: weights of one norm, d_model for
-    RMSNorm, 2·d_model for LayerNorm with its bias. final_norm: True for pre-norm, which normalises once more before
-    the head. No linear map has a bias.
+    mlp_matrices: 2 (ReLU, GELU, SiLU, ReLU²) or 3 (SwiGLU, GEGLU). norm_params: weights of one norm,
+    d_model for RMSNorm, 2·d_model for LayerNorm with its bias. final_norm: True for pre-norm, which
+    normalises once more before the head. No linear map has a bias.
     """
 
     vocab_size: int
@@ -56,9 +57,10 @@ class Shape:
         """FLOPs of one training token (forward and backward) at full context length T.
 
         Forward: 2 per weight of every matrix product, the head's included and the embedding look-up not, plus
-        2·2·T·d a layer for scores and values. These count all T × T scores, though causal masking discards half of
-        them, because that is what a plain masked attention computes and what `torch.utils.flop_counter` counts.
-        Backward: twice the forward, one product for the inputs' gradient and one for the weights'.
+        2·2·T·d a layer for scores and values. These count all T × T scores, though causal masking discards
+        half of them, because that is what a plain masked attention computes and what
+        `torch.utils.flop_counter` counts. Backward: twice the forward, one product for the inputs' gradient
+        and one for the weights'.
         """
         weights = self.n_layers * self._block_matrices() + self.vocab_size * self.d_model
         attention = self.n_layers * 2 * 2 * self.context_length * self.d_model
@@ -69,7 +71,7 @@ class Shape:
 
 
 def reference_shape(shape: Shape) -> Shape:
-    """The model that arms are matched to by default: the same d_ff with two matrices, tied, no learned positions."""
+    """The default target of matching: the same d_ff with two matrices, tied, no learned positions."""
     return replace(shape, mlp_matrices=2, tied=True, learned_positions=False)
 
 
@@ -83,9 +85,11 @@ def solve_d_ff(
     multiple_of: int = 8,
     tolerance: float = 0.01,
 ) -> int:
-    """The d_ff, a multiple of `multiple_of`, that brings `shape` nearest to `target` parameters or FLOPs per token.
+    """The multiple of `multiple_of` that, as d_ff, brings `shape` nearest to `target`.
 
-    Raises UserError where even the nearest misses the target by more than `tolerance` (a fraction of the target).
+    target: parameters, or training FLOPs per token, as `by` says.
+    Raises UserError where even the nearest misses the target by more than `tolerance` (a fraction of the
+    target).
     """
     if by not in MEASURES:
         raise UserError(f"match={by} is not allowed: it must be one of {', '.join(MEASURES)}.")

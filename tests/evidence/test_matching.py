@@ -1,4 +1,4 @@
-"""The closed formulas agree with a model built from torch parts, and the solver with the report's own pairs."""
+"""The closed formulas agree with a built model, and the solver with the report's own pairs."""
 
 from dataclasses import replace
 
