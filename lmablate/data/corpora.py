@@ -11,9 +11,10 @@ import os
 import platform
 import sysconfig
 import tokenize
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 from lmablate.errors import UserError
 
@@ -23,23 +24,33 @@ END_OF_TEXT = "<|endoftext|>"
 BLOCK_BYTES = 1 << 20
 
 
-class Corpus(Protocol):
+class Corpus(ABC):
+    """A text in two splits.
+
+    Attributes:
+        name: what the user calls it; begins the cache folder's name.
+    """
+
     name: str
 
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What determines the text, JSON-able and cheap to find out; it becomes the cache folder's key."""
-        ...
 
+    @abstractmethod
     def write(self, split: Split, out: BinaryIO) -> None:
         """Stream the documents of one split to `out` as normalised text.
 
         Raises:
             UserError: a source is missing, empty or not UTF-8.
         """
-        ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What only writing the text finds out about its source, to be recorded beside the text."""
+        return {}
 
 
-class PyStdlib:
+class PyStdlib(Corpus):
     """The source code of the running Python's own standard library: real text that is always there.
 
     One document is one `.py` file, in the order of relative paths. Tests, installed packages and generated
@@ -97,7 +108,7 @@ class PyStdlib:
         return sorted(found)
 
 
-class TextFiles:
+class TextFiles(Corpus):
     """The user's own UTF-8 files, one for each split; documents in them are separated by `<|endoftext|>`.
 
     Args:
@@ -140,7 +151,7 @@ def read_source(path: Path) -> str:
         return ""
 
 
-def normalised(source: BinaryIO, origin: str, errors: str = "strict") -> Iterator[bytes]:
+def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -> Iterator[bytes]:
     """Yield the text of `source` as UTF-8 blocks that end between characters, without a byte order mark.
 
     Args:
@@ -212,4 +223,6 @@ def checked_source(split: Split, value: Any) -> Path:
         raise UserError(f"{key}={path} is not a file: name a UTF-8 text file.")
     if path.stat().st_size == 0:
         raise UserError(f"{key}={path} is empty: name a UTF-8 text file.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{key}={path} may not be read by you: change its permissions or name another file.")
     return path

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
+from lmablate.errors import UserError
+
 log = logging.getLogger(__name__)
 
 NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
@@ -79,3 +81,18 @@ def _acquire(lock: BaseFileLock) -> BaseFileLock:
         log.info("another process is at work in %s: waiting for it", Path(lock.lock_file).parent)
         lock.acquire(poll_interval=0.2)
     return lock
+
+
+@contextmanager
+def disk_errors_named(key: str, folder: Path | str) -> Iterator[None]:
+    """Turn a full disk and a folder that cannot be written to into a sentence that names the key `key`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"{key}={folder} has no space left: free some, or name another folder."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"{key}={folder} cannot be written to: {error.strerror}.") from error
+        raise

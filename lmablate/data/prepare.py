@@ -7,19 +7,18 @@ Every file is whole or absent, so a folder that was left half-done is continued;
 processes of a job array do the work once. Preparing again finds everything done.
 """
 
-import errno
 import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
-from lmablate.data.files import locked, replacing, sha256_of
-from lmablate.data.tokens import COUNT, SHA256, Manifest, TokenFile, open_tokens, read_json
+from lmablate.data.files import disk_errors_named, locked, replacing, sha256_of
+from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer, train_bpe
 
@@ -36,10 +35,11 @@ TEXT_SCHEMA = {
 CORPUS_SCHEMA = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["format_version", "identity", "fingerprint", *SPLITS],
+    "required": ["format_version", "identity", "provenance", "fingerprint", *SPLITS],
     "properties": {
         "format_version": {"const": CORPUS_FORMAT_VERSION},
         "identity": {"type": "object"},
+        "provenance": {"type": "object"},
         "fingerprint": SHA256,
         "train": TEXT_SCHEMA,
         "valid": TEXT_SCHEMA,
@@ -80,7 +80,7 @@ def prepare(
     """
     identity = corpus.identity()
     folder = Path(data_dir).absolute() / f"{corpus.name}-{_key(identity)}"
-    with _disk_errors_named(data_dir):
+    with disk_errors_named("data_dir", data_dir):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
             _sweep(folder)
@@ -114,11 +114,11 @@ class _Preparation:
         facts = {
             "format_version": CORPUS_FORMAT_VERSION,
             "identity": self.identity,
+            "provenance": self.corpus.provenance(),
             "fingerprint": hashlib.sha256("".join(s["sha256"] for s in splits.values()).encode()).hexdigest(),
             **splits,
         }
-        with replacing(record) as part:
-            part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(record, facts)
         return facts
 
     def _write_split(self, split: Split) -> dict[str, Any]:
@@ -194,17 +194,3 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed process left unfinished; the caller holds the folder's lock."""
     for part in folder.rglob("*.part"):
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk_errors_named(data_dir: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"data_dir={data_dir} has no space left: free some, or name another folder."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"data_dir={data_dir} cannot be written to: {error.strerror}.") from error
-        raise

@@ -4,28 +4,25 @@ A token file `train.bin` holds little-endian uint16 ids and nothing else; `train
 manifest. Batches are pure functions of their arguments: nothing here has a position to restore on resume.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lmablate.data.files import replacing, sha256_of
+from lmablate.data.files import sha256_of
+from lmablate.data.records import COUNT, SHA256, read_json, write_json
 from lmablate.errors import UserError
 
 TOKEN = np.dtype("<u2")
 FORMAT_VERSION = 1
-MAX_MANIFEST_BYTES = 1 << 20
+REMEDY = "delete it and prepare the data again."
 
-SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-COUNT = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
 MANIFEST_SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -78,8 +75,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def save(self, path: Path) -> None:
-        with replacing(path) as part:
-            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
@@ -143,36 +139,13 @@ def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
     return TokenFile(path, manifest)
 
 
-REMEDY = "delete it and prepare the data again."
-
-
-def read_json(path: Path, schema: dict[str, Any]) -> Any:
-    """Read a small JSON file and validate it against a schema.
-
-    Raises:
-        UserError: the file is missing, larger than 1 MiB, not JSON, or against the schema.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: prepare the data again.")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise UserError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, so it is no file of ours.")
-    try:
-        content = json.loads(path.read_bytes())
-        jsonschema.validate(content, schema)
-    except jsonschema.ValidationError as error:
-        raise UserError(f"{path} is malformed at {error.json_path}: {error.message[:200]}.") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from None
-    return content
-
-
 class Batches:
     """Training batches; batch b is a pure function of (seed, step), the same for all arms of an ablation.
 
-    Window starts come from the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers: as
-    easy as 1, 2, 3"), keyed with (seed, step). Its raw 64-bit draws are taken modulo the number of starts (bias
-    below n_starts / 2**64), since NumPy promises the same raw stream in all versions, and the same
-    distributions in none.
+    Window starts come from the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers:
+    as easy as 1, 2, 3"), keyed with (seed, step). Its raw 64-bit draws are taken modulo the number of starts
+    (bias below n_starts / 2**64): NumPy promises the same raw stream in all versions, the same distributions
+    in none.
 
     Args:
         tokens: integer ids, shape [n_tokens].
