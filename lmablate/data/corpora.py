@@ -163,20 +163,20 @@ def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -
     """
     characters = codecs.getincrementaldecoder("utf-8")(errors)
     lines = io.IncrementalNewlineDecoder(characters, translate=True)
-    offset, text, last = 0, "", False
+    offset, started, last = 0, False, False
     while not last:
         held = len(characters.getstate()[0])
         block = source.read(BLOCK_BYTES)
         last = not block
         try:
-            decoded = lines.decode(block, final=last)
+            text = lines.decode(block, final=last)
         except UnicodeDecodeError as error:
             at = offset - held + error.start
             raise UserError(f"{origin} is not UTF-8: byte {at} does not belong to a character.") from None
-        text = decoded.removeprefix("\ufeff") if offset == 0 else decoded
         offset += len(block)
         if text:
-            yield text.encode()
+            yield (text if started else text.removeprefix("\ufeff")).encode()
+            started = True
 
 
 def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ PIN_SCHEMA = {
     "additionalProperties": False,
     "required": ["commit", "sha256", "bytes"],
     "properties": {
-        "commit": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
+        "commit": {"type": "string", "pattern": r"^[0-9a-f]{40}\Z"},
         "sha256": SHA256,
         "bytes": COUNT,
     },

@@ -11,7 +11,7 @@ from lmablate.errors import UserError
 
 MAX_BYTES = 1 << 20
 
-SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SHA256 = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
 
 

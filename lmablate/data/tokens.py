@@ -38,7 +38,7 @@ MANIFEST_SCHEMA = {
     ],
     "properties": {
         "format_version": {"const": FORMAT_VERSION},
-        "file": {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}$"},
+        "file": {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\Z"},
         "sha256": SHA256,
         "tokens": COUNT,
         "text_bytes": COUNT,
