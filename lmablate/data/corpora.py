@@ -1,0 +1,228 @@
+"""Where text comes from: each corpus streams its documents as normalised text.
+
+Normalised text is UTF-8 without a byte order mark, its lines end in `\\n`, and `<|endoftext|>` stands between
+documents.
+"""
+
+import codecs
+import hashlib
+import io
+import os
+import platform
+import sysconfig
+import tokenize
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from lmablate.errors import UserError
+
+Split = Literal["train", "valid"]
+
+END_OF_TEXT = "<|endoftext|>"
+BLOCK_BYTES = 1 << 20
+
+
+class Corpus(ABC):
+    """A text in two splits.
+
+    Attributes:
+        name: what the user calls it; begins the cache folder's name.
+    """
+
+    name: str
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What determines the text, JSON-able and cheap to find out; it becomes the cache folder's key."""
+
+    @abstractmethod
+    def write(self, split: Split, out: BinaryIO) -> None:
+        """Stream the documents of one split to `out` as normalised text.
+
+        Raises:
+            UserError: a source is missing, empty or not UTF-8.
+        """
+
+    def provenance(self) -> dict[str, Any]:
+        """What only writing the text finds out about its source, to be recorded beside the text."""
+        return {}
+
+
+class PyStdlib(Corpus):
+    """The source code of the running Python's own standard library: real text that is always there.
+
+    One document is one `.py` file, in the order of relative paths. Tests, installed packages and generated
+    build configuration are left out, as is a file that does not decode by its own declaration (PEP 263).
+
+    Args:
+        valid_fraction: expected share of files in the validation split; a file's path alone decides its side.
+        max_bytes: at most so many bytes of each split, cut between documents.
+    """
+
+    name = "pystdlib"
+    SKIPPED_FOLDERS = frozenset(
+        {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    )
+    GENERATED = "_sysconfigdata"
+
+    def __init__(self, valid_fraction: float = 0.05, max_bytes: int | None = None):
+        if isinstance(valid_fraction, bool) or not isinstance(valid_fraction, (int, float)):
+            raise UserError(f"data.valid_fraction={valid_fraction!r} must be a number between 0 and 1.")
+        if not 0 < valid_fraction < 1:
+            raise UserError(f"data.valid_fraction={valid_fraction} must lie between 0 and 1, both excluded.")
+        self.valid_fraction = float(valid_fraction)
+        self.max_bytes = checked_max_bytes(max_bytes)
+        self.root = Path(sysconfig.get_path("stdlib"))
+
+    def identity(self) -> dict[str, Any]:
+        listing = "".join(f"{path}\0{(self.root / path).stat().st_size}\n" for path in self._paths())
+        return {
+            "corpus": self.name,
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "files_sha256": hashlib.sha256(listing.encode()).hexdigest(),
+            "valid_fraction": self.valid_fraction,
+            "max_bytes": self.max_bytes,
+        }
+
+    def write(self, split: Split, out: BinaryIO) -> None:
+        out.writelines(head(self._documents(split), self.max_bytes))
+
+    def _documents(self, split: Split) -> Iterator[bytes]:
+        for path in self._paths():
+            if self._split_of(path) == split and (text := read_source(self.root / path)):
+                yield (text + END_OF_TEXT).encode()
+
+    def _split_of(self, path: str) -> Split:
+        draw = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
+        return "valid" if draw < self.valid_fraction else "train"
+
+    def _paths(self) -> list[str]:
+        found = []
+        for folder, subfolders, files in os.walk(self.root):
+            # In place: os.walk then never enters site-packages, which can hold far more than the library.
+            subfolders[:] = [name for name in subfolders if name not in self.SKIPPED_FOLDERS]
+            sources = (name for name in files if name.endswith(".py") and not name.startswith(self.GENERATED))
+            found += [(Path(folder) / name).relative_to(self.root).as_posix() for name in sources]
+        return sorted(found)
+
+
+class TextFiles(Corpus):
+    """The user's own UTF-8 files, one for each split; documents in them are separated by `<|endoftext|>`.
+
+    Args:
+        train: path of the training text.
+        valid: path of the validation text.
+        max_bytes: at most so many bytes of each split, cut between documents where there are several.
+    """
+
+    name = "text"
+
+    def __init__(self, train: str | None, valid: str | None, max_bytes: int | None = None):
+        self.sources = {"train": checked_source("train", train), "valid": checked_source("valid", valid)}
+        self.max_bytes = checked_max_bytes(max_bytes)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "corpus": self.name,
+            "train": self._stamp("train"),
+            "valid": self._stamp("valid"),
+            "max_bytes": self.max_bytes,
+        }
+
+    def write(self, split: Split, out: BinaryIO) -> None:
+        path = self.sources[split]
+        with path.open("rb") as source:
+            out.writelines(head(normalised(source, f"data.{split}={path}"), self.max_bytes))
+
+    def _stamp(self, split: Split) -> dict[str, Any]:
+        path = self.sources[split]
+        status = path.stat()
+        return {"path": str(path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def read_source(path: Path) -> str:
+    """The text of a Python file in the encoding that it declares, or "" if it does not decode."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (SyntaxError, UnicodeDecodeError):
+        return ""
+
+
+def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -> Iterator[bytes]:
+    """Yield the text of `source` as UTF-8 blocks that end between characters, without a byte order mark.
+
+    Args:
+        origin: the key and the path, for the message.
+        errors: what to do with bytes that are not UTF-8, as in `bytes.decode`.
+
+    Raises:
+        UserError: the text is not UTF-8; the message has the byte's offset.
+    """
+    characters = codecs.getincrementaldecoder("utf-8")(errors)
+    lines = io.IncrementalNewlineDecoder(characters, translate=True)
+    offset, started, last = 0, False, False
+    while not last:
+        held = len(characters.getstate()[0])
+        block = source.read(BLOCK_BYTES)
+        last = not block
+        try:
+            text = lines.decode(block, final=last)
+        except UnicodeDecodeError as error:
+            at = offset - held + error.start
+            raise UserError(f"{origin} is not UTF-8: byte {at} does not belong to a character.") from None
+        offset += len(block)
+        if text:
+            yield (text if started else text.removeprefix("\ufeff")).encode()
+            started = True
+
+
+def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
+    """Yield the longest prefix of the text that ends with a document and has at most `max_bytes` bytes.
+
+    If not even the first document fits, the prefix ends between two characters of it.
+    """
+    if max_bytes is None:
+        yield from blocks
+        return
+    separator = END_OF_TEXT.encode()
+    room, held = max_bytes, bytearray()
+    for block in blocks:
+        held += block
+        end = held.rfind(separator, 0, room) + len(separator)
+        if end >= len(separator):
+            yield bytes(held[:end])
+            del held[:end]
+            room -= end
+        if len(held) > room:
+            break
+    if len(held) <= room:
+        yield bytes(held)
+    elif room == max_bytes:
+        yield held[:room].decode(errors="ignore").encode()
+
+
+def checked_max_bytes(max_bytes: Any) -> int | None:
+    if max_bytes is None or (
+        isinstance(max_bytes, int) and not isinstance(max_bytes, bool) and max_bytes > 0
+    ):
+        return max_bytes
+    raise UserError(
+        f"data.max_bytes={max_bytes!r} must be a positive whole number, or null for the whole corpus."
+    )
+
+
+def checked_source(split: Split, value: Any) -> Path:
+    key = f"data.{split}"
+    if value is None:
+        raise UserError(f"{key} is missing: name a UTF-8 text file.")
+    path = Path(str(value)).expanduser().absolute()
+    if not path.is_file():
+        raise UserError(f"{key}={path} is not a file: name a UTF-8 text file.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{key}={path} is empty: name a UTF-8 text file.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{key}={path} may not be read by you: change its permissions or name another file.")
+    return path

@@ -1,0 +1,196 @@
+"""From a corpus to token files, once: text -> tokenizer -> ids.
+
+    <data_dir>/<corpus>-<identity hash>/train.txt, valid.txt, corpus.json
+                                        tokenizer-<vocab_size>/tokenizer.json, {train,valid}.{bin,json}
+
+Every file is whole or absent, so a folder that was left half-done is continued; a lock per corpus makes the
+processes of a job array do the work once. Preparing again finds everything done.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
+from lmablate.data.files import disk_errors_named, locked, replacing, sha256_of
+from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.tokens import Manifest, TokenFile, open_tokens
+from lmablate.errors import UserError
+from lmablate.tokenizer import Tokenizer, train_bpe
+
+log = logging.getLogger(__name__)
+
+SPLITS: tuple[Split, Split] = ("train", "valid")
+CORPUS_FORMAT_VERSION = 1
+TEXT_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["bytes", "sha256"],
+    "properties": {"bytes": COUNT, "sha256": SHA256},
+}
+CORPUS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["format_version", "identity", "provenance", "fingerprint", *SPLITS],
+    "properties": {
+        "format_version": {"const": CORPUS_FORMAT_VERSION},
+        "identity": {"type": "object"},
+        "provenance": {"type": "object"},
+        "fingerprint": SHA256,
+        "train": TEXT_SCHEMA,
+        "valid": TEXT_SCHEMA,
+    },
+}
+
+
+class TokenizerConfig(Protocol):
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Everything that training needs to know of its data.
+
+    Attributes:
+        fingerprint: SHA-256 over the two splits' SHA-256 sums: it changes with any byte of text, and if text
+            moves from one split to the other.
+    """
+
+    train: TokenFile
+    valid: TokenFile
+    tokenizer_path: Path
+    fingerprint: str
+
+
+def prepare(
+    corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True
+) -> PreparedData:
+    """Make the corpus's text, tokenizer and token files under `data_dir`, or find them there.
+
+    Args:
+        tokenizer_cfg: has `vocab_size`, the tokens of the vocabulary with `<|endoftext|>` among them.
+        verify: compare token files that are already there with their SHA-256 sums.
+
+    Raises:
+        UserError: bad source text, a corrupted file, or a `data_dir` that is full or not writable.
+    """
+    identity = corpus.identity()
+    folder = Path(data_dir).absolute() / f"{corpus.name}-{_key(identity)}"
+    with disk_errors_named("data_dir", data_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock"):
+            _sweep(folder)
+            return _Preparation(corpus, identity, folder, tokenizer_cfg.vocab_size).run(verify)
+
+
+class _Preparation:
+    """The steps of one preparation, each of which does nothing where its result is already there."""
+
+    def __init__(self, corpus: Corpus, identity: dict[str, Any], folder: Path, vocab_size: int):
+        self.corpus, self.identity, self.folder, self.vocab_size = corpus, identity, folder, vocab_size
+        self.tokenizer_folder = folder / f"tokenizer-{vocab_size}"
+        self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
+
+    def run(self, verify: bool) -> PreparedData:
+        facts = self.text()
+        tokenizer = self.tokenizer(facts)
+        train, valid = (self.tokens(split, facts, tokenizer, verify) for split in SPLITS)
+        return PreparedData(train, valid, self.tokenizer_path, facts["fingerprint"])
+
+    def text(self) -> dict[str, Any]:
+        """Write both splits, then `corpus.json`, whose presence says that they are whole."""
+        record = self.folder / "corpus.json"
+        if record.exists():
+            return read_json(record, CORPUS_SCHEMA)
+        splits = {split: self._write_split(split) for split in SPLITS}
+        if self.corpus.identity() != self.identity:
+            raise UserError(
+                f"The source of data={self.corpus.name} changed while it was being read: start again."
+            )
+        facts = {
+            "format_version": CORPUS_FORMAT_VERSION,
+            "identity": self.identity,
+            "provenance": self.corpus.provenance(),
+            "fingerprint": hashlib.sha256("".join(s["sha256"] for s in splits.values()).encode()).hexdigest(),
+            **splits,
+        }
+        write_json(record, facts)
+        return facts
+
+    def _write_split(self, split: Split) -> dict[str, Any]:
+        log.info("writing the %s text of %s to %s", split, self.corpus.name, self.folder)
+        with replacing(self.folder / f"{split}.txt") as part, part.open("xb") as file:
+            out = _Measured(file)
+            self.corpus.write(split, cast(BinaryIO, out))
+            if out.bytes == 0:
+                raise UserError(f"data={self.corpus.name} has no text in its {split} split.")
+        return {"bytes": out.bytes, "sha256": out.digest.hexdigest()}
+
+    def tokenizer(self, facts: dict[str, Any]) -> Tokenizer:
+        if not self.tokenizer_path.exists():
+            text = self._checked_text("train", facts)
+            log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
+            vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT])
+            self.tokenizer_folder.mkdir(exist_ok=True)
+            with replacing(self.tokenizer_path) as part:
+                Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
+        return Tokenizer.from_files(self.tokenizer_path)
+
+    def tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer, verify: bool) -> TokenFile:
+        """Encode one split, then write the manifest, whose presence says that the token file is whole."""
+        path = self.tokenizer_folder / f"{split}.bin"
+        made_from = {
+            "text_bytes": facts[split]["bytes"],
+            "text_sha256": facts[split]["sha256"],
+            "tokenizer": tokenizer.fingerprint,
+            "source": facts["identity"],
+        }
+        record = path.with_suffix(".json")
+        if record.exists() and made_from.items() <= asdict(Manifest.load(record)).items():
+            return open_tokens(path, verify)
+        text = self._checked_text(split, facts)
+        log.info("encoding %s", text)
+        record.unlink(missing_ok=True)
+        with replacing(path) as part:
+            count = tokenizer.encode_file(text, part)
+            digest = sha256_of(part)
+        Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
+        return open_tokens(path)
+
+    def _checked_text(self, split: Split, facts: dict[str, Any]) -> Path:
+        path = self.folder / f"{split}.txt"
+        if not path.exists() or sha256_of(path) != facts[split]["sha256"]:
+            raise UserError(
+                f"{path} is missing or corrupted: delete {self.folder} and prepare the data again."
+            )
+        return path
+
+
+class _Measured:
+    """A binary stream that counts and hashes what passes through it."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.bytes, self.digest = file, 0, hashlib.sha256()
+
+    def write(self, block: bytes) -> int:
+        self.bytes += len(block)
+        self.digest.update(block)
+        return self.file.write(block)
+
+    def writelines(self, blocks: Iterator[bytes]) -> None:
+        for block in blocks:
+            self.write(block)
+
+
+def _key(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left unfinished; the caller holds the folder's lock."""
+    for part in folder.rglob("*.part"):
+        part.unlink(missing_ok=True)

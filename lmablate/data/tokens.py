@@ -1,0 +1,245 @@
+"""Token files, memory-mapped, and the batches that are cut from them.
+
+A token file `train.bin` holds little-endian uint16 ids and nothing else; `train.json` beside it is its
+manifest. Batches are pure functions of their arguments: nothing here has a position to restore on resume.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from lmablate.data.files import sha256_of
+from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.errors import UserError
+
+TOKEN = np.dtype("<u2")
+FORMAT_VERSION = 1
+REMEDY = "delete it and prepare the data again."
+
+MANIFEST_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [
+        "format_version",
+        "file",
+        "sha256",
+        "tokens",
+        "text_bytes",
+        "text_sha256",
+        "tokenizer",
+        "source",
+    ],
+    "properties": {
+        "format_version": {"const": FORMAT_VERSION},
+        "file": {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\Z"},
+        "sha256": SHA256,
+        "tokens": COUNT,
+        "text_bytes": COUNT,
+        "text_sha256": SHA256,
+        "tokenizer": {"type": "string", "minLength": 1, "maxLength": 200},
+        "source": {"type": "object"},
+    },
+}
+
+Batch = tuple[Int64[Tensor, "batch time"], Int64[Tensor, "batch time"]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a token file holds and what it was made from.
+
+    Attributes:
+        file: name of the token file in the manifest's own folder.
+        sha256: of the token file.
+        tokens: number of ids.
+        text_bytes: UTF-8 bytes of the text that the ids encode; bits per byte need it.
+        text_sha256: of that text.
+        tokenizer: the tokenizer's fingerprint.
+        source: the corpus's identity.
+    """
+
+    file: str
+    sha256: str
+    tokens: int
+    text_bytes: int
+    text_sha256: str
+    tokenizer: str
+    source: dict[str, Any]
+    format_version: int = FORMAT_VERSION
+
+    def save(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """Read and validate a manifest.
+
+        Raises:
+            UserError: it is missing, oversized, malformed, or names a file outside its folder.
+        """
+        return cls(**read_json(path, MANIFEST_SCHEMA))
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A token file and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def n_tokens(self) -> int:
+        return self.manifest.tokens
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Mean UTF-8 bytes of text per token: nats per token / (ln 2 x bytes_per_token) is bits per byte."""
+        return self.manifest.text_bytes / self.manifest.tokens
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """The ids, uint16 of shape [n_tokens], memory-mapped and read-only."""
+        return np.memmap(self.path, dtype=TOKEN, mode="r")
+
+
+def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
+    """Open a token file by its path.
+
+    Args:
+        verify: also compare the file's SHA-256 with the manifest's.
+
+    Raises:
+        UserError: the file or its manifest is missing or malformed, or they do not belong together.
+    """
+    path = Path(path)
+    manifest = Manifest.load(path.with_suffix(".json"))
+    if manifest.file != path.name:
+        raise UserError(f"{path.with_suffix('.json')} describes {manifest.file}, not {path.name}.")
+    if not path.is_file():
+        raise UserError(
+            f"The token file {path} is missing, though its manifest is there: prepare the data again."
+        )
+    expected = manifest.tokens * TOKEN.itemsize
+    if (size := path.stat().st_size) != expected:
+        raise UserError(
+            f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}"
+        )
+    if verify and (digest := sha256_of(path)) != manifest.sha256:
+        raise UserError(
+            f"The token file {path} is corrupted: its sha256 is {digest}, "
+            f"but its manifest has {manifest.sha256}; {REMEDY}"
+        )
+    return TokenFile(path, manifest)
+
+
+class Batches:
+    """Training batches; batch b is a pure function of (seed, step), the same for all arms of an ablation.
+
+    Window starts come from the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers:
+    as easy as 1, 2, 3"), keyed with (seed, step). Its raw 64-bit draws are taken modulo the number of starts
+    (bias below n_starts / 2**64): NumPy promises the same raw stream in all versions, the same distributions
+    in none.
+
+    Args:
+        tokens: integer ids, shape [n_tokens].
+        context_length: tokens per row of a batch.
+        batch_size: rows of the global batch.
+        seed: between 0 and 2**64 - 1.
+
+    Raises:
+        UserError: fewer than context_length + 1 tokens, or a number out of range.
+    """
+
+    def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, seed: int):
+        _check_length(tokens, context_length)
+        _check_positive("train.batch_size", batch_size)
+        if not 0 <= seed < 2**64:
+            raise UserError(f"seed={seed} must be between 0 and 2**64 - 1.")
+        self.tokens, self.context_length, self.batch_size, self.seed = (
+            tokens,
+            context_length,
+            batch_size,
+            seed,
+        )
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """Inputs and targets of one step, int64 of shape [batch, time]; y[:, t] follows x[:, t] in the text.
+
+        Args:
+            rank, world: return rows rank, rank + world, ... of the global batch.
+        """
+        philox = np.random.Philox(key=np.array([self.seed, step], dtype=np.uint64))
+        n_starts = len(self.tokens) - self.context_length
+        starts = (philox.random_raw(self.batch_size) % np.uint64(n_starts)).astype(np.int64)
+        return _rows(self.tokens, starts[rank::world], self.context_length)
+
+
+class EvalBatches:
+    """Fixed validation batches: evenly spaced windows without overlap, the same for all runs.
+
+    A file with fewer than batch_size * n_batches windows yields those that it has, the last batch possibly
+    short; a mean over them must therefore weight each batch by its number of targets.
+
+    Raises:
+        UserError: fewer than context_length + 1 tokens, or a number out of range.
+    """
+
+    def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, n_batches: int):
+        _check_length(tokens, context_length)
+        _check_positive("train.batch_size", batch_size)
+        _check_positive("train.eval_batches", n_batches)
+        n_windows = (len(tokens) - 1) // context_length
+        n_used = min(n_windows, batch_size * n_batches)
+        self.tokens, self.context_length, self.batch_size = tokens, context_length, batch_size
+        self.starts = np.arange(n_used, dtype=np.int64) * n_windows // n_used * context_length
+
+    def __len__(self) -> int:
+        return -(-len(self.starts) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for first in range(0, len(self.starts), self.batch_size):
+            yield _rows(self.tokens, self.starts[first : first + self.batch_size], self.context_length)
+
+
+def windows(tokens: np.ndarray, context_length: int, batch_size: int = 1) -> Iterator[Batch]:
+    """Yield the whole file once: every token but the first is a target exactly once.
+
+    Batches have shape [batch, context_length]; what is left over at the end of the file comes as [1, rest].
+
+    Raises:
+        UserError: fewer than context_length + 1 tokens, or a number out of range.
+    """
+    _check_length(tokens, context_length)
+    _check_positive("batch_size", batch_size)
+    n_windows, rest = divmod(len(tokens) - 1, context_length)
+    starts = np.arange(n_windows, dtype=np.int64) * context_length
+    for first in range(0, n_windows, batch_size):
+        yield _rows(tokens, starts[first : first + batch_size], context_length)
+    if rest:
+        yield _rows(tokens, np.array([n_windows * context_length]), rest)
+
+
+def _rows(tokens: np.ndarray, starts: np.ndarray, length: int) -> Batch:
+    rows = torch.from_numpy(tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64))
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+def _check_length(tokens: np.ndarray, context_length: int) -> None:
+    _check_positive("model.context_length", context_length)
+    if len(tokens) <= context_length:
+        raise UserError(
+            f"The text has {len(tokens)} tokens, but model.context_length={context_length} "
+            f"needs at least {context_length + 1}."
+        )
+
+
+def _check_positive(key: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{key}={value} must be at least 1.")
