@@ -74,7 +74,7 @@ class Learned(Position):
 class Sinusoidal(Position):
     """Fixed sines and cosines of geometric wavelengths, added to the embedding, arXiv 1706.03762, section 3.5.
 
-        p[t, 2i] = sin(t / theta^(2i/d)),  p[t, 2i+1] = cos(t / theta^(2i/d))
+    p[t, 2i] = sin(t / theta^(2i/d)),  p[t, 2i+1] = cos(t / theta^(2i/d))
     """
 
     def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
