@@ -89,15 +89,15 @@ class HubCorpus(Corpus):
         }
 
     def provenance(self) -> dict[str, Any]:
-        return {split: self._file(split).pinned() for split in self.paths}
+        return {split: self.file(split).pinned() for split in self.paths}
 
     def write(self, split: Split, out: BinaryIO) -> None:
         with disk_errors_named("data.download_dir", self.download_dir):
-            path = self._file(split).download()
+            path = self.file(split).download()
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as source:
             out.writelines(head(normalised(source, str(path), errors="replace"), self.max_bytes))
 
-    def _file(self, split: Split) -> "HubFile":
+    def file(self, split: Split) -> "HubFile":
         return HubFile(self.repo, self.paths[split], self.revision, self.download_dir)
 
 

@@ -226,7 +226,7 @@ json_values = st.recursive(
 )
 manifests = st.fixed_dictionaries(
     {},
-    optional={field: json_values for field in Manifest.__dataclass_fields__} | {"extra": json_values},
+    optional=dict.fromkeys(Manifest.__dataclass_fields__, json_values) | {"extra": json_values},
 ).map(lambda value: json.dumps(value).encode())
 
 
