@@ -150,10 +150,10 @@ class HubFile:
 
     def _fetch(self, pin: dict[str, Any]) -> None:
         part = self.local.with_name(f"{self.local.name}.{pin['sha256'][:12]}.part")
+        if part.exists() and part.stat().st_size > pin["bytes"]:
+            part.unlink()
         log.info("downloading %s, %.2f GB, to %s", self, pin["bytes"] / 1e9, self.local)
         with self._hub_errors_named(), part.open("ab") as out:
-            if out.tell() > pin["bytes"]:
-                out.truncate(0)
             http_get(
                 self._url(pin["commit"]),
                 out,
