@@ -1,0 +1,167 @@
+"""The config: its typed fixed slots, its checks, and the step from a node with `_target_` to an object."""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from lmablate.errors import UserError
+from lmablate.evidence.matching import Shape
+from lmablate.loop import OptimSettings, TrainSettings
+from lmablate.model import Block, GatedMLP, Transformer
+
+NOT_IDENTITY = ("runs_dir", "data_dir", "name", "tracking", "scale", "match", "plan", "lr_sweep", "retry_failed")
+"""Keys that do not change what a run computes. (`match` has done its work when d_ff is known.)"""
+NOT_IDENTITY_TRAIN = ("device", "threads", "checkpoint_every", "keep_checkpoints")
+
+
+@dataclass
+class ModelConfig:
+    d_model: int = MISSING
+    n_layers: int = MISSING
+    n_heads: int = MISSING
+    d_ff: int = MISSING
+    context_length: int = MISSING
+    norm: Any = MISSING
+    pos: Any = MISSING
+    act: Any = MISSING
+    tying: Any = MISSING
+    init: Any = MISSING
+
+
+@dataclass
+class TokenizerConfig:
+    vocab_size: int = MISSING
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on. Groups are `Any`: their yaml says which class they are."""
+
+    name: str = "adhoc"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: Any = MISSING
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    match: Any = MISSING
+    tracking: Any = MISSING
+    diagnostics: Any = MISSING
+    scale: Any = None
+    retry_failed: bool = True
+    runs_dir: str = "runs"
+    data_dir: str = "data"
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+AT_LEAST: dict[str, float] = {
+    "seed": 0,
+    **{f"model.{key}": 1 for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")},
+    **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
+    **{"train.checkpoint_every": 1, "train.keep_checkpoints": 2, "train.threads": 0},
+    **{f"optim.{key}": 0 for key in ("lr", "min_lr", "warmup_steps", "weight_decay")},
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError for a number out of range, before anything is built."""
+    for key, least in AT_LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if not least <= value < math.inf:
+            raise UserError(f"{key}={value} is not allowed: it must be at least {least} and finite.")
+    if not cfg.optim.grad_clip > 0:
+        raise UserError(f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf is off).")
+    if not 257 <= cfg.tokenizer.vocab_size <= 65_536:
+        raise UserError(
+            f"tokenizer.vocab_size={cfg.tokenizer.vocab_size} is not allowed: it must be between 257 (the bytes "
+            "and one special token) and 65536 (what uint16 holds)."
+        )
+    if cfg.optim.min_lr > cfg.optim.lr:
+        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it exceeds optim.lr={cfg.optim.lr}.")
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` at any depth of `node`."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+def build(node: DictConfig, **kwargs: Any) -> Any:
+    """The object that `node` describes. Raises UserError unless every class in it is lmablate's own."""
+    for target in targets(OmegaConf.to_container(node, resolve=True)):
+        if not target.startswith("lmablate."):
+            raise UserError(f"_target_={target} is refused: a config may only build classes of lmablate.")
+    try:
+        return instantiate(node, **kwargs)
+    except Exception as error:
+        if isinstance(error.__cause__, UserError):  # Hydra wraps what a constructor raises
+            raise error.__cause__ from None
+        raise
+
+
+def resolve(cfg: DictConfig) -> DictConfig:
+    """`cfg` checked, with its d_ff solved for where arms are to be matched."""
+    check(cfg)
+    cfg = cfg.copy()
+    cfg.model.d_ff = build(cfg.match).d_ff(shape_of(cfg))
+    return cfg
+
+
+def parts(cfg: DictConfig) -> dict[str, Any]:
+    """The classes that the model's groups choose."""
+    return {slot: build(cfg.model[slot]) for slot in ("norm", "pos", "act", "tying", "init")}
+
+
+def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transformer:
+    """The model of a resolved config, its parameters drawn from (seed, name)."""
+    sizes = {key: cfg.model[key] for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")}
+    with torch.device(device):
+        return Transformer(vocab_size=cfg.tokenizer.vocab_size, **sizes, **parts(cfg), seed=cfg.seed)
+
+
+def shape_of(cfg: DictConfig) -> Shape:
+    """The sizes that the closed formulas for parameters and FLOPs need."""
+    model, part = cfg.model, parts(cfg)
+    block: type[Block] = part["norm"].func
+    raise NotImplementedError
+
+
+def identity(cfg: DictConfig, fingerprint: str, code_version: int) -> dict[str, Any]:
+    """Everything that the run's numbers depend on."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    config["train"] = {key: value for key, value in config["train"].items() if key not in NOT_IDENTITY_TRAIN}
+    return {"config": config, "data_fingerprint": fingerprint, "code_version": code_version}
+
+
+def label(cfg: DictConfig) -> str:
+    """A run's name for people: what its groups chose, and the seed."""
+    names = [cfg.model[slot]["_target_"].rsplit(".", 1)[-1].lower() for slot in ("norm", "pos", "act", "tying", "init")]
+    return "-".join([*names, f"s{cfg.seed}"])
+
+
+def choices() -> dict[str, str]:
+    """The group choices of this job, such as {"model/pos": "rope"}; empty outside a Hydra job."""
+    if not HydraConfig.initialized():
+        return {}
+    chosen = HydraConfig.get().runtime.choices
+    return {key: str(value) for key, value in chosen.items() if not key.startswith("hydra/") and value is not None}
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

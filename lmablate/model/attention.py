@@ -1,0 +1,158 @@
+"""Causal multi-head attention, written out, and the faster forms that are proved equal to it.
+
+Read `attention` first: it is the definition. `causal_attention` picks the quickest form for the device.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lmablate.errors import UserError
+from lmablate.model.linear import Linear
+from lmablate.model.pos import Heads, Position, Scores
+
+Bias = Callable[[Scores], Scores]
+
+
+def softmax(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Over the last dimension; the maximum is taken off first, so that nothing overflows."""
+    e = torch.exp(x - x.amax(-1, keepdim=True))
+    return e / e.sum(-1, keepdim=True)
+
+
+def future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{queries} {keys}"]:
+    """True where a key lies in a query's future. The queries are the last positions among the keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries + 1)
+
+
+def attention(
+    q: Float[Tensor, "batch n_heads queries d_head"],
+    k: Float[Tensor, "batch n_heads keys d_head"],
+    v: Float[Tensor, "batch n_heads keys d_head"],
+    bias: Bias,
+) -> Float[Tensor, "batch n_heads queries d_head"]:
+    """softmax(mask(bias(q kᵀ / sqrt(d_head)))) v, arXiv 1706.03762, equation 1."""
+    scores = bias(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
+    scores = scores.masked_fill(future(q.shape[-2], k.shape[-2], q.device), -math.inf)
+    return softmax(scores) @ v
+
+
+class BlockCausalAttention(torch.autograd.Function):
+    """`attention` for as many queries as keys, by blocks of queries that see only the keys up to themselves.
+
+    Half of the square is never computed, and only the diagonal block needs a mask. The probabilities are kept
+    for the backward pass, which is the softmax's: dS = P ∘ (dP - rowsum(dP ∘ P)).
+    """
+
+    BLOCK = 64
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+        shape, time, scale = q.shape, q.shape[-2], 1 / math.sqrt(q.shape[-1])
+        # (batch, heads) folded into one: the batched matrix product of torch wants three dimensions.
+        q, k, v = (x.reshape(-1, time, x.shape[-1]) for x in (q, k, v))
+        out, probabilities = torch.empty_like(v), []
+        for start in range(0, time, BlockCausalAttention.BLOCK):
+            end = min(start + BlockCausalAttention.BLOCK, time)
+            p = torch.bmm(q[:, start:end], k[:, :end].mT).mul_(scale)
+            p = bias(p.view(*shape[:2], end - start, end)).view_as(p)
+            p[:, :, start:].masked_fill_(future(end - start, end - start, q.device), -math.inf)
+            p = p.sub_(p.amax(-1, keepdim=True)).exp_()
+            p /= p.sum(-1, keepdim=True)
+            out[:, start:end] = torch.bmm(p, v[:, :end])
+            probabilities.append(p)
+        ctx.save_for_backward(q, k, v, *probabilities)
+        ctx.scale, ctx.shape = scale, shape
+        return out.view(shape)
+
+    @staticmethod
+    def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q, k, v, *probabilities = ctx.saved_tensors
+        d_out = d_out.reshape(v.shape)
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        end = 0
+        for p in probabilities:
+            start, end = end, end + p.shape[1]
+            d_block = d_out[:, start:end]
+            dv[:, :end].baddbmm_(p.mT, d_block)
+            ds = torch.bmm(d_block, v[:, :end].mT)
+            ds -= (ds * p).sum(-1, keepdim=True)
+            ds *= p
+            dq[:, start:end] = torch.bmm(ds, k[:, :end])
+            dk[:, :end].baddbmm_(ds.mT, q[:, start:end], alpha=ctx.scale)
+        return dq.mul_(ctx.scale).view(ctx.shape), dk.view(ctx.shape), dv.view(ctx.shape), None
+
+
+def causal_attention(q: Heads, k: Heads, v: Heads, pos: Position) -> Heads:
+    """`attention` in the form that is quickest here: torch's fused kernel on a GPU, blocks on a CPU."""
+    whole = q.shape[-2] == k.shape[-2]
+    if q.device.type == "cpu":
+        return BlockCausalAttention.apply(q, k, v, pos.bias) if whole else attention(q, k, v, pos.bias)
+    if whole and not pos.biases:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    mask = q.new_zeros(q.shape[1], q.shape[2], k.shape[2])
+    mask = pos.bias(mask).masked_fill(future(q.shape[2], k.shape[2], q.device), -math.inf)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+class NoCache:
+    """Training: nothing is remembered between calls."""
+
+    length = 0
+
+    def extend(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+        return k, v
+
+
+class KVCache(NoCache):
+    """Generation: keys and values of the tokens seen so far, so that each new token costs one step."""
+
+    def __init__(self) -> None:
+        self.k: Tensor | None = None
+        self.v: Tensor | None = None
+
+    @property
+    def length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return 0 if self.k is None else self.k.shape[2]
+
+    def extend(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+        self.k = k if self.k is None else torch.cat((self.k, k), dim=2)
+        self.v = v if self.v is None else torch.cat((self.v, v), dim=2)
+        return self.k, self.v
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head self-attention in which no token sees its future, arXiv 1706.03762, section 3.2.2.
+
+    The position scheme is the model's, one for all layers: kept in a tuple so that it is not a submodule here.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, pos: Position) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise UserError(
+                f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: "
+                "d_model must be a multiple of n_heads."
+            )
+        self.n_heads = n_heads
+        self.q = Linear(d_model, d_model)
+        self.k = Linear(d_model, d_model)
+        self.v = Linear(d_model, d_model)
+        self.o = Linear(d_model, d_model)
+        self.cache = NoCache()
+        self._pos = (pos,)
+
+    def split(self, x: Float[Tensor, "batch time d_model"]) -> Heads:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
+        (pos,) = self._pos
+        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
+        q, k = pos.rotate(q, k, self.cache.length)
+        k, v = self.cache.extend(k, v)
+        heads = causal_attention(q, k, v, pos)
+        return self.o(heads.transpose(1, 2).flatten(-2))

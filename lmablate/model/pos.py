@@ -1,0 +1,165 @@
+"""Position schemes: where the model learns that order matters.
+
+Each has three hooks, all identities in the base class `Position`:
+
+    embed(x, start)      adds to the token embeddings           (learned, sinusoidal)
+    rotate(q, k, start)  turns queries and keys in each head    (RoPE)
+    bias(scores)         adds a constant to attention scores    (ALiBi)
+
+`start` is the position of the first token: 0, except when a cache already holds earlier tokens.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmablate.errors import UserError
+
+Heads = Float[Tensor, "batch n_heads time d_head"]
+Scores = Float[Tensor, "*batch n_heads queries keys"]
+Stream = Float[Tensor, "batch time d_model"]
+
+
+class Position(nn.Module):
+    """No position information at all unless a subclass overrides a hook."""
+
+    def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
+        super().__init__()
+        self.d_model, self.n_heads, self.context_length = d_model, n_heads, context_length
+
+    def embed(self, x: Stream, start: int = 0) -> Stream:
+        return x
+
+    def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
+        return q, k
+
+    def bias(self, scores: Scores) -> Scores:
+        """Adds a constant. The queries are the *last* positions among the keys."""
+        return scores
+
+    @property
+    def biases(self) -> bool:
+        """Whether `bias` does anything; fused attention needs no mask where it does not."""
+        return type(self).bias is not Position.bias
+
+
+class NoPE(Position):
+    """No positional encoding: the causal mask alone tells order, arXiv 2305.19466."""
+
+
+class Learned(Position):
+    """A trained vector for each position, added to the token's embedding (GPT-2).
+
+    It has nothing to say past the trained context: longer input raises UserError.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
+        super().__init__(d_model, n_heads, context_length)
+        self.weight = nn.Parameter(torch.empty(context_length, d_model))
+
+    def embed(self, x: Stream, start: int = 0) -> Stream:
+        end = start + x.shape[1]
+        if end > self.context_length:
+            raise UserError(
+                f"model/pos=learned has vectors for {self.context_length} positions and was asked for {end}: "
+                "learned positions do not extend past model.context_length."
+            )
+        return x + self.weight[start:end]
+
+
+class Sinusoidal(Position):
+    """Fixed sines and cosines of geometric wavelengths, added to the embedding, arXiv 1706.03762, section 3.5.
+
+        p[t, 2i] = sin(t / theta^(2i/d)),  p[t, 2i+1] = cos(t / theta^(2i/d))
+    """
+
+    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: float = 10_000.0) -> None:
+        super().__init__(d_model, n_heads, context_length)
+        self.theta = positive("theta", theta)
+        self.register_buffer("table", self.waves(context_length), persistent=False)
+
+    def waves(self, length: int) -> Float[Tensor, "{length} d_model"]:
+        angle = angles(length, self.d_model, self.theta)
+        return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, : self.d_model]
+
+    def embed(self, x: Stream, start: int = 0) -> Stream:
+        end = start + x.shape[1]
+        if end > self.table.shape[0]:
+            self.table = self.waves(2 * end).to(self.table.device)
+        return x + self.table[start:end].type_as(x)
+
+
+class RoPE(Position):
+    """Rotary embedding: turns each pair (2i, 2i+1) of a head by an angle that grows with the position,
+    so that a score depends on the distance alone, arXiv 2104.09864, equation 34.
+
+    A pair is a complex number and the turn a multiplication: (q[2i] + j·q[2i+1]) · exp(j·t·theta^(-2i/d_head)).
+    """
+
+    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: float = 10_000.0) -> None:
+        super().__init__(d_model, n_heads, context_length)
+        self.theta = positive("theta", theta)
+        self.d_head = d_model // n_heads
+        if self.d_head % 2:
+            raise UserError(
+                f"model/pos=rope turns pairs, so d_model / n_heads must be even; "
+                f"model.d_model={d_model} and model.n_heads={n_heads} give {self.d_head}."
+            )
+        self.register_buffer("turns", self.make_turns(context_length), persistent=False)
+
+    def make_turns(self, length: int) -> Float[Tensor, "{length} d_head"]:
+        """cos and sin of every turn, side by side (as real numbers: a module's dtype cast would cut a complex)."""
+        angle = angles(length, self.d_head, self.theta)
+        return torch.stack((angle.cos(), angle.sin()), dim=-1).flatten(-2)
+
+    def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
+        end = start + q.shape[2]
+        if end > self.turns.shape[0]:
+            self.turns = self.make_turns(2 * end).to(self.turns.device)
+        turns = torch.view_as_complex(self.turns[start:end].float().unflatten(-1, (-1, 2)))
+        return turn(q, turns), turn(k, turns)
+
+
+class ALiBi(Position):
+    """Attention with linear biases, arXiv 2108.12409: each head lowers a score by slope · distance.
+
+    Slopes are 2^(-8h/n_heads) for h = 1..n_heads; a power of two of heads gives the paper's own numbers.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
+        super().__init__(d_model, n_heads, context_length)
+        slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1) / n_heads)
+        self.register_buffer("slopes", slopes, persistent=False)
+
+    def bias(self, scores: Scores) -> Scores:
+        queries, keys = scores.shape[-2:]
+        position = torch.arange(keys, device=scores.device)
+        distance = position[keys - queries :, None] - position
+        return scores - (self.slopes[:, None, None] * distance).type_as(scores)
+
+
+def angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
+    """Position times frequency, theta^(-2i/dims) for pair i, in float64 until the end."""
+    frequency = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims)
+    return torch.outer(torch.arange(length, dtype=torch.float64), frequency).float()
+
+
+def turn(x: Heads, turns: Tensor) -> Heads:
+    """Multiplies the pairs of `x` by the complex `turns` [time, d_head/2]."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
+
+
+def turn_plain(x: Heads, turns: Tensor) -> Heads:
+    """`turn` by the 2 x 2 rotation matrices of the paper: the reference that it is tested against."""
+    cos, sin = turns.real, turns.imag
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+
+
+def positive(key: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"model.pos.{key}={value!r} is not allowed: it must be a positive number.")
+    return float(value)

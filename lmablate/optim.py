@@ -1,0 +1,117 @@
+"""AdamW, the learning-rate schedule and gradient clipping."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmablate.errors import UserError
+
+
+class AdamW(torch.optim.Optimizer):
+    """Adam with decoupled weight decay, arXiv 1711.05101, algorithm 2.
+
+        m ← β₁ m + (1 - β₁) g              v ← β₂ v + (1 - β₂) g²
+        θ ← θ - lr · λ θ - lr · m̂ / (sqrt(v̂) + ε),   m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
+
+    The step is written once, over the whole list of tensors with torch's `_foreach_` operations: a GPU launches
+    a few kernels instead of a few per parameter. `adamw_update` is the same for one tensor, to read and test.
+
+    Raises UserError for a hyper-parameter out of range, naming its key.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.1,
+    ) -> None:
+        for key, value in dict(lr=lr, eps=eps, weight_decay=weight_decay).items():
+            if not 0 <= value < math.inf:
+                raise UserError(f"optim.{key}={value} is not allowed: it must be at least 0 and finite.")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"optim.betas={list(betas)} is not allowed: it must be two numbers in [0, 1).")
+        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for p in params:
+                if p not in self.state:
+                    self.state[p] = dict(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                self.state[p]["step"] += 1
+            t = self.state[params[0]]["step"]
+            grads = [p.grad for p in params]
+            m = [self.state[p]["exp_avg"] for p in params]
+            v = [self.state[p]["exp_avg_sq"] for p in params]
+            lr, (beta1, beta2) = group["lr"], group["betas"]
+
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(m, grads, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
+            denominator = torch._foreach_sqrt(v)
+            torch._foreach_div_(denominator, math.sqrt(1 - beta2**t))
+            torch._foreach_add_(denominator, group["eps"])
+            torch._foreach_addcdiv_(params, m, denominator, -lr / (1 - beta1**t))
+
+
+def adamw_update(
+    p: Float[Tensor, "*shape"],
+    grad: Float[Tensor, "*shape"],
+    m: Float[Tensor, "*shape"],
+    v: Float[Tensor, "*shape"],
+    *,
+    t: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of `AdamW` for one tensor, as in the paper; returns the new (p, m, v). t counts from 1."""
+    beta1, beta2 = betas
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - lr * weight_decay * p - lr * m_hat / (v_hat.sqrt() + eps), m, v
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Parameter groups in which matrices decay and vectors (norm weights, biases) do not."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    return [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)]
+
+
+def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:
+    """The learning rate of `step`, counted from 0: linear up to `lr` over `warmup_steps`, then half a cosine
+    down to `min_lr` at the last step (arXiv 1608.03983, equation 5, without restarts)."""
+    if step < warmup_steps:
+        return lr * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, max_steps - 1 - warmup_steps)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
+    """The 2-norm of every parameter's gradient, in order, in one pass and without leaving the device."""
+    return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
+
+
+def clip_grad_norm_(params: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
+    """Scales all gradients together so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
+
+    Returns the norm *before* clipping.
+    """
+    params = [p for p in params if p.grad is not None]
+    norm = grad_norms(params).norm()
+    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([p.grad for p in params], scale)
+    return norm

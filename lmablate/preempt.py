@@ -1,0 +1,97 @@
+"""Stop at the end of a step when someone asks: a scheduler, a `kill`, or Ctrl-C.
+
+    with StopFlag() as stop:
+        for step in ...:
+            train_step()
+            if stop.requested:
+                save_checkpoint()
+                stop.hand_over()        # never returns
+
+A checkpoint cannot be written from inside a signal handler, which may interrupt a half-made update, so the
+handler only notes the signal. `hand_over` then calls whoever listened before. That is what makes this work
+below submitit, which requeues the SLURM job in its own SIGUSR2 handler, and equally where nobody listened.
+
+Only the standard library is imported: the loop may use this without knowing Hydra or SLURM.
+"""
+
+import contextlib
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+
+class Preempted(SystemExit):
+    """The run stopped on request, its checkpoint saved, and goes on when it is started again.
+
+    It is a SystemExit, so that no `except Exception` takes it for a failure, and an unattended process ends
+    with the shell's code for its signal (130 for Ctrl-C, 143 for SIGTERM) and no traceback.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.signum).name}"
+
+
+class StopFlag:
+    """Collects requests to stop; a second Ctrl-C raises KeyboardInterrupt at once.
+
+    A signal that is ignored stays ignored (`nohup`). Outside the main thread, where Python allows no
+    handlers, nothing is collected. Leaving the `with` block restores the handlers found on entering it.
+    """
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return bool(self._received)
+
+    @property
+    def reason(self) -> str | None:
+        """The name of the first signal, such as "SIGTERM"; None without one."""
+        return signal.Signals(self._received[0]).name if self._received else None
+
+    def hand_over(self) -> NoReturn:
+        """Let those who listened before have their signals, in order of arrival, then raise Preempted.
+
+        Call it when the checkpoint is on disk: the earlier handler may well end the process.
+        """
+        previous = self._previous
+        self._restore()
+        for signum in self._received:
+            handler = previous.get(signum)
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(signum, None)
+        raise Preempted(self._received[0] if self._received else signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for signum in STOP_SIGNALS:
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and signal.SIGINT in self._received:
+            raise KeyboardInterrupt
+        self._received.append(signum)
+
+    def _restore(self) -> None:
+        for signum, handler in self._previous.items():
+            # None stands for a handler that C code installed, which Python cannot put back.
+            with contextlib.suppress(TypeError):
+                signal.signal(signum, handler)
+        self._previous = {}

@@ -1,0 +1,189 @@
+"""A run is a function of its config: same config, same id, same folder, same result.
+
+So running a command again is always right. A run that is done is skipped, one that was interrupted goes on
+from its newest good checkpoint, one that failed is tried again and never mistaken for done.
+
+    runs/<id>/config.yaml      the resolved config
+              run.json         facts that do not change: identity, data fingerprint, parameters, choices
+              status.json      the truth about its state (see `Status`)
+              metrics.jsonl    one object a line, each with "step"
+              checkpoints/     see checkpoint.py
+              experiments/     an empty file for every experiment that counts this run among its own
+"""
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from lmablate.errors import UserError
+from lmablate.files import read_json, write_atomic, write_json
+
+log = logging.getLogger(__name__)
+
+CODE_VERSION = 1
+"""Raised whenever the same config would train to other numbers: runs of two versions are not compared."""
+
+
+def run_id(identity: Mapping[str, Any], label: str) -> str:
+    """`label` (for people) and a hash of everything that the result depends on."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
+
+
+class Busy(Exception):
+    """Another process is training this run at this moment."""
+
+
+@dataclass
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, runs_dir: Path, identity: Mapping[str, Any], label: str, config_yaml: str) -> "Run":
+        """The folder of the run with this identity, made where it is missing.
+
+        Raises UserError where the folder cannot be written, or holds another identity (with the difference).
+        """
+        run = cls(runs_dir / run_id(identity, label))
+        try:
+            (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
+            if not run.facts_path.exists():
+                write_atomic(run.folder / "config.yaml", config_yaml.encode())
+                write_json(run.facts_path, {"id": run.id, "identity": identity})
+        except OSError as error:
+            raise UserError(f"runs_dir={runs_dir} cannot be written: {error.strerror or error}.") from error
+        if changes := differences(run.facts()["identity"], identity):
+            raise UserError(f"{run.folder} belongs to another configuration: {'; '.join(changes[:10])}.")
+        return run
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def facts_path(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says. Raises UserError where it is missing or unreadable."""
+        try:
+            return read_json(self.facts_path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+
+    def add_facts(self, **facts: Any) -> None:
+        write_json(self.facts_path, {**self.facts(), **facts})
+
+    def join(self, experiment: str) -> None:
+        """Counts this run among `experiment`'s. Experiments share runs: a baseline is trained once."""
+        (self.folder / "experiments" / experiment).touch()
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return read_json(self.folder / "status.json")
+        except (OSError, ValueError):
+            return {"state": "missing"}
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """`state` is running, done, failed, diverged or preempted; `heartbeat` is the time of this call."""
+        where = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
+        write_json(self.folder / "status.json", {"state": state, "heartbeat": time.time(), **where, **facts})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process. Raises Busy where another one has it.
+
+        The operating system frees the lock when its holder dies, however it dies.
+        """
+        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            status = self.status()
+            raise Busy(
+                f"{self.id} is being trained by process {status.get('pid')} on {status.get('host')}"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class MetricsLog:
+    """metrics.jsonl: one JSON object a line, in the order of steps, each step once."""
+
+    def __init__(self, path: Path, keep_below: int) -> None:
+        """Opens for appending, after dropping the rows of `keep_below` and later: they will be computed again."""
+        kept = [row for row in read_metrics(path) if row["step"] < keep_below] if path.exists() else []
+        write_atomic(path, "".join(map(dump_row, kept)).encode())
+        self.file = path.open("a")
+
+    def write(self, row: Mapping[str, float]) -> None:
+        self.file.write(dump_row(row))
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+def dump_row(row: Mapping[str, float]) -> str:
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.jsonl. A torn last line, left by a kill, is dropped with a word.
+
+    Raises UserError for a damaged line anywhere else.
+    """
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
+                raise ValueError("no object with a whole number 'step'")
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                log.warning("%s: dropped a torn last line of %d bytes", path, len(line))
+                break
+            raise UserError(f"{path}, line {number} is damaged: {error}.") from error
+        rows.append(row)
+    return rows
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """What differs between two nested configs, one `key: old -> new` each."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new}, key=str)
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def all_runs(runs_dir: Path, experiment: str | None = None) -> list[Run]:
+    """Every run below `runs_dir`, by name; only those of `experiment` where one is named."""
+    folders = sorted(path.parent for path in runs_dir.glob("*/run.json"))
+    return [Run(f) for f in folders if experiment is None or (f / "experiments" / experiment).exists()]

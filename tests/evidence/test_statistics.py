@@ -1,0 +1,210 @@
+"""Every statistic against scipy, statsmodels or a brute-force computation, and their error rates by simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
+
+from lmablate.errors import UserError
+from lmablate.evidence import (
+    Sample,
+    compare_late_slopes,
+    holm,
+    late_slope,
+    learning_rate_sensitivity,
+    power,
+    seeds_needed,
+    seeds_needed_for_equivalence,
+    slope,
+    spike_score,
+    variance_ratio,
+)
+
+pairs = st.integers(0, 10_000).map(
+    lambda seed: np.random.default_rng(seed).normal(size=(2, 2 + seed % 9)) + seed % 3 / 2
+)
+
+
+@given(pairs=pairs, level=st.sampled_from([0.9, 0.95, 0.99]))
+def test_paired_test_and_interval_are_scipys(pairs, level):
+    a, b = pairs
+    sample = Sample.paired(a, b)
+    reference = stats.ttest_rel(a, b)
+    assert 2 * min(sample.p_above(0), sample.p_below(0)) == pytest.approx(reference.pvalue)
+    assert sample.p_above(0) == pytest.approx(stats.ttest_rel(a, b, alternative="greater").pvalue)
+    assert sample.interval(level) == pytest.approx(tuple(reference.confidence_interval(level)))
+
+
+@given(pairs=pairs, margin=st.floats(0.01, 3))
+def test_equivalence_is_statsmodels_tost(pairs, margin):
+    a, b = pairs
+    assert Sample.paired(a, b).p_within(margin) == pytest.approx(ttost_paired(a, b, -margin, margin)[0])
+
+
+@given(pairs=pairs, margin=st.floats(0.01, 3))
+def test_equivalence_at_alpha_is_the_90_percent_interval_within_the_margin(pairs, margin):
+    sample = Sample.paired(*pairs)
+    low, high = sample.interval(0.90)
+    assert (sample.p_within(margin) <= 0.05) == (-margin <= low and high <= margin)
+    outside = sample.interval(0.95)
+    assert (sample.p_outside(margin) <= 0.05) == (outside[0] >= margin or outside[1] <= -margin)
+
+
+@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=25))
+def test_holm_is_statsmodels(p_values):
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_holm_of_no_test_is_empty():
+    assert holm([]).size == 0
+
+
+@pytest.mark.parametrize(
+    ("effect", "sd", "n", "alpha"), [(0.5, 1, 10, 0.025), (1, 0.7, 3, 0.05), (0, 1, 5, 0.05)]
+)
+def test_power_is_statsmodels(effect, sd, n, alpha):
+    reference = TTestPower().power(effect / sd, n, alpha, alternative="larger")
+    assert power(effect, sd, n, alpha) == pytest.approx(reference)
+
+
+@given(effect=st.floats(0.05, 3), alpha=st.sampled_from([0.05, 0.025, 0.00125]))
+def test_seeds_needed_is_the_fewest_with_the_power(effect, alpha):
+    n = seeds_needed(effect, 1.0, alpha)
+    assert n is not None
+    assert power(effect, 1.0, n, alpha) >= 0.8
+    assert n == 2 or power(effect, 1.0, n - 1, alpha) < 0.8
+
+
+def test_seeds_needed_without_spread_or_effect():
+    assert seeds_needed(1.0, 0.0, alpha=0.05) == 5
+    assert seeds_needed(0.0, 1.0) is None
+    assert seeds_needed(1.0, float("nan")) is None
+    assert seeds_needed(1e-9, 1.0) is None
+
+
+def test_seeds_needed_for_equivalence_reach_the_power_and_not_by_far_too_many():
+    n = seeds_needed_for_equivalence(margin=0.01, sd=0.008)
+    assert n is not None
+    rng = np.random.default_rng(0)
+
+    def achieved(n):
+        return np.mean([Sample.of(x).p_within(0.01) <= 0.05 for x in rng.normal(0, 0.008, (4000, n))])
+
+    assert achieved(n) >= 0.8 - 3 * np.sqrt(0.8 * 0.2 / 4000)
+    assert achieved(n - 2) < 0.8
+
+
+def test_one_seed_decides_nothing():
+    sample = Sample.of([0.3])
+    assert sample.p_above(0) == sample.p_below(0) == sample.p_within(100) == 1
+    assert sample.interval() == (-np.inf, np.inf)
+
+
+def test_values_without_spread_are_judged_by_the_sign_test():
+    sample = Sample.of([2.0] * 5)
+    assert sample.p_above(1) == stats.binomtest(5, 5, 0.5, alternative="greater").pvalue
+    assert sample.p_above(2) == sample.p_below(1) == 1
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0, 2.0]]])
+def test_no_sample_of_what_is_no_list_of_numbers(values):
+    with pytest.raises(UserError, match="sample"):
+        Sample.of(values)
+
+
+def test_pairs_must_pair():
+    with pytest.raises(UserError, match="2 and 3"):
+        Sample.paired([1, 2], [1, 2, 3])
+
+
+def test_variance_ratio_falls_with_the_correlation():
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=20_000), rng.normal(size=(2, 20_000))
+    assert variance_ratio(*own) == pytest.approx(1, abs=0.03)
+    # corr = 0.9 makes var(a − b) / (var a + var b) = 1 − 0.9.
+    correlated = np.sqrt(0.9) * shared + np.sqrt(0.1) * own
+    assert variance_ratio(*correlated) == pytest.approx(0.1, abs=0.01)
+
+
+@given(seed=st.integers(0, 1000))
+def test_slopes_are_scipys(seed):
+    rng = np.random.default_rng(seed)
+    steps, losses = np.arange(0, 1000, 10), rng.normal(size=100).cumsum()
+    assert slope(steps, losses) == pytest.approx(stats.linregress(steps, losses).slope)
+    late = steps >= 0.75 * 990
+    assert late_slope(steps, losses, 0.75) == pytest.approx(stats.linregress(steps[late], losses[late]).slope)
+
+
+def test_late_slopes_are_compared_seed_by_seed():
+    steps, noise = np.arange(100), np.random.default_rng(0).normal(size=(4, 100))
+    stalled = [noise[i] for i in range(4)]
+    falling = [noise[i] - 0.03 * steps for i in range(4)]
+    difference = compare_late_slopes(steps, stalled, falling)
+    assert difference.mean == pytest.approx(0.03)
+    assert difference.sd == pytest.approx(0, abs=1e-12)
+
+
+def test_a_slope_needs_two_positions():
+    with pytest.raises(UserError, match="two different"):
+        slope([3, 3], [1, 2])
+
+
+def brute_force_spike_score(values, window, sigmas):
+    spikes = 0
+    for i in range(window, len(values)):
+        history = [v for v in values[i - window : i] if np.isfinite(v)]
+        inside = bool(history) and abs(values[i] - np.mean(history)) <= sigmas * np.std(history)
+        spikes += not inside
+    return spikes / (len(values) - window)
+
+
+@given(seed=st.integers(0, 1000), window=st.integers(5, 40), sigmas=st.floats(1, 7))
+def test_spike_score_is_the_brute_force_one(seed, window, sigmas):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_t(2, size=120)
+    values[rng.random(120) < 0.05] = np.nan
+    assert spike_score(values, window, sigmas) == brute_force_spike_score(values, window, sigmas)
+
+
+def test_spike_score_counts_spikes_in_a_falling_curve_and_none_without():
+    rng = np.random.default_rng(0)
+    losses = 3 + np.exp(-np.arange(2000) / 300) + rng.normal(0, 0.02, 2000)
+    assert spike_score(losses) == 0
+    losses[[500, 900, 1500]] += 1
+    assert spike_score(losses) == pytest.approx(3 / 1900)
+    losses[600:] = np.nan
+    assert spike_score(losses) > 0.7
+
+
+def test_spike_score_needs_more_points_than_its_window():
+    with pytest.raises(UserError, match="window of 100"):
+        spike_score(np.zeros(100))
+
+
+def test_learning_rate_sensitivity_by_hand():
+    assert learning_rate_sensitivity([3.0, 2.0, 4.0], 10.0) == pytest.approx(1.0)
+    assert learning_rate_sensitivity([2.0, 2.0, 2.0], 10.0) == 0
+    diverged = learning_rate_sensitivity([2.0, float("nan"), 50.0], 10.0)
+    assert diverged == pytest.approx((2 + 10 + 10) / 3 - 2)
+
+
+def within_binomial_bound(errors: int, trials: int, rate: float) -> bool:
+    """False only where so many errors would be a one-in-a-thousand accident at the nominal rate."""
+    return stats.binom.sf(errors - 1, trials, rate) > 0.001
+
+
+def test_the_interval_covers_the_truth_at_its_level():
+    samples = np.random.default_rng(1).normal(0.3, 2, (4000, 4))
+    covered = sum(low <= 0.3 <= high for low, high in (Sample.of(x).interval(0.95) for x in samples))
+    assert abs(covered - 3800) < 3.3 * np.sqrt(4000 * 0.95 * 0.05)
+
+
+def test_equivalence_errs_at_most_at_alpha_where_the_difference_equals_the_margin():
+    samples = np.random.default_rng(2).normal(0.01, 0.005, (4000, 5))
+    errors = sum(Sample.of(x).p_within(0.01) <= 0.05 for x in samples)
+    assert within_binomial_bound(errors, 4000, 0.05)
+    assert errors > 100, "the test must not be so conservative that it never decides"
