@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,15 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
+from torch import nn
 
 from lmablate.errors import UserError
 from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
-from lmablate.model import Block, GatedMLP, Transformer
+from lmablate.model import CausalSelfAttention, Embedding, Transformer
 
-NOT_IDENTITY = ("runs_dir", "data_dir", "name", "tracking", "scale", "match", "plan", "lr_sweep", "retry_failed")
-"""Keys that do not change what a run computes. (`match` has done its work when d_ff is known.)"""
+NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir")
+"""Keys that do not change what a run computes: `data` counts by its fingerprint, `match` by the d_ff it found."""
 NOT_IDENTITY_TRAIN = ("device", "threads", "checkpoint_every", "keep_checkpoints")
 
 
@@ -56,7 +57,6 @@ class Config:
     tracking: Any = MISSING
     diagnostics: Any = MISSING
     scale: Any = None
-    retry_failed: bool = True
     runs_dir: str = "runs"
     data_dir: str = "data"
 
@@ -113,6 +113,10 @@ def build(node: DictConfig, **kwargs: Any) -> Any:
         raise
 
 
+def build_all(nodes: Iterable[DictConfig]) -> list[Any]:
+    return [build(node) for node in nodes]
+
+
 def resolve(cfg: DictConfig) -> DictConfig:
     """`cfg` checked, with its d_ff solved for where arms are to be matched."""
     check(cfg)
@@ -134,10 +138,41 @@ def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transfor
 
 
 def shape_of(cfg: DictConfig) -> Shape:
-    """The sizes that the closed formulas for parameters and FLOPs need."""
+    """The sizes that the closed formulas for parameters and FLOPs need, asked of one block without storage."""
     model, part = cfg.model, parts(cfg)
-    block: type[Block] = part["norm"].func
-    raise NotImplementedError
+    with torch.device("meta"):
+        pos = part["pos"](model.d_model, model.n_heads, model.context_length)
+        attn = CausalSelfAttention(model.d_model, model.n_heads, pos)
+        block = part["norm"](model.d_model, attn, part["act"](model.d_model, model.d_ff))
+        head = part["tying"](Embedding(1, 1))
+    return Shape(
+        vocab_size=cfg.tokenizer.vocab_size,
+        d_model=model.d_model,
+        n_layers=model.n_layers,
+        n_heads=model.n_heads,
+        d_ff=model.d_ff,
+        context_length=model.context_length,
+        mlp_matrices=block.mlp.matrices,
+        tied=head.tied,
+        learned_positions=numel(pos) > 0,
+        norm_params=numel(block.norm_1),
+        final_norm=numel(block.final_norm()) > 0,
+    )
+
+
+def numel(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def facts(cfg: DictConfig) -> dict[str, Any]:
+    """What run.json says about a run beyond its identity: sizes, cost and the choices that it stands for."""
+    shape = shape_of(cfg)
+    return {
+        "parameters": shape.parameters(),
+        "flops_per_token": shape.flops_per_token(),
+        "tokens": cfg.train.max_steps * cfg.train.batch_size * cfg.model.context_length,
+        "choices": choices(),
+    }
 
 
 def identity(cfg: DictConfig, fingerprint: str, code_version: int) -> dict[str, Any]:
@@ -160,6 +195,15 @@ def choices() -> dict[str, str]:
         return {}
     chosen = HydraConfig.get().runtime.choices
     return {key: str(value) for key, value in chosen.items() if not key.startswith("hydra/") and value is not None}
+
+
+def device_of(name: str) -> torch.device:
+    """`train.device`: auto takes a GPU where there is one. Raises UserError for a device that is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda") or (name.startswith("cuda") and not torch.cuda.is_available()):
+        raise UserError(f"train.device={name} is not on this machine: choose auto, cpu or, with a GPU, cuda.")
+    return torch.device(name)
 
 
 def cores() -> int:

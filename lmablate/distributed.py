@@ -1,7 +1,10 @@
 """One run on several processes: torchrun or SLURM start them, this module finds out which one we are."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -59,7 +62,9 @@ class Workers:
         return value
 
     def sum(self, value: Tensor) -> Tensor:
+        """The sum of `value` over all workers."""
         if self.world > 1:
+            value = value.to(self.device)
             dist.all_reduce(value)
         return value
 
@@ -67,13 +72,25 @@ class Workers:
         """Whether `flag` is true for any worker: all of them then stop at the same step."""
         if self.world == 1:
             return flag
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)))
+        return bool(self.sum(torch.tensor(float(flag))))
 
     def agree(self) -> None:
         """Waits for all."""
         if self.world > 1:
             dist.barrier()
 
-    def leave(self) -> None:
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Within, rank 0 comes first, and the others find its work done."""
+        if not self.leads:
+            self.agree()
+        yield
+        if self.leads:
+            self.agree()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()

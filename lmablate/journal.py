@@ -84,16 +84,16 @@ class Journal:
         self.run.set_status("running", step=step, max_steps=self.last, **facts)
 
     def end(self, state: str, **facts: Any) -> None:
-        """Writes the last word about the run; the file is closed first, since the process may end any moment."""
+        """Writes the last word about the run, after all else is on the disk: the process may end at any moment."""
         if not self.silent:
-            step = self.run.status().get("step")
-            self.close()
-            self.run.set_status(state, step=step, max_steps=self.last, **facts)
+            self.close(failed=state != "done")
+            self.run.set_status(state, max_steps=self.last, **facts)
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         if not self.silent and not self.metrics.file.closed:
             self.metrics.close()
             self.progress.close()
+            self.tracker.finish(failed)
 
     def record_divergence(self, error: Diverged, batch: Batch) -> None:
         """divergence.json: the batch of the step that was not finite, and the last rows with their norms."""

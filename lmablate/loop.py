@@ -164,8 +164,9 @@ class Trainer:
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, tuple(optim.betas), optim.eps)  # pyright: ignore[reportArgumentType]
-        self.state = load_checkpoint(run.checkpoints, model, self.optimizer) or {"step": 0}
-        self.step = self.first = int(self.state["step"])
+        state = load_checkpoint(run.checkpoints, model, self.optimizer) or {"step": 0}
+        self.step = self.first = int(state["step"])
+        self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
         self.loss_of = NextTokenLoss(model)
         compiled = torch.compile(self.loss_of) if train.compile else self.loss_of
         self.shared_loss_of = self.workers.share(compiled)  # pyright: ignore[reportArgumentType]
@@ -183,28 +184,37 @@ class Trainer:
         if self.first:
             log.info("%s goes on at step %d of %d", self.run.id, self.first, self.train.max_steps)
         try:
-            while True:
-                last = self.step == self.train.max_steps
-                row = self.look() if last or self.step % self.train.eval_every == 0 else {}
-                if self.step > self.first and (last or self.step % self.train.checkpoint_every == 0):
-                    self.save()
-                if last:
-                    self.journal.add(self.step, row)
-                    self.journal.flush()
-                    return {key: self.state[key] for key in ("val/loss", "val/bpb")}
-                if self.workers.any(self.stop.requested):
-                    self.pause()
-                self.advance(row)
+            while self.step < self.train.max_steps:
+                self.advance(self.pause_and_look())
+            scores = self.pause_and_look()
+            self.journal.add(self.step, scores)
+            self.journal.flush()
+            self.journal.end("done", step=self.step, **self.scores)
+            return self.scores
         except Diverged as error:
             self.journal.record_divergence(error, self.batches.batch(error.step))
             raise
         finally:
-            self.journal.close()
+            self.journal.close(failed=True)
+
+    def pause_and_look(self) -> dict[str, Tensor | float]:
+        """What is due between two updates: an evaluation, a checkpoint, a stop that somebody asked for."""
+        last = self.step == self.train.max_steps
+        row = self.look() if last or self.step % self.train.eval_every == 0 else {}
+        if self.step > self.first and (last or self.step % self.train.checkpoint_every == 0):
+            self.save()
+        if not last and self.workers.any(self.stop.requested):
+            self.save()
+            self.workers.agree()
+            reason = f"stopped by {self.stop.reason or 'another process'}"
+            self.journal.end("preempted", step=self.step, error=f"{reason} at step {self.step}")
+            self.stop.hand_over()
+        return row
 
     def look(self) -> dict[str, Tensor | float]:
         """Evaluates, and asks the probes."""
         scores = evaluate(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
-        self.state = {**self.state, **scores}
+        self.scores = scores
         if not self.workers.leads:
             return dict(scores)
         with torch.no_grad():
@@ -249,18 +259,10 @@ class Trainer:
         """A checkpoint after `step` updates; the rows before it are on the disk first."""
         self.journal.flush()
         if self.workers.leads:
-            state = {key: value for key, value in self.state.items() if key != "step"}
+            keep = self.train.keep_checkpoints
             save_checkpoint(
-                self.run.checkpoints, self.step, self.model, self.optimizer,
-                keep=self.train.keep_checkpoints, state=state,
-            )  # fmt: skip
-
-    def pause(self) -> None:
-        """Somebody asked this process to stop: saves, and leaves by the way that the asker expects."""
-        self.save()
-        self.workers.agree()
-        self.journal.end("preempted", error=f"stopped by {self.stop.reason or 'another process'} at step {self.step}")
-        self.stop.hand_over()
+                self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=self.scores
+            )
 
     def moment(self, batch: Batch, norms: dict[str, Tensor] | None = None, norm: Tensor | None = None) -> Moment:
         return Moment(self.model, self.step, self.train.max_steps, *batch, norms or {}, norm, self.optim.grad_clip)

@@ -104,10 +104,26 @@ class Run:
         except (OSError, ValueError):
             return {"state": "missing"}
 
-    def set_status(self, state: str, **facts: Any) -> None:
-        """`state` is running, done, failed, diverged or preempted; `heartbeat` is the time of this call."""
+    def set_status(self, state: str, rank: int = 0, **facts: Any) -> None:
+        """`state` is running, done, failed or preempted; `heartbeat` is the time of this call.
+
+        Workers other than rank 0 have a file of their own, written only when they fail.
+        """
         where = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
-        write_json(self.folder / "status.json", {"state": state, "heartbeat": time.time(), **where, **facts})
+        name = f"status.rank{rank}.json" if rank else "status.json"
+        write_json(self.folder / name, {"state": state, "heartbeat": time.time(), **where, **facts})
+
+    @contextmanager
+    def recording_failure(self, rank: int = 0) -> Iterator[None]:
+        """Turns an exception into the state `failed`, with its sentence, before it goes on."""
+        (self.folder / f"status.rank{rank}.json").unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            message = str(error).strip().splitlines() or [""]
+            step = self.status().get("step")
+            self.set_status("failed", rank, error=f"{type(error).__name__}: {message[-1]}", step=step)
+            raise
 
     @contextmanager
     def lock(self) -> Iterator[None]:

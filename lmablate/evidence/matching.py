@@ -110,3 +110,24 @@ def solve_d_ff(
             f"with {size(d_ff):,}, which misses by {miss:.1%}."
         )
     return d_ff
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """`match=none`: d_ff is what the config says."""
+
+    def d_ff(self, shape: Shape) -> int:
+        return shape.d_ff
+
+
+@dataclass(frozen=True)
+class Matched:
+    """`match=params|flops`: the d_ff that makes an arm as large, or as costly, as its `reference_shape`."""
+
+    by: Literal["params", "flops"]
+    multiple_of: int = 8
+    tolerance: float = 0.01
+
+    def d_ff(self, shape: Shape) -> int:
+        target = MEASURES[self.by](reference_shape(shape))
+        return solve_d_ff(shape, target, self.by, self.multiple_of, self.tolerance)

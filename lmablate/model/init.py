@@ -14,7 +14,14 @@ INTO_STREAM = ("attn.o.weight", "mlp.down.weight")
 
 
 class Init:
-    """Base of the schemes."""
+    """Base of the schemes.
+
+    Args:
+        salt: another word draws other numbers from the same distributions. An A/A experiment sweeps it.
+    """
+
+    def __init__(self, salt: str = "") -> None:
+        self.salt = salt
 
     truncate = math.inf
     """How many standard deviations a draw may lie from zero."""
@@ -32,7 +39,7 @@ class Init:
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2:
                 continue
-            std, generator = self.std(name, parameter, n_layers), keyed_generator(seed, name)
+            std, generator = self.std(name, parameter, n_layers), keyed_generator(seed, self.salt + name)
             if math.isinf(self.truncate):
                 parameter.normal_(0.0, std, generator=generator)
             else:
