@@ -1,7 +1,6 @@
-"""Files that are whole or absent, and folders that one process fills at a time."""
+"""Large files that are whole or absent, and folders that one process fills at a time."""
 
 import errno
-import hashlib
 import logging
 import os
 import secrets
@@ -12,6 +11,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from lmablate.errors import UserError
+from lmablate.files import fsync_folder
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def publish(part: Path, path: Path) -> None:
     """Flush the finished file `part` to disk, then give it the name `path` in one indivisible step."""
-    _flush(part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
     os.replace(part, path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    fsync_folder(path.parent)
 
 
 @contextmanager

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
-from lmablate.data.files import disk_errors_named, locked, replacing, sha256_of
-from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.files import disk_errors_named, locked, replacing
+from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
+from lmablate.files import sha256, write_json
 from lmablate.tokenizer import Tokenizer, train_bpe
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class _Preparation:
         """Write both splits, then `corpus.json`, whose presence says that they are whole."""
         record = self.folder / "corpus.json"
         if record.exists():
-            return read_json(record, CORPUS_SCHEMA)
+            return read_record(record, CORPUS_SCHEMA)
         splits = {split: self._write_split(split) for split in SPLITS}
         if self.corpus.identity() != self.identity:
             raise UserError(
@@ -157,13 +158,13 @@ class _Preparation:
         record.unlink(missing_ok=True)
         with replacing(path) as part:
             count = tokenizer.encode_file(text, part)
-            digest = sha256_of(part)
+            digest = sha256(part)
         Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
         return open_tokens(path)
 
     def _checked_text(self, split: Split, facts: dict[str, Any]) -> Path:
         path = self.folder / f"{split}.txt"
-        if not path.exists() or sha256_of(path) != facts[split]["sha256"]:
+        if not path.exists() or sha256(path) != facts[split]["sha256"]:
             raise UserError(
                 f"{path} is missing or corrupted: delete {self.folder} and prepare the data again."
             )
