@@ -1,8 +1,8 @@
 """Ask SLURM about jobs, on clusters with and without accounting.
 
-`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after its
-end; `sacct` remembers longer, and is missing where no accounting database runs. A job id is "12", or "12_3" for
-the task of an array.
+`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after
+its end; `sacct` remembers longer, and is missing where no accounting database runs. A job id is "12", or
+"12_3" for the task of an array.
 """
 
 import re
@@ -12,15 +12,24 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A controller that is being restarted keeps its clients waiting; none of our questions is worth more than this.
+# A controller that is being restarted keeps its clients waiting; none of our questions is worth more.
 TIMEOUT_S = 60
 
-ENDED_STATES = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-)
+ENDED_STATES = {
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
+    *("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"),
+}
 
 # What every waiting job says sooner or later; any other reason is news.
-ROUTINE_REASONS = frozenset("None Priority Resources BeginTime JobArrayTaskLimit Dependency Cleaning".split())
+ROUTINE_REASONS = {
+    "None",
+    "Priority",
+    "Resources",
+    "BeginTime",
+    "JobArrayTaskLimit",
+    "Dependency",
+    "Cleaning",
+}
 
 
 class SlurmUnreachable(RuntimeError):
@@ -29,7 +38,13 @@ class SlurmUnreachable(RuntimeError):
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as the controller sees it: state such as "RUNNING", reason such as "Priority", nodes such as "n[1-2]"."""
+    """A job as the controller sees it.
+
+    Attributes:
+        state: such as "RUNNING".
+        reason: why it waits, such as "Priority"; "None" if it does not.
+        nodes: such as "n[1-2]"; empty if it has none.
+    """
 
     state: str
     reason: str

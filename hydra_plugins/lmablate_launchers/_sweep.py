@@ -1,4 +1,4 @@
-"""What the launchers share: a job that any process can run, the list of a sweep's jobs, and the final account."""
+"""What the launchers share: a job that any process can run, the list of the jobs, and the final account."""
 
 import functools
 import json
@@ -112,9 +112,7 @@ class Outcome:
 class SweepLauncher(Launcher):
     """A launcher that runs all jobs to their ends before any failure is raised."""
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
@@ -126,7 +124,9 @@ class SweepLauncher(Launcher):
         labels = _labels(job_overrides, initial_job_idx)
         jobs = [
             HydraJob(number, label, list(overrides), self.config, self.hydra_context, self.task_function)
-            for number, (label, overrides) in enumerate(zip(labels, job_overrides, strict=True), initial_job_idx)
+            for number, (label, overrides) in enumerate(
+                zip(labels, job_overrides, strict=True), initial_job_idx
+            )
         ]
         outcomes = self.run(jobs)
         _report(outcomes)
@@ -154,7 +154,7 @@ class SweepLauncher(Launcher):
 
 
 def read_result(path: Path) -> JobReturn | str | None:
-    """What a worker left in its result file: the job's result, its error in one line, or None without a file."""
+    """What a worker left in its file: the job's result, its error in one line, or None without a file."""
     try:
         with path.open("rb") as file:
             status, value = pickle.load(file)

@@ -29,9 +29,8 @@ POLL_SECONDS = 0.05
 class LocalParallelLauncher(SweepLauncher):
     """Run a sweep on this machine, several jobs at a time.
 
-    Plain subprocesses, not a process pool: a pool breaks as a whole when one worker is killed, and its workers
-    have sized their thread pools before the first job is known. Here a job that is killed, or takes its process
-    with it in a segmentation fault, is one failed job, and the others go on.
+    Plain subprocesses, not a process pool: a pool breaks as a whole when one worker is killed. Here a job
+    that is killed, or ends in a segmentation fault, is one failed job, and the others go on.
 
     Ctrl-C, SIGTERM and SIGHUP are passed on as SIGTERM, and the jobs have time to save a checkpoint; a second
     Ctrl-C kills them. Each job's output is in `<sweep folder>/logs/<number>.log`.

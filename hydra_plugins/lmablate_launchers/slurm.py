@@ -5,10 +5,11 @@ Why not hydra-submitit-launcher itself: it cannot be made honest by configuratio
 - It waits for `sacct`; without an accounting database a cancelled job makes it wait for ever.
 - It looks at rank 0 alone: where only rank 1 raises, the sweep succeeds.
 - It returns a failure as a result, so that SLURM shows COMPLETED for a job that raised.
-- The first failed job's exception hides what became of the others, and nothing can be submitted and left alone.
+- The first failed job's exception hides what became of the others.
+- Nothing can be submitted and left alone.
 
-So submitit does what it does well, which is to pickle, to submit arrays, and to requeue a job that is told to stop,
-and this launcher adds the waiting.
+So submitit does what it does well, which is to pickle, to submit arrays, and to requeue a job that is told to
+stop, and this launcher adds the waiting.
 """
 
 import logging
@@ -33,31 +34,32 @@ from ._sweep import HydraJob, LaunchError, Outcome, SweepLauncher, read_result
 
 log = logging.getLogger(__name__)
 
-# A result may reach us after SLURM's word that the job has ended: over NFS, attributes are cached for seconds.
+# A result may reach us after SLURM's word that the job has ended: NFS caches what it knows for seconds.
 RESULT_GRACE_S = 10.0
 
 # What submitit calls the same for all its executors; the rest it wants with the prefix "slurm_".
-COMMON_PARAMETERS = frozenset(
-    "name timeout_min mem_gb nodes cpus_per_task gpus_per_node tasks_per_node stderr_to_stdout".split()
-)
+COMMON_PARAMETERS = {
+    *("name", "timeout_min", "mem_gb", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node"),
+    "stderr_to_stdout",
+}
 
-# submitit listens to SIGUSR2 only after its imports, which take seconds; before, the signal would kill the job,
-# and a job that dies by itself is not requeued. So it begins deaf; a preempted job is then requeued by SLURM.
+# submitit listens to SIGUSR2 only after its imports, which take seconds; before, the signal would kill the
+# job, and a job that dies by itself is not requeued. So it begins deaf, and SLURM itself requeues it.
 PYTHON = f"""sh -c 'trap "" USR2; exec "$@"' sh {shlex.quote(sys.executable)}"""
 
 
 class SlurmLauncher(SweepLauncher):
     """Submit a sweep as one job array and, unless detached, wait for all its jobs.
 
-    Jobs are requeued, and so resumed from their checkpoints, after a node failure, preemption and the time limit.
-    They never depend on this process: Ctrl-C, a closed terminal, even SIGKILL leave them running.
+    Jobs are requeued, and so resumed from their checkpoints, after a node failure, preemption and the time
+    limit. They never depend on this process: Ctrl-C, a closed terminal, even SIGKILL leave them running.
 
     Args:
         submitit_folder: where submitit keeps pickles and logs; every node must see it; "%j" is the job's id.
         detach: return after submission, with no results.
         poll_seconds: time between two questions to SLURM.
-        max_num_timeout: how often a job may be requeued after its time limit. Submitit also counts a preemption
-            as a timeout when `timeout_min` is 10 or less.
+        max_num_timeout: how often a job may be requeued after its time limit. Submitit counts a preemption
+            as a timeout, too, when `timeout_min` is 10 or less.
         setup: shell lines run in the job before Python starts.
         cpus_per_task: cores of each process, and threads of its numerical libraries.
         additional_parameters: options of sbatch by their long names.
@@ -91,7 +93,7 @@ class SlurmLauncher(SweepLauncher):
             "srun_args": ["--kill-on-bad-exit=1"],
         }
         self.parameters = {
-            key if key in COMMON_PARAMETERS else f"slurm_{key}": OmegaConf.to_object(OmegaConf.create({"_": value}))["_"]
+            key if key in COMMON_PARAMETERS else f"slurm_{key}": _plain(value)
             for key, value in parameters.items()
         }
 
@@ -99,7 +101,9 @@ class SlurmLauncher(SweepLauncher):
         submissions = self._submit(jobs)
         self.record((s.job, s.job_id, s.log_file) for s in submissions)
         first, last = submissions[0].job_id, submissions[-1].job_id
-        log.info("%d jobs submitted, %s to %s; their list and logs: %s", len(jobs), first, last, self.sweep_dir)
+        log.info(
+            "%d jobs submitted, %s to %s; their list and logs: %s", len(jobs), first, last, self.sweep_dir
+        )
         if self.detach:
             return []
         try:
@@ -110,6 +114,7 @@ class SlurmLauncher(SweepLauncher):
 
     def _submit(self, jobs: Sequence[HydraJob]) -> list["Submission"]:
         import submitit  # here, because Hydra imports this module whatever the launcher
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         if not shutil.which("sbatch"):
             raise LaunchError("hydra/launcher=slurm needs SLURM, and there is no sbatch on the PATH")
@@ -122,7 +127,7 @@ class SlurmLauncher(SweepLauncher):
         try:
             executor.update_parameters(**self.parameters)
             submitted = executor.submit_array([RequeuedJob(job) for job in jobs])
-        except (submitit.core.utils.FailedJobError, TypeError, ValueError) as error:
+        except (FailedJobError, FailedSubmissionError, ValueError) as error:
             raise LaunchError(f"the jobs cannot be submitted as hydra.launcher says: {error}") from error
         return [
             Submission(job, slurm_job.job_id, Path(self.submitit_folder).absolute(), slurm_job.num_tasks)
@@ -206,27 +211,31 @@ class Submission:
             self._last_seen = time.monotonic()
             self._tell(str(queued))
             return None
-        results = {rank: read_result(self._paths(rank).result_pickle) for rank in range(self.ranks)}
-        missing = any(result is None for result in results.values())
-        if missing and time.monotonic() - self._last_seen < RESULT_GRACE_S:
+        results = [read_result(self._paths(rank).result_pickle) for rank in range(self.ranks)]
+        raised = any(isinstance(result, str) for result in results)
+        if None in results and not raised and time.monotonic() - self._last_seen < RESULT_GRACE_S:
             return None
-        failure = self._failure(results)
-        if failure:
-            self._tell(f"failed: {failure}", logging.ERROR)
-            return Outcome(self.job, failure=failure)
-        self._tell("done")
-        return Outcome(self.job, results[0])
+        outcome = self._judge(results)
+        if outcome.failure:
+            self._tell(f"failed: {outcome.failure}", logging.ERROR)
+        else:
+            self._tell("done")
+        return outcome
 
-    def _failure(self, results: dict[int, JobReturn | str | None]) -> str:
-        """The first rank's error; without one, a missing result; empty if every rank has succeeded."""
-        errors = {rank: result for rank, result in results.items() if isinstance(result, str)}
-        for rank, error in errors.items():
-            where = f"rank {rank}: " if self.ranks > 1 else ""
-            return f"{where}{error} (log: {self._paths(rank).stdout})"
-        for rank, result in results.items():
-            if result is None:
-                return f"lost, {slurm.epitaph(self.job_id)} (log: {self._paths(rank).stdout})"
-        return ""
+    def _judge(self, results: Sequence[JobReturn | str | None]) -> Outcome:
+        """Every rank must have succeeded; an error tells more than a rank that left no word."""
+        successes = [result for result in results if isinstance(result, JobReturn)]
+        if len(successes) == self.ranks:
+            return Outcome(self.job, successes[0])
+        for rank, error in enumerate(results):
+            if isinstance(error, str):
+                return Outcome(self.job, failure=self._locate(error, rank))
+        lost = f"lost, {slurm.epitaph(self.job_id)}"
+        return Outcome(self.job, failure=self._locate(lost, results.index(None)))
+
+    def _locate(self, failure: str, rank: int) -> str:
+        where = f"rank {rank}: " if self.ranks > 1 else ""
+        return f"{where}{failure} (log: {self._paths(rank).stdout})"
 
     def _tell(self, news: str, level: int = logging.INFO) -> None:
         if news != self._last_news:
@@ -243,3 +252,8 @@ def _thread_setup(cpus_per_task: int) -> list[str]:
     """Since SLURM 22.05 srun no longer takes --cpus-per-task over from sbatch, only from this variable."""
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     return [f"export {variable}={cpus_per_task}" for variable in ("SRUN_CPUS_PER_TASK", *threads)]
+
+
+def _plain(value: Any) -> Any:
+    """Hydra hands over lists and dictionaries of its own kind; submitit wants Python's."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
