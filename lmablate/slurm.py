@@ -92,6 +92,25 @@ def queue(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
     return {job_id: job for job_id, job in jobs.items() if job_id in wanted}
 
 
+def is_running(job_id: str) -> bool:
+    """Whether the job runs and is not about to be ended, by scancel or otherwise.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    job = queue([job_id]).get(job_id)
+    return job is not None and job.state == "RUNNING"
+
+
+def requeue(job_id: str) -> None:
+    """Have the job end now and start again later.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer, or refuses.
+    """
+    _ask("scontrol", "requeue", job_id)
+
+
 def epitaph(job_id: str) -> str:
     """Why a job ended, as well as SLURM still knows: "CANCELLED", "FAILED, killed by SIGKILL", ...
 

@@ -27,8 +27,15 @@ log = logging.getLogger(__name__)
 MANIFEST = "jobs.jsonl"
 
 
-class JobFailed(CompactHydraException):
-    """A job failed; the message says which and why, in one line. Hydra prints it without a traceback."""
+class JobFailed(RuntimeError):
+    """A job called sys.exit() with a code that says so."""
+
+
+class SweepFailed(SystemExit):
+    """A job of a sweep failed, and all has been told: the process ends with exit code 1, and no traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
 
 
 class LaunchError(UserError, CompactHydraException):
@@ -62,6 +69,7 @@ class HydraJob:
 
     def __call__(self, job_id: str) -> JobReturn:
         """Run as Hydra runs a job, except that a failure is raised here, where the scheduler can see it."""
+        logging.basicConfig(level=logging.INFO, format="%(message)s")  # for apps without Hydra's job_logging
         Singleton.set_state(self.singletons)
         setup_globals()
         result = run_job(
@@ -105,7 +113,7 @@ class Outcome:
         if self.result is not None:
             return self.result
         failed = JobReturn(overrides=self.job.overrides, status=JobStatus.FAILED)
-        failed.return_value = JobFailed(f"{self.job.label}: {self.failure}")
+        failed.return_value = SweepFailed()
         return failed
 
 

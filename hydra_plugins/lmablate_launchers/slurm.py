@@ -163,8 +163,14 @@ class RequeuedJob:
         try:
             return self.job(environment.job_id)
         except Preempted as stop:
-            # Rank 0 may still be saving or requeueing, and srun ends all ranks at the first that fails.
-            raise SystemExit(stop.code if environment.global_rank == 0 else 0) from None
+            if environment.global_rank > 0:
+                # Rank 0 may still be saving or requeueing, and srun ends all ranks at the first that fails.
+                raise SystemExit(0) from None
+            if stop.signum == signal.SIGTERM and slurm.is_running(environment.job_id):
+                # Preempted where preempt_send_user_signal is off: SLURM requeues what it has to kill, and
+                # takes a job that obeys for one that ended. Those cancelled or requeued no longer "run".
+                slurm.requeue(environment.job_id)
+            raise
 
     def checkpoint(self) -> Any:
         """Called by submitit before it requeues the job."""

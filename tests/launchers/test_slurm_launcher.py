@@ -102,6 +102,14 @@ def test_a_requeued_job_goes_on_where_it_was(slurm_sweep):
     assert once_each(slurm_sweep.steps("a"))
 
 
+def test_a_job_that_is_told_to_stop_but_not_cancelled_is_requeued(slurm_sweep):
+    slurm_sweep.start("+name=a", *LASTING).wait_for_step("a", 3)
+    call("scancel", "--signal=TERM", slurm_sweep.job_id("a"))
+    assert slurm_sweep.wait() == 0, slurm_sweep.output
+    assert len(slurm_sweep.starts("a")) == 2
+    assert once_each(slurm_sweep.steps("a"))
+
+
 def test_submitits_signal_requeues_a_job_of_several_ranks(slurm_sweep):
     slurm_sweep.start("+name=a", *LASTING, "hydra.launcher.nodes=2").wait_for_step("a", 3)
     call("scancel", "--signal=USR2", slurm_sweep.job_id("a"))
