@@ -1,4 +1,4 @@
-"""The tidy table of measurements, read run by run, and the refusal of tables that mix what cannot be mixed."""
+"""The tidy table of measurements, read run by run, and the refusal of what cannot be compared."""
 
 import re
 from collections.abc import Mapping
@@ -43,10 +43,10 @@ def check_facts(facts: pd.DataFrame) -> None:
     """Refuse finished runs that cannot be compared: other data, other training code, or another budget.
 
     facts: one row per run with the columns of FACT_COLUMNS. Data and code must be the same in the whole
-    table, the number of tokens within an experiment. Runs in another state than "done" are not compared at all.
+    table, the number of tokens within an experiment. Only runs in state "done" count.
     """
     require_columns(facts, FACT_COLUMNS, "facts")
-    done = facts[facts["state"] == "done"]
+    done = facts.loc[facts["state"] == "done"]
     for column, what in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
         refuse_mixture(done, column, f"The table mixes {what}")
     for experiment, runs in done.groupby("experiment"):
@@ -70,8 +70,8 @@ class RunTable:
     """The finished runs of a measurement table, by experiment, arm and seed.
 
     measurements: columns experiment, run, seed, step, metric, value, and one per factor. A run may belong to
-    several experiments, and is then listed once for each. Where a run that resumed logged a step twice, the last
-    value counts.
+    several experiments, and is then listed once for each. Where a run that resumed logged a step twice, the
+    last value counts.
     """
 
     def __init__(self, measurements: pd.DataFrame, facts: pd.DataFrame):
@@ -82,7 +82,7 @@ class RunTable:
             raise UserError(f"The table of facts has no row for run {min(measured - known)}.")
         done = measurements["run"].isin(facts.loc[facts["state"] == "done", "run"])
         self._facts = facts
-        self._measurements = measurements[done].reset_index(drop=True)
+        self._measurements = measurements.loc[done].reset_index(drop=True)
         self._factors = [c for c in measurements.columns if c not in MEASUREMENT_COLUMNS]
 
     @cached_property
@@ -108,14 +108,14 @@ class RunTable:
     def runs(self, experiment: str, arm: Mapping[str, Scalar]) -> dict[int, str]:
         """The arm's finished runs by seed; raises UserError where the arm is so vague that a seed has two."""
         chosen = self._select(experiment, arm)
-        twice = chosen[chosen.duplicated("seed", keep=False)]
+        twice = chosen.loc[chosen.duplicated("seed", keep=False)]
         if len(twice):
             differing = [f for f in self._factors if twice[f].nunique() > 1] or [
                 "nothing that the table names"
             ]
             raise UserError(
                 f"The arm {name_of(arm)} of {experiment} has several runs of one seed "
-                f"({', '.join(twice['run'].head(2))}); say which is meant: they differ in {', '.join(differing)}."
+                f"({', '.join(twice['run'].head(2))}), so say which: they differ in {', '.join(differing)}."
             )
         return dict(zip(chosen["seed"].astype(int), chosen["run"], strict=True))
 
@@ -133,7 +133,7 @@ class RunTable:
         for factor, value in arm.items():
             if factor not in chosen.columns:
                 raise NotMeasured(f"{experiment} has no factor {factor}")
-            chosen = chosen[chosen[factor] == canonical(value)]
+            chosen = chosen.loc[chosen[factor] == canonical(value)]
         if chosen.empty:
             raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)}")
         return chosen
@@ -141,8 +141,8 @@ class RunTable:
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
         """Steps, ascending, and values of a metric.
 
-        A loss that is not finite is replaced by the loss at initialisation: a diverged run has learnt nothing,
-        and leaving it out would favour the arm that diverges (the cap of arXiv 2309.14322).
+        A loss that is not finite is replaced by the loss at initialisation: a diverged run has learnt
+        nothing, and leaving it out would favour the arm that diverges (the cap of arXiv 2309.14322).
         """
         rows = self._series.get((experiment, run, metric))
         if rows is None:
@@ -156,7 +156,7 @@ class RunTable:
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
         """How many runs of these experiments are not finished, by state."""
-        facts = self._facts[self._facts["experiment"].isin(experiments)]
+        facts = self._facts.loc[self._facts["experiment"].isin(list(experiments))]
         return facts.loc[facts["state"] != "done", "state"].value_counts().sort_index().to_dict()
 
     def initial_loss(self, experiment: str, run: str) -> float:
