@@ -1,7 +1,7 @@
 """Claims: what must be measured to believe a sentence about a model, one yaml each.
 
-A claim's keys are CLAIM_SCHEMA's; each entry of `all_of` names a predicate and gives the fields of its class, with the
-claim's experiment, metric and margin where it names none of its own.
+A claim's keys are CLAIM_SCHEMA's; each entry of `all_of` names a predicate and gives the fields of its
+class, with the claim's experiment, metric and margin where it names none of its own.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jsonschema
+import jsonschema.exceptions
 import yaml
 
 from lmablate.errors import UserError
@@ -58,8 +59,9 @@ CLAIM_SCHEMA = {
 
 @dataclass(frozen=True)
 class Claim:
-    """id, e.g. C07. text: what is tested. reported: the words of whoever claims it. question: what a reader wants
-    to know. note: how it is measured and why so. all_of: what must hold together for the claim to hold."""
+    """id, e.g. C07. text: what is tested. reported: the words of whoever claims it. question: what a reader
+    wants to know. note: how it is measured and why so. all_of: what must hold together for the claim to
+    hold."""
 
     id: str
     text: str

@@ -1,7 +1,7 @@
 """One measured effect and the three p-values that a verdict needs of it.
 
-Every p-value is in two-sided units, so that one level alpha serves them all: a one-sided test is doubled, while two
-one-sided tests of equivalence, and a two-sided test, stand as they are.
+Every p-value is in two-sided units, so that one level alpha serves them all: a one-sided test is doubled,
+while two one-sided tests of equivalence, and a two-sided test, stand as they are.
 """
 
 from abc import ABC, abstractmethod
@@ -15,8 +15,8 @@ from lmablate.evidence.statistics import Sample, seeds_needed, seeds_needed_for_
 class Contrast(ABC):
     """An effect over independent seeds, oriented so that a positive one speaks for the claim.
 
-    label: the claimed relation in words, to follow "that". margin: the smallest effect of interest in the effect's
-    unit, 0 where the claim states none. runs: the ids of all runs that it was measured on.
+    label: the claimed relation in words, to follow "that". margin: the smallest effect of interest in the
+    effect's unit, 0 where the claim states none. runs: the ids of all runs that it was measured on.
     """
 
     label: str

@@ -1,7 +1,7 @@
 """The kinds of claim: each measures, on a table of runs, the contrasts that must all hold.
 
-Adding a kind is adding a class here: its fields are the keys that a claim's yaml may use, and its name there is
-the class's in snake_case.
+Adding a kind is adding a class here: its fields are the keys that a claim's yaml may use, and its name there
+is the class's in snake_case.
 """
 
 import re
@@ -64,7 +64,7 @@ class Predicate(ABC):
         return {seed: self.reading.of(table, self.experiment, run) for seed, run in runs.items()}
 
     def gap(self, table: RunTable, higher: Arm, lower: Arm) -> tuple[Sample, tuple[str, ...]]:
-        """Reading of `higher` minus that of `lower`, over the seeds that both arms have, and the runs used."""
+        """Reading of `higher` minus that of `lower` over the seeds that both have, and the runs used."""
         runs = table.runs(self.experiment, higher), table.runs(self.experiment, lower)
         return self.gap_of_runs(table, *runs)
 
@@ -123,6 +123,7 @@ class Equal(Predicate):
 
     one: Arm
     other: Arm
+    margin: float = field()
 
     def measure(self, table: RunTable) -> list[Contrast]:
         sample, runs = self.gap(table, higher=self.one, lower=self.other)
@@ -159,8 +160,8 @@ class LessThan(GreaterThan):
 class LowerAtBestLr(Predicate):
     """The reading is lower in `better` than in `worse`, each arm at the learning rate that is best for it.
 
-    Best is the lowest final value of the metric, averaged over seeds, among the rates that were run with as many
-    seeds as any. Choosing by the same seeds flatters both arms alike, so that equal arms stay equal.
+    Best is the lowest final value of the metric, averaged over seeds, among the rates that were run with as
+    many seeds as any. Choosing by the same seeds flatters both arms alike, so that equal arms stay equal.
     """
 
     better: Arm
@@ -179,7 +180,7 @@ class LowerAtBestLr(Predicate):
         return [Difference(label, sample, self.margin, runs, note=low_note + high_note)]
 
     def at_best(self, table: RunTable, arm: Arm) -> tuple[float, dict[int, str], str]:
-        """The arm's best rate, its runs there by seed, and a warning where the best lies on the grid's edge."""
+        """The arm's best rate, its runs there by seed, and a warning where that is the grid's edge."""
         by_rate = {
             rate: table.runs(self.experiment, {**arm, self.factor: rate})
             for rate in table.levels(self.experiment, arm, self.factor)
@@ -201,8 +202,8 @@ class LowerAtBestLr(Predicate):
 class LessSensitive(Predicate):
     """The final loss of `better` depends less on the learning rate than that of `worse`.
 
-    Sensitivity as in arXiv 2309.14322, per seed, over the rates that both arms were run at. The grid should be
-    evenly spaced in the logarithm.
+    Sensitivity as in arXiv 2309.14322, per seed, over the rates that both arms were run at. The grid should
+    be evenly spaced in the logarithm.
     """
 
     better: Arm
@@ -225,8 +226,8 @@ class LessSensitive(Predicate):
             raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor} of both arms")
         worse, better = ([self.sensitivity(table, grid, seed) for seed in seeds] for grid in grids)
         label = (
-            f"the sensitivity of {self.metric} to {self.factor} ({rates[0]:g} to {rates[-1]:g}) is lower with "
-            f"{name_of(self.better)} than with {name_of(self.worse)}"
+            f"the sensitivity of {self.metric} to {self.factor} ({rates[0]:g} to {rates[-1]:g}) is lower "
+            f"with {name_of(self.better)} than with {name_of(self.worse)}"
         )
         runs = tuple(runs[seed] for grid in grids for runs in grid for seed in seeds)
         return [Difference(label, Sample.paired(worse, better), self.margin, runs)]
@@ -239,11 +240,12 @@ class LessSensitive(Predicate):
 
 @dataclass(frozen=True, kw_only=True)
 class SlopeWith(Predicate):
-    """Over the values of a numeric factor, the reading rises with `slope`, up to the margin; one fit per seed."""
+    """Over the values of a numeric factor the reading rises by `slope`, up to the margin, per seed."""
 
     arm: Arm
     factor: str
     slope: float
+    margin: float = field()
 
     def measure(self, table: RunTable) -> list[Contrast]:
         levels = table.levels(self.experiment, self.arm, self.factor)
@@ -265,8 +267,8 @@ class SlopeWith(Predicate):
 class FlatterLate(HighestOf):
     """Late in training the metric of `arm` falls less than that of every other: it has stalled.
 
-    The effect is the difference of the falls along fitted lines, in the metric's unit over the whole stretch, and
-    so does not depend on the number of steps.
+    The effect is the difference of the falls along fitted lines, in the metric's unit over the whole
+    stretch, and so does not depend on the number of steps.
     """
 
     reduce: Reduction = field(default="change", init=False)
@@ -280,6 +282,7 @@ class DivergesOverTime(Predicate):
     better: Arm
     worse: Arm
     until: float
+    margin: float = field()
     reduce: Reduction = field(default="last", init=False)
     during: During = field(default=WHOLE, init=False)
 
@@ -294,8 +297,8 @@ class DivergesOverTime(Predicate):
 class TrendWithDepth(Predicate):
     """A per-layer diagnostic rises or falls with depth.
 
-    The effect is the change along a fitted line from the first layer to the last, one fit per seed. The metric names
-    the layer by {i}.
+    The effect is the change along a fitted line from the first layer to the last, one fit per seed. The
+    metric names the layer by {i}.
     """
 
     arm: Arm

@@ -1,23 +1,23 @@
 """Verdicts on claims, and the rule that keeps their error rate.
 
-All claims are judged together, as one family: twenty tests at 5 % each would find something even where nothing
-differs.
+All claims are judged together, as one family: twenty tests at 5 % each would find something even where
+nothing differs.
 
-The rule. A claim stands on one or more contrasts (see `contrasts`), all of which it needs. From their p-values, each
-in two-sided units, come three of the claim's own:
+The rule. A claim stands on one or more contrasts (see `contrasts`), all of which it needs. From their
+p-values, each in two-sided units, come three of the claim's own:
 
     support     the largest over the contrasts: an intersection-union test, which needs no correction
                 (Berger 1982, Technometrics 24, 295)
-    against     the smallest over the contrasts times their number (Bonferroni): any one of them refutes the claim
-    equivalent  likewise, over those contrasts that claim a difference and state a smallest effect of interest
+    against     the smallest over the contrasts times their number (Bonferroni): any one of them can refute
+    equivalent  likewise: any one claimed difference that is shown to be negligible
 
 Each of the three is adjusted by Holm over all claims that were measured. At alpha = 0.05 a claim is then
 
     SUPPORTED     if support <= alpha and each difference, as measured, is at least the margin;
     REFUTED       if against <= alpha: the contrary of one of its contrasts is shown;
-    EQUIVALENT    if equivalent <= alpha: a difference that it claims is shown, by two one-sided tests, to be smaller
-                  than the margin. It goes before REFUTED where both hold of the same contrast: the difference has
-                  the wrong sign, but does not matter;
+    EQUIVALENT    if equivalent <= alpha: a difference that it claims is shown, by two one-sided tests, to be
+                  smaller than the margin, the smallest effect of interest. It goes before REFUTED where both
+                  hold of the same contrast: the difference has the wrong sign, but does not matter;
     UNDERPOWERED  otherwise: the runs do not decide, and the verdict says how many seeds would;
     NOT RUN       if runs or metrics that it needs are absent; it then does not count in the family.
 
@@ -27,9 +27,9 @@ What is controlled. Whatever the dependence between claims (they share runs), ov
     P(any false EQUIVALENT) <= alpha, and P(any false SUPPORTED of an equality) <= alpha.
 
 The t tests assume independent seeds and roughly normal paired differences. What is not controlled: claims and
-margins chosen after seeing the runs, seeds added until a verdict appears, and whether a small model's truth holds
-for a large one. The interval that a verdict shows belongs to its deciding contrast alone, at 95 % for a
-difference and 90 % for an equality, unadjusted for the family.
+margins chosen after seeing the runs, seeds added until a verdict appears, and whether a small model's truth
+holds for a large one. The interval that a verdict shows belongs to its deciding contrast alone, at 95 % for
+a difference and 90 % for an equality, unadjusted for the family.
 """
 
 from collections.abc import Sequence
@@ -56,8 +56,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rule makes of one claim: the verdict's kind, the contrast that decides it, and the p-values that
-    led there, the claim's own and after Holm."""
+    """What the rule makes of one claim: the verdict's kind, the contrast that decides it, and the p-values
+    that led there, the claim's own and after Holm."""
 
     kind: Kind
     contrast: Contrast
@@ -67,8 +67,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim judged. effect is positive on the claimed side (of an equality: the difference), in the reading's
-    unit; effect, interval, level and n are those of the deciding contrast; runs are the ids of all runs used."""
+    """A claim judged. effect is positive on the claimed side (of an equality: the difference), in the
+    reading's unit; effect, interval, level and n are those of the deciding contrast; runs are the ids of all
+    runs used."""
 
     claim: Claim
     kind: Kind
@@ -97,9 +98,9 @@ def evaluate(
 ) -> list[Verdict]:
     """One verdict per claim, in the claims' order, by the rule of this module.
 
-    table: columns experiment, run, seed, step, metric, value, and one per factor, any order of rows. facts: one row
-    per run with columns run, experiment, data_fingerprint, code_version, tokens, state. Raises UserError for tables
-    whose runs cannot be compared and for claims whose arms are ambiguous.
+    table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order. facts: one
+    row per run with columns run, experiment, data_fingerprint, code_version, tokens, state. Raises UserError for
+    tables whose runs cannot be compared and for claims whose arms are ambiguous.
     """
     runs = RunTable(table, facts)
     measured: dict[str, list[Contrast]] = {}
@@ -194,7 +195,8 @@ def sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
         case Kind.REFUTED:
             return f"It does not hold that {contrast.label}{among}: {numbers}."
         case Kind.EQUIVALENT:
-            return f"No difference as large as {contrast.margin:g} backs that {contrast.label}{among}: {numbers}."
+            negligible = f"The difference is smaller than {contrast.margin:g} where it is claimed that"
+            return f"{negligible} {contrast.label}{among}: {numbers}."
         case _:
             return f"It is open whether {contrast.label}{among}: {numbers}; {remedy(decision, seeds)}."
 
