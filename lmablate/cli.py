@@ -74,6 +74,8 @@ def result_or_raise(job: JobReturn) -> Any:
     """What a job returned. In place of Hydra's own, which writes a line of its own before it raises."""
     if job.status == JobStatus.COMPLETED:
         return job._return_value
+    if isinstance(job._return_value, SystemExit):  # a launcher of ours has told all
+        raise job._return_value
     raise JobFailed(describe(job)) from job._return_value
 
 

@@ -69,7 +69,7 @@ AT_LEAST: dict[str, float] = {
     **{f"model.{key}": 1 for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
     **{"train.checkpoint_every": 1, "train.keep_checkpoints": 2, "train.threads": 0},
-    **{f"optim.{key}": 0 for key in ("lr", "min_lr", "warmup_steps", "weight_decay")},
+    **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
 }
 
 
@@ -93,8 +93,8 @@ def check(cfg: DictConfig) -> None:
             f"tokenizer.vocab_size={cfg.tokenizer.vocab_size} is not allowed: it must be between 257 (the bytes "
             "and one special token) and 65536 (what uint16 holds)."
         )
-    if cfg.optim.min_lr > cfg.optim.lr:
-        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it exceeds optim.lr={cfg.optim.lr}.")
+    if cfg.optim.min_lr is not None and not 0 <= cfg.optim.min_lr <= cfg.optim.lr:
+        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}.")
 
 
 def targets(node: Any) -> Iterator[str]:

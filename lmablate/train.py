@@ -64,4 +64,4 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
 if __name__ == "__main__":
     from lmablate.train import train  # by its importable name: a launcher sends it to other processes
 
-    entry(train)()
+    entry(train)
