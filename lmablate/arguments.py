@@ -2,8 +2,9 @@
 
 @dataclass
 class Arguments:
-    '''Draw figures.'''
-    experiment: str = argument("all", "the experiment's name")
+    '''Draws figures.'''
+
+    experiment: Annotated[str, "one experiment, or all"] = "all"
 
 arguments = parse(["experiment=llama"], Arguments)
 """
@@ -23,14 +24,24 @@ BOOLEANS = {"true": True, "false": False}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-REQUIRED: Any = dataclasses.MISSING
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key that a command knows; `default` is dataclasses.MISSING where it must be given."""
+
+    name: str
+    kind: Any
+    help: str
+    default: Any
 
 
-def argument(default: Any, help: str) -> Any:
-    """A dataclass field with its sentence for --help; `default` is `REQUIRED` where there is none."""
-    if default is REQUIRED:
-        return dataclasses.field(metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
+def keys_of(spec: type) -> dict[str, Key]:
+    """The fields of `spec`, each annotated `Annotated[type, "its meaning"]`."""
+    hints = typing.get_type_hints(spec, include_extras=True)
+    keys = {}
+    for field in dataclasses.fields(spec):
+        kind, meaning = typing.get_args(hints[field.name])
+        keys[field.name] = Key(field.name, kind, meaning, field.default)
+    return keys
 
 
 def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
@@ -39,64 +50,66 @@ def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
 
     Raises UserError for an unknown or repeated key, a value of the wrong kind, and a missing key.
     """
-    fields = {field.name: field for field in dataclasses.fields(spec)}  # pyright: ignore[reportArgumentType]
-    kinds = typing.get_type_hints(spec)
+    keys = keys_of(spec)
     values: dict[str, Any] = {}
     for text in argv:
-        key, equals, value = text.partition("=")
-        if not equals or key not in fields:
-            raise UserError(unknown(text, key, list(fields)))
-        if key in values:
-            raise UserError(f"{key} is given twice: {key}={value} comes after {key}={values[key]}.")
-        values[key] = convert(key, value, kinds[key])
-    for name, field in fields.items():
-        if name not in values and field.default is REQUIRED and field.default_factory is REQUIRED:
-            raise UserError(f"{name} is missing: give {name}=..., {field.metadata['help']}.")
+        name, equals, value = text.partition("=")
+        if not equals or name not in keys:
+            raise UserError(unknown(text, name, list(keys)))
+        if name in values:
+            raise UserError(f"{name} is given twice: {text} comes after {name}={shown(values[name])}.")
+        values[name] = convert(name, value, keys[name].kind)
+    for name, key in keys.items():
+        if name not in values and key.default is dataclasses.MISSING:
+            raise UserError(f"{name}=... is missing: {key.help}.")
     return spec(**values)
 
 
-def unknown(text: str, key: str, keys: list[str]) -> str:
-    close = difflib.get_close_matches(key, keys, n=1)
+def unknown(text: str, name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}=...? The keys are" if close else "the keys are"
-    return f"{text!r} is no KEY=VALUE that this command knows: {hint} {', '.join(keys)}."
+    return f"{text!r} is no KEY=VALUE that this command knows: {hint} {', '.join(names)}."
 
 
-def convert(key: str, text: str, kind: Any) -> Any:
+def convert(name: str, text: str, kind: Any) -> Any:
     """`text` as a `kind`. Raises UserError with what is allowed."""
     if isinstance(kind, types.UnionType):
-        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
         if text == "null":
             return None
-    allowed: Sequence[str] = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    if allowed:
-        if text not in allowed:
+        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        if text not in typing.get_args(kind):
             raise UserError(
-                f"{key}={text} is not allowed: choose {', '.join(allowed[:-1])} or {allowed[-1]}."
+                f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}."
             )
         return text
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise UserError(f"{key}={text} is not allowed: it must be {WORDS[kind]}.") from None
+        raise UserError(f"{name}={text} is not allowed: it must be {WORDS[kind]}.") from None
 
 
 def usage(program: str, spec: type) -> str:
     """What --help prints: the keys, their meaning and their defaults."""
-    lines = [f"{(spec.__doc__ or '').strip()}", "", f"  python -m {program} [KEY=VALUE ...]", ""]
-    for field in dataclasses.fields(spec):
-        default = "required" if field.default is REQUIRED else shown(field.default)
-        lines.append(f"  {field.name:<14}{field.metadata['help']} ({default})")
+    lines = [(spec.__doc__ or "").strip(), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    for key in keys_of(spec).values():
+        default = "required" if key.default is dataclasses.MISSING else f"default {shown(key.default)}"
+        lines.append(f"  {key.name:<14}{key.help} ({default})")
     return "\n".join(lines)
 
 
-def shown(default: Any) -> str:
-    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+def shown(value: Any) -> str:
+    """`value` as one would type it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run(
     program: str, spec: type[Spec], task: Callable[[Spec], Any], argv: Sequence[str] | None = None
 ) -> None:
-    """`task` as a command line program over the arguments of `spec`; a user's mistake ends it with exit code 2."""
+    """`task` as a command line program over the arguments of `spec`.
+
+    A user's mistake ends it with one sentence and exit code 2.
+    """
     argv = sys.argv[1:] if argv is None else argv
     if {"--help", "-h"} & {*argv}:
         print(usage(program, spec))

@@ -79,7 +79,7 @@ def columns(path: Path) -> Iterator[tuple[str, str, Points]]:
 
 
 def warn_of_averages(path: Path, name: str, header: list[str], rows: list[list[str]]) -> None:
-    """The page averages neighbouring steps of long runs, and runs that a chart groups; then MIN and MAX differ."""
+    """The page averages neighbouring steps of long runs, and the runs of a group; then MIN and MAX differ."""
     if {f"{name}__MIN", f"{name}__MAX"} <= {*header}:
         low, high = header.index(f"{name}__MIN"), header.index(f"{name}__MAX")
         if averaged := sum(row[low] != row[high] for row in rows):

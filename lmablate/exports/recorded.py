@@ -1,4 +1,4 @@
-"""What every source of measurements yields: runs with a description and curves, before they become a table."""
+"""What every source of measurements yields: runs with a description and curves, before they are a table."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

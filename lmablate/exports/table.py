@@ -20,6 +20,7 @@ from lmablate.files import write_atomic
 
 EVERY_STEP = ("train/loss", "grad_norm", "lr")
 """Never thinned: spikes, peaks and late slopes are read off them."""
+WHOLE = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
 ROWS_PER_WRITE = 2**18
 CsvForm = Literal["plain", "gzip", "none"]
 
@@ -58,7 +59,7 @@ class Thinning:
 
 
 def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
-    """Each value as the number nearest to its first `digits` significant decimals; whole numbers unchanged."""
+    """Each value as the number nearest to its first `digits` significant digits; whole numbers unchanged."""
     rounded = values.copy()
     chosen = np.isfinite(values) & (values != np.rint(values))
     rounded[chosen] = [float(f"{value:.{digits}g}") for value in values[chosen].tolist()]
@@ -83,25 +84,30 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     finals: list[float] = []
     paths = write_measurements(tables(runs, experiment, factors, thinning, finals), out / experiment, csv)
+    frame = run_rows(runs, experiment, factors).assign(**{"val/loss": finals})
+    path = out / f"{experiment}.runs.csv"
+    write_atomic(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    return [*paths, path]
+
+
+def run_rows(runs: Sequence[Recorded], experiment: str, factors: dict[str, list[Scalar]]) -> pd.DataFrame:
+    """One row a run: what it is, and the facts known of it."""
     facts = {name: [run.facts.get(name) for run in runs] for name in FACTS}
-    whole = {"tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps"}
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "run": [run.run for run in runs],
             "experiment": experiment,
             "seed": [run.seed for run in runs],
             **factors,
             "state": [run.state for run in runs],
-            **{
-                name: pd.array(column, dtype="Int64") if name in whole else column
-                for name, column in facts.items()
-            },
-            "val/loss": finals,
+            **{name: whole(column) if name in WHOLE else column for name, column in facts.items()},
         }
     )
-    path = out / f"{experiment}.runs.csv"
-    write_atomic(path, frame.to_csv(index=False, lineterminator="\n").encode())
-    return [*paths, path]
+
+
+def whole(column: list[int | None]) -> pd.Series:
+    """Whole numbers, some of them missing."""
+    return pd.Series(column, dtype="Int64")
 
 
 def tables(
@@ -130,7 +136,7 @@ def tables(
 
 
 def write_measurements(rows: Iterator[pa.Table], stem: Path, csv: CsvForm) -> list[Path]:
-    """<stem>.parquet and <stem>.csv or .csv.gz, through part files; an older csv of the other form is removed."""
+    """<stem>.parquet and .csv or .csv.gz, through part files; an older csv of the other form is removed."""
     suffixes = {"plain": [".csv"], "gzip": [".csv.gz"], "none": []}[csv]
     paths = [stem.with_name(stem.name + suffix) for suffix in [".parquet", *suffixes]]
     parts = [path.with_name(f".{path.name}.part") for path in paths]
@@ -204,7 +210,7 @@ def load(folder: Path, experiment: str) -> Exported:
             runs[factor] = runs[factor].fillna("")
     except FileNotFoundError as error:
         raise UserError(
-            f"{error.filename} is not there: make it with `python -m lmablate.export experiment={experiment}`."
+            f"{error.filename} is missing: make it with `python -m lmablate.export experiment={experiment}`."
         ) from error
     except (ValueError, KeyError, pa.ArrowException) as error:
         raise UserError(f"the exports of {experiment} in {folder} cannot be read: {error}.") from error

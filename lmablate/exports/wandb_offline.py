@@ -42,7 +42,7 @@ class Segment:
 
 
 def runs(folder: Path, runs_dir: Path) -> list[Recorded]:
-    """Every offline run below `folder`; a run's folder in `runs_dir`, where it is there, describes it further.
+    """Every offline run below `folder`, described further by its folder in `runs_dir` where that is there.
 
     Raises UserError where there is none, or a file holds no run.
     """
