@@ -31,7 +31,7 @@ def train(cfg: DictConfig) -> float:
         prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
         identity = config.identity(cfg, prepared.fingerprint, CODE_VERSION)
         run = Run.create(Path(cfg.runs_dir), identity, config.label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.join(cfg.name)
+    run.join(cfg.name, config.choices())
     try:
         with run.lock() if workers.leads else nullcontext(), workers:
             if run.status()["state"] != "done":
