@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -63,6 +64,15 @@ def entry(task: Callable[[DictConfig], Any]) -> None:
     except OSError as error:
         sys.exit(fail(f"runs_dir cannot be written: {error.filename}: {error.strerror or error}.", 2))
     except Exception as error:  # nothing has run yet: the overrides do not compose
+        sys.exit(fail(sentence(error), 2))
+
+
+def report_mistakes(task: Callable[[list[str]], Any], arguments: list[str]) -> None:
+    """Runs `task`, which composes configs of its own from overrides; a mistake in them is one sentence, exit 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        task(arguments)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         sys.exit(fail(sentence(error), 2))
 
 

@@ -77,7 +77,9 @@ class Journal:
         self.progress.update(
             int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0)
         )
-        self.status(int(newest["step"]), tokens_per_s=newest.get("tokens_per_s"))
+        speed = newest.get("tokens_per_s")
+        left = (self.last - newest["step"]) * self.tokens_per_step / speed if speed else None
+        self.status(int(newest["step"]), seconds_left=left)
 
     def status(self, step: int, **facts: Any) -> None:
         self.flushed = time.monotonic()

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,7 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from lmablate import config
 from lmablate.cli import CONF, quote_group_values
+from lmablate.data.prepare import prepare
+from lmablate.runs import CODE_VERSION, Run, run_id
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,23 @@ def make_job(overrides: list[str], composed: dict[tuple[str, ...], tuple[DictCon
         cfg = cfg.copy()
         cfg.seed = seeds[-1]
     return Job(overrides, cfg, chosen)
+
+
+def expected(sweep: Sweep) -> list[tuple[Job, Run]]:
+    """The run that each job stands for, whether it is there or not. Prepares the data, whose text is in the id."""
+    resolved: dict[str, DictConfig] = {}
+    fingerprints: dict[str, str] = {}
+    out = []
+    for job in sweep.jobs:
+        arm = job.arm(sweep.factors)
+        if arm not in resolved:
+            resolved[arm] = config.resolve(job.cfg)
+        cfg = resolved[arm].copy()
+        cfg.seed = job.seed
+        source = f"{cfg.data} {cfg.tokenizer.vocab_size}"
+        if source not in fingerprints:
+            prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir, verify=False)
+            fingerprints[source] = prepared.fingerprint
+        identity = config.identity(cfg, fingerprints[source], CODE_VERSION)
+        out.append((job, Run(Path(cfg.runs_dir) / run_id(identity, config.label(cfg)))))
+    return out
