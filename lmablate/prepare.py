@@ -11,7 +11,7 @@ from lmablate.data import prepare as preparation
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Makes the text, tokenizer and token files that `cfg` names, or finds them, and prints where they are."""
+    """Makes the text, tokenizer and token files that `cfg` names, or finds them, and prints their paths."""
     config.check(cfg)
     data = preparation.prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
     print(f"{data.tokenizer_path}  text {data.fingerprint[:12]}")

@@ -21,6 +21,7 @@ from lmablate.data.prepare import prepare
 from lmablate.errors import UserError
 
 from .hub_server import COMMIT, HubServer
+from .test_faults import small_disk
 from .test_prepare import Vocabulary
 
 CHUNK = 64 * 1024
@@ -187,6 +188,18 @@ def test_offline_mode_is_respected_with_a_sentence(hub, make, monkeypatch):
     train_text(make())
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert train_text(make()) == TEXT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_ends_in_one_sentence_and_the_download_goes_on_later(hub, make, tmp_path):
+    folder = tmp_path / "hub"
+    with small_disk(folder, 10 * CHUNK):
+        with pytest.raises(UserError, match=rf"^data\.download_dir={folder} has no space left: [^\n]*\.$"):
+            train_text(make())
+        assert "train.txt" not in files_in(folder)
+        subprocess.run(["mount", "-o", "remount,size=10m", str(folder)], check=True)
+        assert train_text(make()) == TEXT
+    assert hub.ranges[-1] is not None
 
 
 @pytest.mark.slow
