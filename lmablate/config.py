@@ -2,8 +2,9 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -68,12 +69,19 @@ AT_LEAST: dict[str, float] = {
     **{f"model.{key}": 1 for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
     **{"train.checkpoint_every": 1, "train.keep_checkpoints": 2, "train.threads": 0},
-    **{f"optim.{key}": 0 for key in ("lr", "min_lr", "warmup_steps", "weight_decay")},
+    **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
 }
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError for a number out of range, before anything is built."""
+    """Raises UserError for a key that nothing reads, a foreign class or a number out of range: before anything
+    is built."""
+    for path, schema in (("", Config), ("model", ModelConfig), ("optim", OptimSettings), ("train", TrainSettings)):
+        node = OmegaConf.select(cfg, path) if path else cfg
+        if unknown := {str(key) for key in node} - {f.name for f in fields(schema)}:
+            key = ".".join(filter(None, (path, min(unknown))))
+            raise UserError(f"{key} is not a key of the config: --help lists them.")
+    refuse_foreign(cfg)
     for key, least in AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if not least <= value < math.inf:
@@ -85,8 +93,8 @@ def check(cfg: DictConfig) -> None:
             f"tokenizer.vocab_size={cfg.tokenizer.vocab_size} is not allowed: it must be between 257 (the bytes "
             "and one special token) and 65536 (what uint16 holds)."
         )
-    if cfg.optim.min_lr > cfg.optim.lr:
-        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it exceeds optim.lr={cfg.optim.lr}.")
+    if cfg.optim.min_lr is not None and not 0 <= cfg.optim.min_lr <= cfg.optim.lr:
+        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}.")
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -102,15 +110,19 @@ def targets(node: Any) -> Iterator[str]:
 
 def build(node: DictConfig, **kwargs: Any) -> Any:
     """The object that `node` describes. Raises UserError unless every class in it is lmablate's own."""
-    for target in targets(OmegaConf.to_container(node, resolve=True)):
-        if not target.startswith("lmablate."):
-            raise UserError(f"_target_={target} is refused: a config may only build classes of lmablate.")
+    refuse_foreign(node)
     try:
         return instantiate(node, **kwargs)
     except Exception as error:
         if isinstance(error.__cause__, UserError):  # Hydra wraps what a constructor raises
             raise error.__cause__ from None
         raise
+
+
+def refuse_foreign(node: DictConfig) -> None:
+    for target in targets(OmegaConf.to_container(node, resolve=True)):
+        if not re.fullmatch(r"lmablate(\.\w+)+", target):
+            raise UserError(f"_target_={target} is refused: a config may only build classes of lmablate.")
 
 
 def build_all(nodes: Iterable[DictConfig]) -> list[Any]:

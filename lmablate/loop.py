@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class OptimSettings:
-    """What `AdamW`, `cosine_schedule` and `clip_grad_norm_` are told."""
+    """What `AdamW`, `cosine_schedule` and `clip_grad_norm_` are told. `min_lr=null` stands for lr / 10."""
 
     lr: float = 1e-3
-    min_lr: float = 1e-4
+    min_lr: float | None = None
     warmup_steps: int = 100
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     eps: float = 1e-8
@@ -167,6 +167,7 @@ class Trainer:
         state = load_checkpoint(run.checkpoints, model, self.optimizer) or {"step": 0}
         self.step = self.first = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
+        self.min_lr = optim.lr / 10 if optim.min_lr is None else optim.min_lr
         self.loss_of = NextTokenLoss(model)
         compiled = torch.compile(self.loss_of) if train.compile else self.loss_of
         self.shared_loss_of = self.workers.share(compiled)  # pyright: ignore[reportArgumentType]
@@ -235,7 +236,7 @@ class Trainer:
         lr = cosine_schedule(
             self.step,
             lr=self.optim.lr,
-            min_lr=self.optim.min_lr,
+            min_lr=self.min_lr,
             warmup_steps=self.optim.warmup_steps,
             max_steps=self.train.max_steps,
         )

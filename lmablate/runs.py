@@ -8,7 +8,7 @@ from its newest good checkpoint, one that failed is tried again and never mistak
               status.json      the truth about its state (see `Status`)
               metrics.jsonl    one object a line, each with "step"
               checkpoints/     see checkpoint.py
-              experiments/     an empty file for every experiment that counts this run among its own
+              experiments/     a file for every experiment that counts this run as its own, with its choices
 """
 
 import hashlib
@@ -94,9 +94,13 @@ class Run:
     def add_facts(self, **facts: Any) -> None:
         write_json(self.facts_path, {**self.facts(), **facts})
 
-    def join(self, experiment: str) -> None:
-        """Counts this run among `experiment`'s. Experiments share runs: a baseline is trained once."""
-        (self.folder / "experiments" / experiment).touch()
+    def join(self, experiment: str, choices: Mapping[str, str] | None = None) -> None:
+        """Counts this run among `experiment`'s, which came to it by these group choices.
+
+        Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one of them and a
+        list of single choices in another.
+        """
+        write_json(self.folder / "experiments" / experiment, dict(choices or {}))
 
     def status(self) -> dict[str, Any]:
         try:

@@ -54,4 +54,4 @@ class Wandb(NoTracking):
 
     def finish(self, failed: bool = False) -> None:
         if self.run is not None:
-            self.run.finish(exit_code=int(failed), quiet=True)
+            self.run.finish(exit_code=int(failed))

@@ -31,7 +31,7 @@ def train(cfg: DictConfig) -> float:
         prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
         identity = config.identity(cfg, prepared.fingerprint, CODE_VERSION)
         run = Run.create(Path(cfg.runs_dir), identity, config.label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.join(cfg.name)
+    run.join(cfg.name, config.choices())
     try:
         with run.lock() if workers.leads else nullcontext(), workers:
             if run.status()["state"] != "done":
@@ -64,4 +64,4 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
 if __name__ == "__main__":
     from lmablate.train import train  # by its importable name: a launcher sends it to other processes
 
-    entry(train)()
+    entry(train)

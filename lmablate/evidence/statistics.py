@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from lmablate.errors import UserError
 
@@ -47,7 +47,7 @@ class Sample:
         """The two-sided t interval that covers the true mean with probability `level`."""
         if self.n < 2:
             return -np.inf, np.inf
-        half = stats.t.ppf((1 + level) / 2, self.n - 1) * self.sd / np.sqrt(self.n)
+        half = special.stdtrit(self.n - 1, (1 + level) / 2) * self.sd / np.sqrt(self.n)
         return float(self.mean - half), float(self.mean + half)
 
     def p_above(self, bound: float) -> float:
@@ -60,7 +60,7 @@ class Sample:
             return 1.0
         if self.sd == 0:
             return 0.5**self.n if self.mean > bound else 1.0
-        return float(stats.t.sf((self.mean - bound) / (self.sd / np.sqrt(self.n)), self.n - 1))
+        return float(special.stdtr(self.n - 1, (bound - self.mean) / (self.sd / np.sqrt(self.n))))
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of "the true mean is at least `bound`": small when it is surely below."""
