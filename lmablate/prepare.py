@@ -20,4 +20,6 @@ def prepare(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    entry(prepare)()
+    from lmablate.prepare import prepare  # by its importable name: a launcher sends it to other processes
+
+    entry(prepare)
