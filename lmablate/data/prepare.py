@@ -10,6 +10,7 @@ processes of a job array do the work once. Preparing again finds everything done
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ class _Preparation:
 
     def __init__(self, corpus: Corpus, identity: dict[str, Any], folder: Path, vocab_size: int):
         self.corpus, self.identity, self.folder, self.vocab_size = corpus, identity, folder, vocab_size
+        self.threads = cores()
         self.tokenizer_folder = folder / f"tokenizer-{vocab_size}"
         self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
 
@@ -135,7 +137,9 @@ class _Preparation:
         if not self.tokenizer_path.exists():
             text = self._checked_text("train", facts)
             log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
-            vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT])
+            vocab, merges = train_bpe(
+                text, self.vocab_size, [END_OF_TEXT], threads=self.threads, progress=True
+            )
             self.tokenizer_folder.mkdir(exist_ok=True)
             with replacing(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
@@ -157,7 +161,7 @@ class _Preparation:
         log.info("encoding %s", text)
         record.unlink(missing_ok=True)
         with replacing(path) as part:
-            count = tokenizer.encode_file(text, part)
+            count = tokenizer.encode_file(text, part, threads=self.threads)
             digest = sha256(part)
         Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
         return open_tokens(path)
@@ -169,6 +173,11 @@ class _Preparation:
                 f"{path} is missing or corrupted: delete {self.folder} and prepare the data again."
             )
         return path
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Measured:

@@ -233,7 +233,7 @@ def _listed(vocab: Mapping[int, bytes]) -> list[bytes]:
 
 def _open(path: Path, mode: str):
     try:
-        return path.open(mode, buffering=0)
+        return path.open(mode)
     except OSError as error:
         doing = "read" if mode == "rb" else "written"
         raise UserError(f"the file {path} cannot be {doing}: {error.strerror}.") from None

@@ -1,6 +1,7 @@
 """Downloads with the real huggingface_hub client from a local server with the hub's protocol, and faults."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -16,9 +17,12 @@ from huggingface_hub import constants
 
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.data.hub import HubCorpus
+from lmablate.data.prepare import prepare
 from lmablate.errors import UserError
 
 from .hub_server import COMMIT, HubServer
+from .test_faults import small_disk
+from .test_prepare import Vocabulary
 
 CHUNK = 64 * 1024
 STORIES = "".join(
@@ -76,6 +80,16 @@ def test_text_arrives_normalised_and_is_downloaded_once(hub, make):
     assert train_text(make()) == TEXT
     assert train_text(make()) == TEXT
     assert hub.ranges == [None]
+
+
+def test_a_preparation_records_where_its_text_came_from(hub, make, tmp_path):
+    data = prepare(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data")
+    facts = json.loads((data.tokenizer_path.parent.parent / "corpus.json").read_text())
+    sha256 = hashlib.sha256(TRAIN).hexdigest()
+    assert facts["provenance"]["train"] == {"commit": COMMIT, "sha256": sha256, "bytes": len(TRAIN)}
+    hub.asked.clear()
+    assert prepare(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data") == data
+    assert hub.asked == []
 
 
 def test_gzip_is_decompressed(hub, make):
@@ -176,6 +190,18 @@ def test_offline_mode_is_respected_with_a_sentence(hub, make, monkeypatch):
     assert train_text(make()) == TEXT
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_ends_in_one_sentence_and_the_download_goes_on_later(hub, make, tmp_path):
+    folder = tmp_path / "hub"
+    with small_disk(folder, 10 * CHUNK):
+        with pytest.raises(UserError, match=rf"^data\.download_dir={folder} has no space left: [^\n]*\.$"):
+            train_text(make())
+        assert "train.txt" not in files_in(folder)
+        subprocess.run(["mount", "-o", "remount,size=10m", str(folder)], check=True)
+        assert train_text(make()) == TEXT
+    assert hub.ranges[-1] is not None
+
+
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_named(make, monkeypatch):
     monkeypatch.setattr(
@@ -199,6 +225,7 @@ import io, sys
 from huggingface_hub import constants
 constants.DOWNLOAD_CHUNK_SIZE = {CHUNK}
 from lmablate.data.hub import HubCorpus
+from lmablate.data.prepare import prepare
 corpus = HubCorpus("stories", "owner/stories", "{COMMIT}", "train.txt", "valid.txt", download_dir=sys.argv[1])
 out = io.BytesIO()
 corpus.write("train", out)
