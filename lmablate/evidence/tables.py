@@ -81,8 +81,11 @@ class RunTable:
         if measured - known:
             raise UserError(f"The table of facts has no row for run {min(measured - known)}.")
         done = measurements["run"].isin(facts.loc[facts["state"] == "done", "run"])
-        self._facts = facts
-        self._measurements = measurements.loc[done].reset_index(drop=True)
+        once = measurements.loc[done].drop_duplicates(["experiment", "run", "metric", "step"], keep="last")
+        self._measurements = once.sort_values("step", kind="stable", ignore_index=True)
+        self._steps = self._measurements["step"].to_numpy(dtype=float)
+        self._values = self._measurements["value"].to_numpy(dtype=float)
+        self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
         self._factors = [c for c in measurements.columns if c not in MEASUREMENT_COLUMNS]
 
     @cached_property
@@ -147,25 +150,26 @@ class RunTable:
         rows = self._series.get((experiment, run, metric))
         if rows is None:
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
-        points = self._measurements.loc[rows, ["step", "value"]].drop_duplicates("step", keep="last")
-        points = points.sort_values("step")
-        values = points["value"].to_numpy(dtype=float)
+        values = self._values[rows]
         if metric in LOSSES and not np.isfinite(values).all():
             values = np.where(np.isfinite(values), values, self.initial_loss(experiment, run))
-        return points["step"].to_numpy(dtype=float), values
+        return self._steps[rows], values
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
         """How many runs of these experiments are not finished, by state."""
-        facts = self._facts.loc[self._facts["experiment"].isin(list(experiments))]
-        return facts.loc[facts["state"] != "done", "state"].value_counts().sort_index().to_dict()
+        counts: dict[str, int] = {}
+        for (experiment, state), count in self._unfinished.items():
+            if experiment in experiments:
+                counts[state] = counts.get(state, 0) + count
+        return counts
 
     def initial_loss(self, experiment: str, run: str) -> float:
         return float(self.series(experiment, run, "init/loss")[1][0])
 
     def last_step(self, experiment: str, run: str) -> float:
         """The last step at which the run logged anything."""
-        rows = np.concatenate([self._series[experiment, run, m] for m in self._metrics[experiment, run]])
-        return float(self._measurements.loc[rows, "step"].max())
+        metrics = self._metrics[experiment, run]
+        return float(max(self._steps[self._series[experiment, run, metric][-1]] for metric in metrics))
 
     def warmup_end(self, experiment: str, run: str) -> float:
         """The step with the highest learning rate, where a linear warm-up hands over to the decay."""
