@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +67,15 @@ def refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
         raise UserError(f"{complaint}, so its runs cannot be compared: {each}.")
 
 
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its id, its seed, and its factor values in canonical spelling."""
+
+    id: str
+    seed: int
+    factors: dict[str, str]
+
+
 class RunTable:
     """The finished runs of a measurement table, by experiment, arm and seed.
 
@@ -89,13 +99,14 @@ class RunTable:
         self._factors = [c for c in measurements.columns if c not in MEASUREMENT_COLUMNS]
 
     @cached_property
-    def _runs(self) -> dict[str, pd.DataFrame]:
-        runs = self._measurements[["experiment", "run", "seed", *self._factors]].drop_duplicates(
-            ["experiment", "run"]
-        )
-        for factor in self._factors:
-            runs[factor] = runs[factor].map(canonical)
-        return dict(iter(runs.groupby("experiment")))
+    def _runs(self) -> dict[str, list[Run]]:
+        columns = ["experiment", "run", "seed", *self._factors]
+        runs: dict[str, list[Run]] = {}
+        rows = self._measurements[columns].drop_duplicates(["experiment", "run"])
+        for experiment, run, seed, *values in rows.itertuples(index=False, name=None):
+            factors = dict(zip(self._factors, map(canonical, values), strict=True))
+            runs.setdefault(experiment, []).append(Run(run, int(seed), factors))
+        return runs
 
     @cached_property
     def _series(self) -> dict[tuple[str, str, str], NDArray[np.intp]]:
@@ -110,36 +121,37 @@ class RunTable:
 
     def runs(self, experiment: str, arm: Mapping[str, Scalar]) -> dict[int, str]:
         """The arm's finished runs by seed; raises UserError where the arm is so vague that a seed has two."""
-        chosen = self._select(experiment, arm)
-        twice = chosen.loc[chosen.duplicated("seed", keep=False)]
-        if len(twice):
-            differing = [f for f in self._factors if twice[f].nunique() > 1] or [
-                "nothing that the table names"
-            ]
-            raise UserError(
-                f"The arm {name_of(arm)} of {experiment} has several runs of one seed "
-                f"({', '.join(twice['run'].head(2))}), so say which: they differ in {', '.join(differing)}."
-            )
-        return dict(zip(chosen["seed"].astype(int), chosen["run"], strict=True))
+        by_seed: dict[int, Run] = {}
+        for run in self._select(experiment, arm):
+            other = by_seed.setdefault(run.seed, run)
+            if other is not run:
+                differing = [f for f in self._factors if run.factors[f] != other.factors[f]]
+                raise UserError(
+                    f"The arm {name_of(arm)} of {experiment} has several runs of one seed ({other.id}, "
+                    f"{run.id}), so say which: they differ in {', '.join(differing) or 'no known factor'}."
+                )
+        return {seed: run.id for seed, run in by_seed.items()}
 
     def levels(self, experiment: str, arm: Mapping[str, Scalar], factor: str) -> list[float]:
         """The numeric values that a factor takes in an arm, in ascending order."""
         chosen = self._select(experiment, arm)
-        if factor not in chosen.columns:
-            raise NotMeasured(f"{experiment} has no factor {factor}")
-        return sorted({float(value) for value in chosen[factor]})
+        self._require_factor(experiment, factor)
+        return sorted({float(run.factors[factor]) for run in chosen})
 
-    def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> pd.DataFrame:
+    def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> list[Run]:
         if experiment not in self._runs:
             raise NotMeasured(f"{experiment} has no finished run")
-        chosen = self._runs[experiment]
-        for factor, value in arm.items():
-            if factor not in chosen.columns:
-                raise NotMeasured(f"{experiment} has no factor {factor}")
-            chosen = chosen.loc[chosen[factor] == canonical(value)]
-        if chosen.empty:
+        for factor in arm:
+            self._require_factor(experiment, factor)
+        wanted = {factor: canonical(value) for factor, value in arm.items()}
+        chosen = [run for run in self._runs[experiment] if wanted.items() <= run.factors.items()]
+        if not chosen:
             raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)}")
         return chosen
+
+    def _require_factor(self, experiment: str, factor: str) -> None:
+        if factor not in self._factors:
+            raise NotMeasured(f"{experiment} has no factor {factor}")
 
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
         """Steps, ascending, and values of a metric.

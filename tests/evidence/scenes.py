@@ -1,4 +1,4 @@
-"""One scene per predicate: runs in which the contrast that decides has, seed by seed, exactly the given effect."""
+"""One scene per predicate: runs whose deciding contrast has, seed by seed, exactly the given effect."""
 
 from collections.abc import Callable
 
@@ -77,7 +77,7 @@ def lower_at_best_lr(runs, effects):
 
 
 def less_sensitive(runs, effects):
-    """Losses (b, b, b + 3s) over three rates have sensitivity s; a diverged run is capped at b + 3s as well."""
+    """Losses (b, b, b + 3s) over three rates have sensitivity s; here the third diverges and is capped."""
     for seed, effect in enumerate(effects):
         for arm, sensitivity in {"a": 0.5, "b": 0.5 + effect}.items():
             base, worst = 2 + 0.1 * seed, 2 + 0.1 * seed + 3 * sensitivity

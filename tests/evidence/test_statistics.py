@@ -106,6 +106,7 @@ def test_one_seed_decides_nothing():
 
 
 def test_values_without_spread_are_judged_by_the_sign_test():
+    assert Sample.of([0.1 + 0.2, 0.3, 0.3]).sd == 0
     sample = Sample.of([2.0] * 5)
     assert sample.p_above(1) == stats.binomtest(5, 5, 0.5, alternative="greater").pvalue
     assert sample.p_above(2) == sample.p_below(1) == 1

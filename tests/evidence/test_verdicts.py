@@ -1,5 +1,7 @@
 """Every verdict comes out where it is true, for every predicate, and false ones no oftener than promised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from lmablate.evidence import (
     Difference,
     Equality,
     Kind,
+    RunTable,
     Sample,
     check_facts,
     decide,
@@ -81,18 +84,22 @@ def test_a_claimed_equality(scene, mean, sd, n, kind):
 
 
 @pytest.mark.parametrize("scene", DIFFERENCES + EQUALITIES)
-def test_a_claim_without_its_runs_is_not_run_and_leaves_the_family(scene):
+def test_a_claim_without_its_experiment_is_not_run_and_leaves_the_family(scene):
     runs = Runs()
-    missing = claim(scene(Runs(), effects(5, 1, 8)), id="C1")
-    present = claim(lower(runs, effects(5, 1, 8)), id="C2")
-    alone = evaluate([present], runs.table, runs.facts)
-    verdicts = evaluate([missing, present], runs.table.assign(arm="z"), runs.facts)
-    assert [v.kind for v in verdicts] == [Kind.NOT_RUN, Kind.NOT_RUN]
-    assert "no finished run with" in verdicts[1].sentence
-    elsewhere = runs.table.assign(experiment="other"), runs.facts.assign(experiment="other")
-    assert "e has no finished run" in evaluate([missing], *elsewhere)[0].sentence
-    elsewhere_too = claim(predicate("lower", experiment="x", better={"arm": "a"}, worse={"arm": "b"}), id="C0")
-    assert evaluate([elsewhere_too, present], runs.table, runs.facts)[1].p_adjusted == alone[0].p_adjusted
+    measured = claim(lower(runs, effects(5, 1, 8)), id="C1")
+    missing = claim(replace(scene(Runs(), effects(5, 1, 8)), experiment="never"), id="C2")
+    alone = evaluate([measured], runs.table, runs.facts)
+    together = evaluate([missing, measured], runs.table, runs.facts)
+    assert together[0].kind == Kind.NOT_RUN
+    assert together[0].sentence == "Not run: never has no finished run."
+    assert together[1] == alone[0]
+
+
+def test_a_missing_arm_is_named():
+    runs = Runs()
+    is_lower = claim(lower(runs, effects(5, 1, 8)))
+    verdict = evaluate([is_lower], runs.table.assign(arm="z"), runs.facts)[0]
+    assert verdict.sentence == "Not run: e has no finished run with arm=b."
 
 
 def test_a_missing_metric_and_a_missing_factor_are_named():
@@ -240,7 +247,7 @@ def test_equalities_are_rarely_refuted_at_the_margin(truth):
 
 
 def test_choosing_each_arms_best_learning_rate_keeps_alpha():
-    """Two thousand A/A sweeps in one table; each is judged on its own, so that alpha is the rate per claim."""
+    """Two thousand A/A sweeps in one table, each judged as a family of its own."""
     rng = np.random.default_rng(7)
     experiments, seeds, rates = 2000, 4, (1e-4, 1e-3, 1e-2)
     index = pd.MultiIndex.from_product(
@@ -251,7 +258,9 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
     table["value"] = (3 + shared + rng.normal(0, 1, (experiments, seeds, 2, 3))).ravel()
     table["experiment"] = "e" + table["experiment"].astype(str)
     table = table.assign(run=[f"r{i}" for i in range(len(table))], step=1, metric="val/loss")
-    facts = table[["run", "experiment"]].assign(data_fingerprint="d", code_version="c", tokens=1, state="done")
+    facts = table[["run", "experiment"]].assign(
+        data_fingerprint="d", code_version="c", tokens=1, state="done"
+    )
     sweeps = [
         claim(
             predicate(
@@ -261,9 +270,10 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
         )
         for i in range(experiments)
     ]
-    p = np.array([verdict.p for verdict in evaluate(sweeps, table, facts)])
-    assert within_binomial_bound(int((p <= 0.05).sum()), experiments, 0.05)
-    assert (p <= 0.05).mean() > 0.02
+    runs = RunTable(table, facts)
+    wrong = sum(decide([sweep.measure(runs)])[0].kind != Kind.UNDERPOWERED for sweep in sweeps)
+    assert within_binomial_bound(wrong, experiments, 0.05)
+    assert wrong > 0.02 * experiments
 
 
 def test_the_seeds_that_an_open_verdict_asks_for_decide():
@@ -296,7 +306,9 @@ def test_the_order_of_rows_and_the_spelling_of_factors_do_not_matter():
     flags = Runs()
     for seed in range(3):
         for tied in (True, False):
-            flags.add("e", seed, {"model/tying": tied})("val/loss", [3 + tied + seed / 10 + tied * seed / 50], [9])
+            flags.add("e", seed, {"model/tying": tied})(
+                "val/loss", [3 + tied + seed / 10 + tied * seed / 50], [9]
+            )
     untied_is_lower = predicate("lower", better={"model/tying": "false"}, worse={"model/tying": True})
     assert evaluate([claim(untied_is_lower)], flags.table, flags.facts)[0].effect == pytest.approx(1.02)
 
@@ -309,7 +321,9 @@ def test_a_best_rate_on_the_edge_of_the_grid_is_reported():
                 loss = 3 + abs(np.log10(rate / best)) + 0.01 * seed * (arm == "a")
                 runs.add("e", seed, {"arm": arm, "optim.lr": rate})("val/loss", [loss], [9])
     verdict = evaluate(
-        [claim(predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}))], runs.table, runs.facts
+        [claim(predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}))],
+        runs.table,
+        runs.facts,
     )[0]
     assert "The best optim.lr of arm=a lies on the edge of its grid." in verdict.sentence
     assert "arm=b lies on the edge" not in verdict.sentence
