@@ -133,10 +133,15 @@ class RunTable:
         return {seed: run.id for seed, run in by_seed.items()}
 
     def levels(self, experiment: str, arm: Mapping[str, Scalar], factor: str) -> list[float]:
-        """The numeric values that a factor takes in an arm, in ascending order."""
+        """The values that a numeric factor takes in an arm, in ascending order."""
         chosen = self._select(experiment, arm)
         self._require_factor(experiment, factor)
-        return sorted({float(run.factors[factor]) for run in chosen})
+        values = {run.factors[factor] for run in chosen}
+        try:
+            return sorted(map(float, values))
+        except ValueError:
+            listed = ", ".join(sorted(values))
+            raise UserError(f"{factor} of {experiment} must have numbers as values, not {listed}.") from None
 
     def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> list[Run]:
         if experiment not in self._runs:

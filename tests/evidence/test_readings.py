@@ -1,10 +1,13 @@
 """A reading's number is the one that the raw curve shows."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from lmablate.evidence import Reading, RunTable, spike_score
+from lmablate.evidence import Predicate, Reading, RunTable, spike_score
+from lmablate.evidence.readings import REDUCTIONS, TRANSFORMS
 from lmablate.evidence.tables import NotMeasured
 from tests.evidence.simulated import STEPS, Runs
 
@@ -27,6 +30,12 @@ def table():
         log(f"dead_units/layer_{layer}", [layer / 100], [400])
     log("dead_units/layer_2/extra", [99.0], [400])
     return RunTable(runs.table, runs.facts)
+
+
+def test_a_claim_may_name_every_reduction_and_transform():
+    hints = get_type_hints(Predicate)
+    assert get_args(hints["reduce"]) == tuple(REDUCTIONS)
+    assert get_args(hints["transform"]) == tuple(TRANSFORMS)
 
 
 def read(table, *args, **kwargs):

@@ -372,6 +372,14 @@ def test_a_vague_arm_is_refused_with_what_it_leaves_open():
         evaluate([vague], runs.table, runs.facts)
 
 
+def test_a_slope_over_a_factor_without_numbers_is_refused():
+    runs = Runs()
+    lower(runs, effects(5, 1, 3))
+    slope = predicate("slope_with", arm={}, factor="arm", slope=1.0)
+    with pytest.raises(UserError, match="Claim C1: arm of e must have numbers as values, not a, b"):
+        evaluate([claim(slope)], runs.table, runs.facts)
+
+
 @pytest.mark.parametrize(
     ("fact", "message"),
     [
