@@ -32,8 +32,10 @@ class Sample:
         values = np.asarray(values, dtype=float)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise UserError(f"A sample must be a non-empty list of finite numbers, not {values.tolist()}.")
+        mean = float(values.mean())
         sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        return cls(float(values.mean()), sd, values.size)
+        # A spread of a few rounding errors is no spread, though a t test would take it for perfect certainty.
+        return cls(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, values.size)
 
     @classmethod
     def paired(cls, a: ArrayLike, b: ArrayLike) -> "Sample":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +67,15 @@ def refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
         raise UserError(f"{complaint}, so its runs cannot be compared: {each}.")
 
 
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its id, its seed, and its factor values in canonical spelling."""
+
+    id: str
+    seed: int
+    factors: dict[str, str]
+
+
 class RunTable:
     """The finished runs of a measurement table, by experiment, arm and seed.
 
@@ -81,18 +91,22 @@ class RunTable:
         if measured - known:
             raise UserError(f"The table of facts has no row for run {min(measured - known)}.")
         done = measurements["run"].isin(facts.loc[facts["state"] == "done", "run"])
-        self._facts = facts
-        self._measurements = measurements.loc[done].reset_index(drop=True)
+        once = measurements.loc[done].drop_duplicates(["experiment", "run", "metric", "step"], keep="last")
+        self._measurements = once.sort_values("step", kind="stable", ignore_index=True)
+        self._steps = self._measurements["step"].to_numpy(dtype=float)
+        self._values = self._measurements["value"].to_numpy(dtype=float)
+        self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
         self._factors = [c for c in measurements.columns if c not in MEASUREMENT_COLUMNS]
 
     @cached_property
-    def _runs(self) -> dict[str, pd.DataFrame]:
-        runs = self._measurements[["experiment", "run", "seed", *self._factors]].drop_duplicates(
-            ["experiment", "run"]
-        )
-        for factor in self._factors:
-            runs[factor] = runs[factor].map(canonical)
-        return dict(iter(runs.groupby("experiment")))
+    def _runs(self) -> dict[str, list[Run]]:
+        columns = ["experiment", "run", "seed", *self._factors]
+        runs: dict[str, list[Run]] = {}
+        rows = self._measurements[columns].drop_duplicates(["experiment", "run"])
+        for experiment, run, seed, *values in rows.itertuples(index=False, name=None):
+            factors = dict(zip(self._factors, map(canonical, values), strict=True))
+            runs.setdefault(experiment, []).append(Run(run, int(seed), factors))
+        return runs
 
     @cached_property
     def _series(self) -> dict[tuple[str, str, str], NDArray[np.intp]]:
@@ -107,36 +121,42 @@ class RunTable:
 
     def runs(self, experiment: str, arm: Mapping[str, Scalar]) -> dict[int, str]:
         """The arm's finished runs by seed; raises UserError where the arm is so vague that a seed has two."""
-        chosen = self._select(experiment, arm)
-        twice = chosen.loc[chosen.duplicated("seed", keep=False)]
-        if len(twice):
-            differing = [f for f in self._factors if twice[f].nunique() > 1] or [
-                "nothing that the table names"
-            ]
-            raise UserError(
-                f"The arm {name_of(arm)} of {experiment} has several runs of one seed "
-                f"({', '.join(twice['run'].head(2))}), so say which: they differ in {', '.join(differing)}."
-            )
-        return dict(zip(chosen["seed"].astype(int), chosen["run"], strict=True))
+        by_seed: dict[int, Run] = {}
+        for run in self._select(experiment, arm):
+            other = by_seed.setdefault(run.seed, run)
+            if other is not run:
+                differing = [f for f in self._factors if run.factors[f] != other.factors[f]]
+                raise UserError(
+                    f"The arm {name_of(arm)} of {experiment} has several runs of one seed ({other.id}, "
+                    f"{run.id}), so say which: they differ in {', '.join(differing) or 'no known factor'}."
+                )
+        return {seed: run.id for seed, run in by_seed.items()}
 
     def levels(self, experiment: str, arm: Mapping[str, Scalar], factor: str) -> list[float]:
-        """The numeric values that a factor takes in an arm, in ascending order."""
+        """The values that a numeric factor takes in an arm, in ascending order."""
         chosen = self._select(experiment, arm)
-        if factor not in chosen.columns:
-            raise NotMeasured(f"{experiment} has no factor {factor}")
-        return sorted({float(value) for value in chosen[factor]})
+        self._require_factor(experiment, factor)
+        values = {run.factors[factor] for run in chosen}
+        try:
+            return sorted(map(float, values))
+        except ValueError:
+            listed = ", ".join(sorted(values))
+            raise UserError(f"{factor} of {experiment} must have numbers as values, not {listed}.") from None
 
-    def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> pd.DataFrame:
+    def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> list[Run]:
         if experiment not in self._runs:
             raise NotMeasured(f"{experiment} has no finished run")
-        chosen = self._runs[experiment]
-        for factor, value in arm.items():
-            if factor not in chosen.columns:
-                raise NotMeasured(f"{experiment} has no factor {factor}")
-            chosen = chosen.loc[chosen[factor] == canonical(value)]
-        if chosen.empty:
+        for factor in arm:
+            self._require_factor(experiment, factor)
+        wanted = {factor: canonical(value) for factor, value in arm.items()}
+        chosen = [run for run in self._runs[experiment] if wanted.items() <= run.factors.items()]
+        if not chosen:
             raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)}")
         return chosen
+
+    def _require_factor(self, experiment: str, factor: str) -> None:
+        if factor not in self._factors:
+            raise NotMeasured(f"{experiment} has no factor {factor}")
 
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
         """Steps, ascending, and values of a metric.
@@ -147,25 +167,26 @@ class RunTable:
         rows = self._series.get((experiment, run, metric))
         if rows is None:
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
-        points = self._measurements.loc[rows, ["step", "value"]].drop_duplicates("step", keep="last")
-        points = points.sort_values("step")
-        values = points["value"].to_numpy(dtype=float)
+        values = self._values[rows]
         if metric in LOSSES and not np.isfinite(values).all():
             values = np.where(np.isfinite(values), values, self.initial_loss(experiment, run))
-        return points["step"].to_numpy(dtype=float), values
+        return self._steps[rows], values
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
         """How many runs of these experiments are not finished, by state."""
-        facts = self._facts.loc[self._facts["experiment"].isin(list(experiments))]
-        return facts.loc[facts["state"] != "done", "state"].value_counts().sort_index().to_dict()
+        counts: dict[str, int] = {}
+        for (experiment, state), count in self._unfinished.items():
+            if experiment in experiments:
+                counts[state] = counts.get(state, 0) + count
+        return counts
 
     def initial_loss(self, experiment: str, run: str) -> float:
         return float(self.series(experiment, run, "init/loss")[1][0])
 
     def last_step(self, experiment: str, run: str) -> float:
         """The last step at which the run logged anything."""
-        rows = np.concatenate([self._series[experiment, run, m] for m in self._metrics[experiment, run]])
-        return float(self._measurements.loc[rows, "step"].max())
+        metrics = self._metrics[experiment, run]
+        return float(max(self._steps[self._series[experiment, run, metric][-1]] for metric in metrics))
 
     def warmup_end(self, experiment: str, run: str) -> float:
         """The step with the highest learning rate, where a linear warm-up hands over to the decay."""

@@ -98,9 +98,9 @@ def evaluate(
 ) -> list[Verdict]:
     """One verdict per claim, in the claims' order, by the rule of this module.
 
-    table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order. facts: one
-    row per run with columns run, experiment, data_fingerprint, code_version, tokens, state. Raises UserError for
-    tables whose runs cannot be compared and for claims whose arms are ambiguous.
+    table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order.
+    facts: one row per run with columns run, experiment, data_fingerprint, code_version, tokens, state.
+    Raises UserError for tables whose runs cannot be compared and for claims whose arms are ambiguous.
     """
     runs = RunTable(table, facts)
     measured: dict[str, list[Contrast]] = {}
