@@ -13,7 +13,8 @@ import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.tokenizer.jit import kernel, step
-from lmablate.tokenizer.pretokenize import BATCH, STARTS_CAPACITY, split
+from lmablate.tokenizer.batches import split
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 
 CHUNK_BYTES = 4 << 20

@@ -9,7 +9,8 @@ import numpy as np
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import peek, poke, prefetch
 from lmablate.tokenizer.jit import kernel, step
-from lmablate.tokenizer.pretokenize import STARTS_CAPACITY, next_batch
+from lmablate.tokenizer.batches import next_batch
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,

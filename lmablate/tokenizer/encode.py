@@ -14,7 +14,8 @@ import numpy as np
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke, prefetch, store_u64
 from lmablate.tokenizer.jit import inline, kernel, step
-from lmablate.tokenizer.pretokenize import BATCH, STARTS_CAPACITY, next_batch
+from lmablate.tokenizer.batches import next_batch
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,

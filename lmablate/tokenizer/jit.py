@@ -55,7 +55,7 @@ def _has_vector_unit() -> bool:
     return features.get("avx2", False) and os.environ.get("LMABLATE_SCALAR", "0") in ("", "0")
 
 
-VECTORISED = False
+VECTORISED = _has_vector_unit()
 CACHE_FOLDER = _open_cache()
 
 
