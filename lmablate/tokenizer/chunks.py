@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lmablate.errors import UserError
-from lmablate.tokenizer.jit import kernel
-from lmablate.tokenizer.pretokenize import BATCH, STARTS_CAPACITY, split
+from lmablate.tokenizer.jit import kernel, step
+from lmablate.tokenizer.batches import split
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 
 CHUNK_BYTES = 4 << 20
@@ -31,7 +32,7 @@ class Chunk(NamedTuple):
     specials: np.ndarray
 
 
-@kernel
+@step
 def _matching_special(text, at, last, special_bytes, bounds):
     """The length of the longest special token that begins at `at` and ends by `last`; 0 if there is none."""
     for i in range(len(bounds) - 1):
@@ -58,7 +59,8 @@ def _find_specials(text, search_end, end, special_bytes, bounds, can_begin):
             continue
         if count == len(found):
             larger = np.empty((2 * count, 2), np.int64)
-            larger[:count] = found
+            for i in range(count):
+                larger[i, 0], larger[i, 1] = found[i, 0], found[i, 1]
             found = larger
         found[count, 0] = at
         found[count, 1] = at + length
@@ -127,8 +129,13 @@ class SpecialTokens:
 
 
 def padded(text: bytes) -> np.ndarray:
-    """The bytes as an array with room behind them for a kernel to read."""
-    return np.frombuffer(text + bytes(PADDING), np.uint8)
+    """The bytes in an array with room behind them for a kernel to read.
+
+    It is writable, like the arrays of `read_chunks`: numba would compile the kernels again for another type.
+    """
+    array = np.zeros(len(text) + PADDING, np.uint8)
+    array[: len(text)] = np.frombuffer(text, np.uint8)
+    return array
 
 
 def read_chunks(

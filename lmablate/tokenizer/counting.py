@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmablate.tokenizer.chunks import Chunk
+from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import peek, poke, prefetch
-from lmablate.tokenizer.jit import kernel
-from lmablate.tokenizer.pretokenize import STARTS_CAPACITY, next_batch
+from lmablate.tokenizer.jit import kernel, step
+from lmablate.tokenizer.batches import next_batch
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,
@@ -45,7 +46,7 @@ class Counts(NamedTuple):
     used: np.ndarray
 
 
-@kernel
+@step
 def _has_room(counts, length):
     """Whether one more word of `length` bytes can be added without crowding the table or overrunning the arena."""
     crowded = 8 * counts.used[ENTRIES_USED] >= 5 * (len(counts.entries) // FIELDS)
@@ -54,7 +55,7 @@ def _has_room(counts, length):
     )
 
 
-@kernel
+@step
 def _add(text, start, length, low, high, slot, times, counts):
     """Count a word `times` more, from its first slot on; False, with nothing changed, if there is no room for it."""
     entries = counts.entries
@@ -111,7 +112,7 @@ def _count_text(text, at, size, specials, next_special, classes, counts):
     return at, next_special
 
 
-@kernel
+@step
 def word_at(counts, slot, word):
     """Write the word of an entry to `word`, which must be long enough; returns its length."""
     high = counts.entries[slot + KEY_HIGH]
@@ -128,7 +129,7 @@ def word_at(counts, slot, word):
     return length
 
 
-@kernel
+@step
 def word_length(counts, slot):
     """The length in bytes of the word of an entry."""
     high = counts.entries[slot + KEY_HIGH]
@@ -199,7 +200,7 @@ class WordCounter:
 
     def forget(self, word: bytes) -> None:
         """Set the count of a word to zero."""
-        _forget(np.frombuffer(word + bytes(ARENA_PADDING), np.uint8), len(word), self.counts)
+        _forget(padded(word), len(word), self.counts)
 
     def _grow(self, longest_word: int) -> None:
         """Make room for at least one more word of that length."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke, prefetch, store_u64
-from lmablate.tokenizer.jit import inline, kernel
-from lmablate.tokenizer.pretokenize import BATCH, STARTS_CAPACITY, next_batch
+from lmablate.tokenizer.jit import inline, kernel, step
+from lmablate.tokenizer.batches import next_batch
+from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,
@@ -109,7 +110,7 @@ def _rank_of(pairs, left, right):
         at = (at + 1) & (len(pairs) - 1)
 
 
-@kernel
+@step
 def _merge_by_scan(text, start, length, rules, ranks, out, written):
     """Merge a short word, in place in out[written:]; returns the number of ids. ranks[i] is that of pair i, i + 1."""
     for i in range(length):
@@ -135,7 +136,7 @@ def _merge_by_scan(text, start, length, rules, ranks, out, written):
     return length
 
 
-@kernel
+@step
 def _push(heap, size, item):
     """Add an item to the binary min-heap heap[:size]; returns the new size."""
     child = size
@@ -146,7 +147,7 @@ def _push(heap, size, item):
     return size + 1
 
 
-@kernel
+@step
 def _drop_least(heap, size):
     """Remove heap[0], the least item; returns the new size."""
     size -= 1
@@ -164,20 +165,22 @@ def _drop_least(heap, size):
     return size
 
 
-@kernel
+@step
 def _merge_by_heap(text, start, length, rules, out, written):
     """Merge a long word in O(n log n): a linked list of ids, and a heap of rank << 40 | position of the left one.
 
     An item of the heap is stale when the pair at its position no longer has its rank; it is then passed over.
     """
     ids = np.empty(length, np.int64)
-    following = np.arange(1, length + 1)
-    preceding = np.arange(-1, length - 1)
+    following = np.empty(length, np.int64)
+    preceding = np.empty(length, np.int64)
     ranks = np.empty(length, np.int64)
     heap = np.empty(2 * length, np.int64)
     size = 0
     for i in range(length):
         ids[i] = rules.byte_ids[text[start + i]]
+        following[i] = i + 1
+        preceding[i] = i - 1
     for i in range(length):
         ranks[i] = _rank_of(rules.pairs, ids[i], ids[i + 1]) if i + 1 < length else NO_RANK
         if ranks[i] != NO_RANK:
@@ -214,7 +217,7 @@ def _copy_ids(arena, offset, count, out, written):
         store_u64(out, written + i, load_u64(arena, offset + 2 * i))
 
 
-@kernel
+@step
 def _remember(cache, slot, low, high, text, start, length, out, written, count):
     """Make the free entry at `slot` hold a word and its ids, if there is room."""
     is_inline = count <= INLINE_IDS and length < SHORT
@@ -243,7 +246,7 @@ def _remember(cache, slot, low, high, text, start, length, out, written, count):
     cache.used[ARENA_USED] = new_offset
 
 
-@kernel
+@step
 def _encode_uncommon(text, start, length, low, high, slot, rules, cache, ranks, out, written):
     """Write the ids of a word that is not inline at `slot`: probe on, or else merge it. Returns how many."""
     while not is_free(cache.entries, slot):
@@ -310,7 +313,8 @@ def _seed(text, size, token_id, cache):
     slot = first_slot(low, high, len(cache.entries) // FIELDS)
     while not is_free(cache.entries, slot):
         slot = next_slot(cache.entries, slot)
-    out = np.array([token_id], np.uint16)
+    out = np.empty(1, np.uint16)
+    out[0] = token_id
     _remember(cache, slot, low, high, text, 0, size, out, 0, 1)
 
 

@@ -85,20 +85,30 @@ def prefetch(typing_context, array, index):
 
 @intrinsic
 def trailing_zeros(typing_context, word):
-    """The number of the lowest set bit; `word` must not be zero."""
+    """The number of the lowest set bit; 64 if there is none."""
 
     def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.IntType(1)(1))
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
 
     return types.int64(types.uint64), generate
 
 
 @intrinsic
 def leading_zeros(typing_context, word):
-    """63 minus the number of the highest set bit; `word` must not be zero."""
+    """63 minus the number of the highest set bit; 64 if there is none."""
 
     def generate(context, builder, signature, arguments):
-        return builder.ctlz(arguments[0], ir.IntType(1)(1))
+        return builder.ctlz(arguments[0], ir.IntType(1)(0))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def set_bits(typing_context, word):
+    """How many bits are set."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
@@ -114,3 +124,42 @@ def multiply_fold(typing_context, left, right):
         return builder.xor(high, builder.trunc(product, _WORD))
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+@intrinsic
+def classify_block(typing_context, text, at):
+    """Masks of 64 bits for the 64 bytes from `at` on, bit i telling of byte i: whether it is an ASCII letter, an
+    ASCII digit, ASCII whitespace, a space, an apostrophe, a part of a character beyond ASCII.
+
+    Each mask is one comparison of 64 bytes with 64 bytes. A range needs only one: `byte - first < count`, unsigned,
+    is false for bytes below `first` too, since the difference wraps around.
+    """
+
+    def generate(context, builder, signature, arguments):
+        vector = ir.VectorType(_BYTE, 64)
+        address = _address(context, builder, signature.args[0], *arguments)
+        block = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
+
+        def everywhere(value):
+            return ir.Constant(vector, [value] * 64)
+
+        def in_range(block, first, count):
+            return builder.icmp_unsigned("<", builder.sub(block, everywhere(ord(first))), everywhere(count))
+
+        def equal(character):
+            return builder.icmp_unsigned("==", block, everywhere(ord(character)))
+
+        lower_case = builder.or_(block, everywhere(0x20))
+        blanks = equal(" ")
+        masks = (
+            in_range(lower_case, "a", 26),
+            in_range(block, "0", 10),
+            builder.or_(blanks, in_range(block, "\t", 5)),
+            blanks,
+            equal("'"),
+            builder.icmp_signed("<", block, everywhere(0)),
+        )
+        words = [builder.bitcast(mask, _WORD) for mask in masks]
+        return context.make_tuple(builder, signature.return_type, words)
+
+    return types.UniTuple(types.uint64, 6)(text, types.intp), generate

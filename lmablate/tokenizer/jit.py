@@ -55,7 +55,7 @@ def _has_vector_unit() -> bool:
     return features.get("avx2", False) and os.environ.get("LMABLATE_SCALAR", "0") in ("", "0")
 
 
-VECTORISED = False
+VECTORISED = _has_vector_unit()
 CACHE_FOLDER = _open_cache()
 
 
@@ -70,16 +70,24 @@ def _numba_caches_in(folder: Path):
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile `function` on its first call; it runs without the interpreter lock, thus on real threads."""
+    """Compile `function` when Python first calls it; it runs without the interpreter lock, thus on real threads."""
     if CACHE_FOLDER is None:
         return numba.njit(nogil=True)(function)
     with _numba_caches_in(CACHE_FOLDER):
         return numba.njit(nogil=True, cache=True)(function)
 
 
+_FOR_KERNELS_ONLY = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def step(function: Callable) -> Callable:
+    """Compile a part of a kernel, which Python cannot call."""
+    return numba.njit(**_FOR_KERNELS_ONLY)(function)
+
+
 def inline(function: Callable) -> Callable:
-    """Like `kernel`, for the small steps of one: LLVM is told to paste them into their callers."""
-    return numba.njit(nogil=True, inline="never", forceinline=True)(function)
+    """Like `step`; LLVM is told to paste it into its callers."""
+    return numba.njit(forceinline=True, **_FOR_KERNELS_ONLY)(function)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import numpy as np
 
 from lmablate.tokenizer.counting import word_at, word_length
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, prefetch, store_u64
-from lmablate.tokenizer.jit import inline, kernel
+from lmablate.tokenizer.jit import inline, kernel, step
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,
     FIELDS,
@@ -165,13 +165,14 @@ def _count(records, record):
 # ---------------------------------------------------------------------------------------------------- tokens
 
 
-@kernel
+@step
 def grown(array, needed):
     """The array itself if it has room for `needed` items, or else a copy at least twice as long."""
     if needed <= len(array):
         return array
     larger = np.empty(max(needed, 2 * len(array)), array.dtype)
-    larger[: len(array)] = array
+    for i in range(len(array)):
+        larger[i] = array[i]
     return larger
 
 
@@ -184,7 +185,7 @@ def _prefix(text, begin, length):
     return prefix
 
 
-@kernel
+@step
 def make_token(tokens, left, right, keys_are_prefixes):
     """The symbol of left's bytes followed by right's. Returns (symbol, whether it is new, tokens)."""
     symbols, size = tokens.state[0], tokens.state[1]
@@ -215,7 +216,7 @@ def make_token(tokens, left, right, keys_are_prefixes):
     return symbols, True, tokens
 
 
-@kernel
+@step
 def _comes_later(one, other, tokens):
     """Whether token `one` is greater than a different token `other` in the order of the tie rule."""
     if tokens.keys[one] != tokens.keys[other]:
@@ -243,7 +244,7 @@ def _beats(count, pair, other_count, other_pair, tracked, tokens):
     return right != other_right and _comes_later(right, other_right, tokens)
 
 
-@kernel
+@step
 def _push(pair, tracked, tokens):
     counts, pairs, count = tracked.heap_counts, tracked.heap_pairs, tracked.counts[pair]
     child = tracked.state[HEAP]
@@ -257,7 +258,7 @@ def _push(pair, tracked, tokens):
     counts[child], pairs[child] = count, pair
 
 
-@kernel
+@step
 def _replace_top(count, pair, tracked, tokens):
     """Put (count, pair) in the place of the heap's top."""
     counts, pairs, size = tracked.heap_counts, tracked.heap_pairs, tracked.state[HEAP]
@@ -275,7 +276,7 @@ def _replace_top(count, pair, tracked, tokens):
     counts[parent], pairs[parent] = count, pair
 
 
-@kernel
+@step
 def _drop_top(tracked, tokens):
     tracked.state[HEAP] -= 1
     size = tracked.state[HEAP]
@@ -283,7 +284,7 @@ def _drop_top(tracked, tokens):
         _replace_top(tracked.heap_counts[size], tracked.heap_pairs[size], tracked, tokens)
 
 
-@kernel
+@step
 def _pop_best(tracked, tokens):
     """The most frequent pair of all, or _UNTRACKED if that may be one that is not tracked."""
     while tracked.state[HEAP] > 0 and tracked.heap_counts[0] > tracked.state[BOUND]:
@@ -324,7 +325,7 @@ def _find(index, left, right):
     return _UNTRACKED
 
 
-@kernel
+@step
 def _insert(index, left, right, pair):
     key = _key(left, right)
     at = _place(key, len(index))
@@ -333,7 +334,7 @@ def _insert(index, left, right, pair):
     index[at] = key << _HALF | np.uint64(pair + 1)
 
 
-@kernel
+@step
 def _with_room(tracked, pairs, occurrences):
     """The same with room for more pairs (each may enter the heap once more) and more occurrences."""
     pairs += tracked.state[PAIRS]
@@ -383,7 +384,7 @@ def _list(record, pair, tracked):
 # ---------------------------------------------------------------------------------------------------- scan
 
 
-@kernel
+@step
 def _count_pairs(words):
     """All pairs in all records: a hash table of keys + 1 (uint64), their counts and their occurrences (int64)."""
     capacity, used = 1 << 16, 0
@@ -408,7 +409,7 @@ def _count_pairs(words):
     return keys, counts, occurrences
 
 
-@kernel
+@step
 def _widened(keys, counts, occurrences):
     """The same hash table with four times as many places."""
     capacity = 4 * len(keys)
@@ -430,7 +431,10 @@ def _widened(keys, counts, occurrences):
 def scan(words, tokens, ratio):
     """Track every pair at least 1/ratio as frequent as the most frequent one."""
     keys, counts, occurrences = _count_pairs(words)
-    threshold = max(1, counts.max() // ratio)
+    most = 0
+    for count in counts:
+        most = max(most, count)
+    threshold = max(1, most // ratio)
     pairs, room = 0, 0
     for i in range(len(keys)):
         if counts[i] >= threshold:
@@ -470,18 +474,6 @@ def scan(words, tokens, ratio):
 # ---------------------------------------------------------------------------------------------------- merge
 
 
-@kernel
-def empty_moves():
-    return Moves(
-        np.zeros(SORTS_OF_MOVES, np.int64),
-        np.zeros(SORTS_OF_MOVES, np.int64),
-        np.full(SORTS_OF_MOVES, -1, np.int64),
-        np.empty(SORTS_OF_MOVES, np.int64),
-        np.empty(1 << 12, np.int64),
-        np.empty(1 << 12, np.int64),
-    )
-
-
 @inline
 def _note(sort, record, count, moves, touched, found):
     """Add a move in a record; returns (how many sorts are touched, how many (sort, record) are found)."""
@@ -498,7 +490,7 @@ def _note(sort, record, count, moves, touched, found):
     return touched, found
 
 
-@kernel
+@step
 def _replace_in_record(record, left, right, symbol, words, moves, touched, found):
     """Replace (left, right) by `symbol` in one record and note the moves; returns the new (touched, found)."""
     records = words.records
@@ -533,7 +525,7 @@ def _replace_in_record(record, left, right, symbol, words, moves, touched, found
     return touched, found
 
 
-@kernel
+@step
 def _replace(pair, symbol, words, tracked, moves):
     """Replace a pair in all its records; returns (number of sorts of moves, number found, moves)."""
     left, right = tracked.lefts[pair], tracked.rights[pair]
@@ -571,7 +563,7 @@ def _move(sort, left, right, symbol):
     return sort - BEFORE, left, sort - BEFORE, symbol
 
 
-@kernel
+@step
 def _relist(pair, more, tracked):
     """Move a pair's list to the end of the occurrences, with room for more."""
     begin = tracked.list_begins[pair]
@@ -590,7 +582,7 @@ def _records_gained(left, right, sort, symbol, moves):
     return moves.listed[sort]
 
 
-@kernel
+@step
 def _gain(left, right, weight, records, is_new, tracked, tokens):
     """Let a pair occur `weight` more often, in up to `records` more; returns its number, or _UNTRACKED."""
     if is_new:
@@ -607,7 +599,7 @@ def _gain(left, right, weight, records, is_new, tracked, tokens):
     return pair
 
 
-@kernel
+@step
 def _room_for_gains(symbol, left, right, touched, is_new, tracked, moves):
     """How many occurrences `_gain` will take for all the moves of a merge, at most."""
     room = 0
@@ -621,7 +613,7 @@ def _room_for_gains(symbol, left, right, touched, is_new, tracked, moves):
     return room
 
 
-@kernel
+@step
 def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
     """Carry out the moves of a merge on the tracked pairs, and clear them; returns tracked."""
     left, right = np.int64(tracked.lefts[pair]), np.int64(tracked.rights[pair])
@@ -678,6 +670,18 @@ def merge_tracked(words, tracked, tokens, moves, size, keys_are_prefixes, lefts,
         touched, found, moves = _replace(pair, symbol, words, tracked, moves)
         tracked = _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves)
     return merges, tracked, tokens, moves
+
+
+def empty_moves() -> Moves:
+    """No moves, as before every merge."""
+    return Moves(
+        np.zeros(SORTS_OF_MOVES, np.int64),
+        np.zeros(SORTS_OF_MOVES, np.int64),
+        np.full(SORTS_OF_MOVES, -1),
+        np.empty(SORTS_OF_MOVES, np.int64),
+        np.empty(1 << 12, np.int64),
+        np.empty(1 << 12, np.int64),
+    )
 
 
 def byte_tokens(byte_keys: np.ndarray) -> Tokens:

@@ -18,8 +18,8 @@ Text here is bytes. A byte that is not part of valid UTF-8 counts as one charact
 
 import regex
 
-from lmablate.tokenizer.jit import VECTORISED, inline, kernel
-from lmablate.tokenizer.unicode_classes import LETTER, NUMBER, OTHER, WHITESPACE
+from lmablate.tokenizer.jit import inline, step
+from lmablate.tokenizer.unicode_classes import OTHER, WHITESPACE
 
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 _COMPILED_PATTERN = regex.compile(PATTERN)
@@ -47,7 +47,7 @@ def is_continuation(byte):
     return byte & 0xC0 == 0x80
 
 
-@kernel
+@step
 def wide_character(text, at, end, classes):
     """(class, length in bytes) of the character at `at`, whose first byte is not ASCII.
 
@@ -96,7 +96,7 @@ def contraction_length(text, at, end):
     return 0
 
 
-@kernel
+@step
 def run_end(text, at, end, kind, classes):
     """Where the run of characters of class `kind` that reaches `at` ends."""
     while at < end:
@@ -107,7 +107,7 @@ def run_end(text, at, end, kind, classes):
     return at
 
 
-@kernel
+@step
 def whitespace_end(text, start, end, classes):
     """The end of the pre-token of whitespace at `start`: the run, less its last character if anything follows."""
     at, last = start, start
@@ -120,7 +120,7 @@ def whitespace_end(text, start, end, classes):
     return at
 
 
-@kernel
+@step
 def token_end(text, start, end, classes):
     """The end of the pre-token that begins at `start` in the text that ends at `end`: the pattern by hand."""
     contraction = contraction_length(text, start, end)
@@ -136,7 +136,7 @@ def token_end(text, start, end, classes):
     return run_end(text, start + length, end, kind, classes)
 
 
-@kernel
+@step
 def split_scalar(text, begin, end, classes, starts, count):
     """Append to starts[count:] where each pre-token of text[begin:end] begins, until a batch is full.
 
@@ -147,34 +147,3 @@ def split_scalar(text, begin, end, classes, starts, count):
         count += 1
         begin = token_end(text, begin, end, classes)
     return count, begin
-
-
-if VECTORISED:
-    from lmablate.tokenizer.vector import split_vector as split
-else:
-    split = split_scalar
-
-
-@kernel
-def next_batch(text, at, end, specials, next_special, classes, starts):
-    """Fill `starts` with the next pre-tokens of text[at:end], each special token being one of its own.
-
-    text:     uint8, padded (see `chunks.PADDING`)
-    specials: int64 [n, 2], where special tokens begin and end; next_special is the first not yet passed
-    starts:   int64 [STARTS_CAPACITY]
-
-    Returns (count, where the next batch begins, next_special). Pre-token j is text[starts[j]:starts[j + 1]], and
-    starts[count] is set too.
-    """
-    count = 0
-    while at < end and count < BATCH:
-        piece_end = specials[next_special, 0] if next_special < len(specials) else end
-        if at < piece_end:
-            count, at = split(text, at, piece_end, classes, starts, count)
-        if at == piece_end and at < end:
-            starts[count] = at
-            count += 1
-            at = specials[next_special, 1]
-            next_special += 1
-    starts[count] = at
-    return count, at, next_special

@@ -136,7 +136,7 @@ class Tokenizer:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise UserError(f"threads must be a whole number of at least 1, but is {threads!r}.")
         source, part = _open(Path(path), "rb"), Path(f"{out}.part")
-        with announced_compilation("encoding"), source, _removed_on_error(part):
+        with announced_compilation("encoding"), source, removed_on_error(part):
             with _open(part, "wb") as sink:
                 count = 0
                 for ids in self._encode_in_order(read_chunks(source, self._specials), threads):
@@ -205,7 +205,7 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON; the file appears only when it is complete."""
         part = Path(f"{path}.part")
-        with _removed_on_error(part):
+        with removed_on_error(part):
             with _open(part, "wb") as file:
                 file.write(self._canonical_json().encode())
             os.replace(part, path)
@@ -213,7 +213,7 @@ class Tokenizer:
     @classmethod
     def from_files(cls, path: str | Path) -> "Tokenizer":
         """Read what `save` wrote; UserError if the file is anything else."""
-        content = _read_json(Path(path))
+        content = read_json(Path(path))
         problem = _problem_in(content)
         if problem:
             raise UserError(f"the tokenizer file {path} is not valid: {problem}.")
@@ -240,7 +240,7 @@ def _open(path: Path, mode: str):
 
 
 @contextmanager
-def _removed_on_error(part: Path):
+def removed_on_error(part: Path):
     try:
         yield
     except BaseException:
@@ -248,7 +248,7 @@ def _removed_on_error(part: Path):
         raise
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     with _open(path, "rb") as file:
         text = file.read(_LARGEST_FILE + 1)
     if len(text) > _LARGEST_FILE:

@@ -21,7 +21,7 @@ Nothing is ever removed. `slot` below is the index of an entry's first uint64.
 import numpy as np
 
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke
-from lmablate.tokenizer.jit import inline, kernel
+from lmablate.tokenizer.jit import inline, kernel, step
 
 KEY_LOW, KEY_HIGH, PAYLOAD, INLINE = 0, 1, 2, 3
 FIELDS = 4
@@ -53,7 +53,7 @@ def short_key(text, start, length):
     return low, high | np.uint64(length) << _TOP_BYTE
 
 
-@kernel
+@step
 def long_key(text, start, length):
     """(KEY_LOW, KEY_HIGH) of a word of 16 bytes or more."""
     digest = np.uint64(length)
@@ -84,7 +84,7 @@ def is_long(high):
     return high >= _LONG
 
 
-@kernel
+@step
 def equal_bytes(left, left_start, right, right_start, length):
     for i in range(length):
         if left[left_start + i] != right[right_start + i]:
