@@ -62,8 +62,8 @@ class StopFlag:
     def hand_over(self) -> NoReturn:
         """Let those who listened before have their signals, in order of arrival, then raise Preempted.
 
-        Call it when the checkpoint is on disk: the earlier handler may well end the process. Without a signal,
-        because another process of the run had it, this counts as SIGTERM.
+        Call it when the checkpoint is on disk: the earlier handler may well end the process. Without a signal
+        of our own, because another process of the run had it, this counts as SIGTERM.
         """
         previous = self._previous
         self._restore()
