@@ -157,6 +157,7 @@ class RequeuedJob:
     def __call__(self) -> JobReturn:
         import submitit
 
+        logging.getLogger("submitit").propagate = False  # it has a handler of its own
         environment = submitit.JobEnvironment()
         environment.paths.result_pickle.unlink(missing_ok=True)  # of an attempt before this one
         _leave_as_preempted()
