@@ -230,13 +230,14 @@ class Submission:
         return outcome
 
     def _judge(self, results: Sequence[JobReturn | str | None]) -> Outcome:
-        """Every rank must have succeeded; an error tells more than a rank that left no word."""
+        """Every rank must have succeeded. The first error in time is the cause: others follow from lost peers."""
         successes = [result for result in results if isinstance(result, JobReturn)]
         if len(successes) == self.ranks:
             return Outcome(self.job, successes[0])
-        for rank, error in enumerate(results):
-            if isinstance(error, str):
-                return Outcome(self.job, failure=self._locate(error, rank))
+        errors = {rank: result for rank, result in enumerate(results) if isinstance(result, str)}
+        if errors:
+            first = min(errors, key=lambda rank: self._paths(rank).result_pickle.stat().st_mtime)
+            return Outcome(self.job, failure=self._locate(errors[first], first))
         lost = f"lost, {slurm.epitaph(self.job_id)}"
         return Outcome(self.job, failure=self._locate(lost, results.index(None)))
 

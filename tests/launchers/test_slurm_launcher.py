@@ -76,6 +76,11 @@ def test_a_failure_of_rank_1_alone_is_a_failure(slurm_sweep):
     assert {rank for rank, _, _ in slurm_sweep.starts("a")} == {"0", "1", "2", "3"}
 
 
+def test_the_first_error_of_several_ranks_is_named(slurm_sweep):
+    assert slurm_sweep.run("+name=a", "+go_wrong=raise_on_rank_0_later", "hydra.launcher.nodes=2", QUICK) != 0
+    assert "rank 1: ValueError: it went wrong" in slurm_sweep.output
+
+
 def test_a_cancelled_job_is_reported_and_the_same_command_finishes_it(slurm_sweep):
     slurm_sweep.start("+name=a,b", *LASTING).wait_for_step("a", 3)
     call("scancel", slurm_sweep.job_id("a"))
