@@ -167,9 +167,10 @@ class RequeuedJob:
             if environment.global_rank > 0:
                 # Rank 0 may still be saving or requeueing, and srun ends all ranks at the first that fails.
                 raise SystemExit(0) from None
-            if stop.signum == signal.SIGTERM and slurm.is_running(environment.job_id):
-                # Preempted where preempt_send_user_signal is off: SLURM requeues what it has to kill, and
-                # takes a job that obeys for one that ended. Those cancelled or requeued no longer "run".
+            if stop.signum == signal.SIGTERM and slurm.is_being_preempted(environment.job_id):
+                # Where preempt_send_user_signal is off, SLURM requeues a job that it has to kill, but takes
+                # one that obeys its SIGTERM for one that ended. Other SIGTERMs come from scancel, from a
+                # requeue that is under way, and from srun when another rank has failed.
                 slurm.requeue(environment.job_id)
             raise
 
@@ -230,7 +231,7 @@ class Submission:
         return outcome
 
     def _judge(self, results: Sequence[JobReturn | str | None]) -> Outcome:
-        """Every rank must have succeeded. The first error in time is the cause: others follow from lost peers."""
+        """Every rank must have succeeded. The first error is the cause; others follow from lost peers."""
         successes = [result for result in results if isinstance(result, JobReturn)]
         if len(successes) == self.ranks:
             return Outcome(self.job, successes[0])
