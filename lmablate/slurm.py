@@ -92,14 +92,14 @@ def queue(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
     return {job_id: job for job_id, job in jobs.items() if job_id in wanted}
 
 
-def is_running(job_id: str) -> bool:
-    """Whether the job runs and is not about to be ended, by scancel or otherwise.
+def is_being_preempted(job_id: str) -> bool:
+    """Whether the job runs in the grace time that precedes its preemption.
 
     Raises:
         SlurmUnreachable: if the controller does not answer.
     """
-    job = queue([job_id]).get(job_id)
-    return job is not None and job.state == "RUNNING"
+    job = _show(job_id)
+    return job.get("JobState") == "RUNNING" and job.get("PreemptTime", "None") != "None"
 
 
 def requeue(job_id: str) -> None:
@@ -117,15 +117,19 @@ def epitaph(job_id: str) -> str:
     Raises:
         SlurmUnreachable: if the controller does not answer.
     """
-    fields = dict(re.findall(r"(\w+)=(\S*)", _ask("scontrol", "--oneliner", "show", "job", job_id)))
-    if fields:
-        return _describe_end(fields["JobState"], fields["ExitCode"])
+    if job := _show(job_id):
+        return _describe_end(job["JobState"], job["ExitCode"])
     if shutil.which("sacct"):
         arguments = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
         answer = subprocess.run(["sacct", *arguments, f"--jobs={job_id}"], text=True, capture_output=True)
         if answer.returncode == 0 and answer.stdout.strip():
             return _describe_end(*answer.stdout.split("\n")[0].split("|"))
     return "unknown to SLURM by now"
+
+
+def _show(job_id: str) -> dict[str, str]:
+    """What the controller knows of a job; empty if it knows no such job."""
+    return dict(re.findall(r"(\w+)=(\S*)", _ask("scontrol", "--oneliner", "show", "job", job_id)))
 
 
 def _describe_end(state: str, exit_code: str) -> str:

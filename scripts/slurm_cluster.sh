@@ -12,6 +12,8 @@ set -euo pipefail
 STATE="${XDG_STATE_HOME:-/var/tmp}/lmablate-slurm"
 CONF="$STATE/slurm.conf"
 SYSTEM_CONF=/etc/slurm/slurm.conf
+HOSTS=/etc/hosts
+HOSTS_MARK="# lmablate-slurm"
 NODES=2
 
 main() {
@@ -65,6 +67,7 @@ up() {
         start "slurmd.n$n" slurmd -f "$CONF" -N "n$n"
     done
     ln -sfn "$CONF" "$SYSTEM_CONF"
+    name_the_nodes
     wait_until_nodes_answer
     status
 }
@@ -79,6 +82,7 @@ down() {
         stop "$(basename "$pidfile" .pid)"
     done
     if is_ours "$SYSTEM_CONF"; then rm "$SYSTEM_CONF"; fi
+    forget_the_nodes
     rm -rf "$STATE"
     echo "slurm_cluster: down"
 }
@@ -163,6 +167,19 @@ END
 
 node_count() {
     sed -n 's/^NodeName=n\[1-\([0-9]*\)\].*/\1/p' "$CONF"
+}
+
+# Processes of one run on several nodes find each other by the nodes' names.
+name_the_nodes() {
+    forget_the_nodes
+    echo "127.0.0.1 $(seq --separator=' ' --format='n%.0f' "$NODES") $HOSTS_MARK" >> "$HOSTS"
+}
+
+# In a container the file is often a mount: it can be written to, but not replaced.
+forget_the_nodes() {
+    local others
+    others="$(grep -vF "$HOSTS_MARK" "$HOSTS" || true)"
+    echo "$others" > "$HOSTS"
 }
 
 start_munged() {

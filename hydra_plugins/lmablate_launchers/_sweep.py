@@ -32,10 +32,7 @@ class JobFailed(RuntimeError):
 
 
 class SweepFailed(SystemExit):
-    """A job of a sweep failed, and all has been told: the process ends with exit code 1, and no traceback."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
+    """A job of a sweep failed, says its message: the process ends with exit code 1, and no traceback."""
 
 
 class LaunchError(UserError, CompactHydraException):
@@ -113,7 +110,7 @@ class Outcome:
         if self.result is not None:
             return self.result
         failed = JobReturn(overrides=self.job.overrides, status=JobStatus.FAILED)
-        failed.return_value = SweepFailed()
+        failed.return_value = SweepFailed(f"{self.job.label}: {self.failure}")
         return failed
 
 

@@ -157,6 +157,7 @@ class RequeuedJob:
     def __call__(self) -> JobReturn:
         import submitit
 
+        logging.getLogger("submitit").propagate = False  # it has a handler of its own
         environment = submitit.JobEnvironment()
         environment.paths.result_pickle.unlink(missing_ok=True)  # of an attempt before this one
         _leave_as_preempted()
@@ -166,9 +167,10 @@ class RequeuedJob:
             if environment.global_rank > 0:
                 # Rank 0 may still be saving or requeueing, and srun ends all ranks at the first that fails.
                 raise SystemExit(0) from None
-            if stop.signum == signal.SIGTERM and slurm.is_running(environment.job_id):
-                # Preempted where preempt_send_user_signal is off: SLURM requeues what it has to kill, and
-                # takes a job that obeys for one that ended. Those cancelled or requeued no longer "run".
+            if stop.signum == signal.SIGTERM and slurm.is_being_preempted(environment.job_id):
+                # Where preempt_send_user_signal is off, SLURM requeues a job that it has to kill, but takes
+                # one that obeys its SIGTERM for one that ended. Other SIGTERMs come from scancel, from a
+                # requeue that is under way, and from srun when another rank has failed.
                 slurm.requeue(environment.job_id)
             raise
 
@@ -229,13 +231,14 @@ class Submission:
         return outcome
 
     def _judge(self, results: Sequence[JobReturn | str | None]) -> Outcome:
-        """Every rank must have succeeded; an error tells more than a rank that left no word."""
+        """Every rank must have succeeded. The first error is the cause; others follow from lost peers."""
         successes = [result for result in results if isinstance(result, JobReturn)]
         if len(successes) == self.ranks:
             return Outcome(self.job, successes[0])
-        for rank, error in enumerate(results):
-            if isinstance(error, str):
-                return Outcome(self.job, failure=self._locate(error, rank))
+        errors = {rank: result for rank, result in enumerate(results) if isinstance(result, str)}
+        if errors:
+            first = min(errors, key=lambda rank: self._paths(rank).result_pickle.stat().st_mtime)
+            return Outcome(self.job, failure=self._locate(errors[first], first))
         lost = f"lost, {slurm.epitaph(self.job_id)}"
         return Outcome(self.job, failure=self._locate(lost, results.index(None)))
 

@@ -29,6 +29,9 @@ def go_wrong(how: str | None) -> None:
             raise ValueError("it went wrong\non two lines")
         case "raise_on_rank_1" if rank() == 1:
             raise ValueError("it went wrong")
+        case "raise_on_rank_0_later":
+            time.sleep(0.3 * (rank() == 0))
+            raise ValueError("it went wrong" if rank() else "a peer was lost")
         case "exit":
             sys.exit(3)
         case "exit_0":

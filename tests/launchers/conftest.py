@@ -1,5 +1,6 @@
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from sweeps import Sweep
@@ -45,3 +46,15 @@ def our_cluster(slurm_cluster):
     if settings.get("ClusterName") != "lmablate":
         pytest.skip("the cluster is not that of scripts/slurm_cluster.sh")
     return settings
+
+
+@pytest.fixture
+def preemption_by_sigterm(our_cluster):
+    """As most clusters are set up: the signal that a job has asked for is not sent when it is preempted."""
+    config = Path(our_cluster["SLURM_CONF"])
+    before = config.read_text()
+    config.write_text(before.replace("SlurmctldParameters=preempt_send_user_signal\n", ""))
+    subprocess.run(["scontrol", "reconfigure"], check=True)
+    yield
+    config.write_text(before)
+    subprocess.run(["scontrol", "reconfigure"], check=True)

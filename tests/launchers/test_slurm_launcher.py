@@ -76,6 +76,11 @@ def test_a_failure_of_rank_1_alone_is_a_failure(slurm_sweep):
     assert {rank for rank, _, _ in slurm_sweep.starts("a")} == {"0", "1", "2", "3"}
 
 
+def test_the_first_error_of_several_ranks_is_named(slurm_sweep):
+    assert slurm_sweep.run("+name=a", "+go_wrong=raise_on_rank_0_later", "hydra.launcher.nodes=2", QUICK) != 0
+    assert "rank 1: ValueError: it went wrong" in slurm_sweep.output
+
+
 def test_a_cancelled_job_is_reported_and_the_same_command_finishes_it(slurm_sweep):
     slurm_sweep.start("+name=a,b", *LASTING).wait_for_step("a", 3)
     call("scancel", slurm_sweep.job_id("a"))
@@ -102,14 +107,6 @@ def test_a_requeued_job_goes_on_where_it_was(slurm_sweep):
     assert once_each(slurm_sweep.steps("a"))
 
 
-def test_a_job_that_is_told_to_stop_but_not_cancelled_is_requeued(slurm_sweep):
-    slurm_sweep.start("+name=a", *LASTING).wait_for_step("a", 3)
-    call("scancel", "--signal=TERM", slurm_sweep.job_id("a"))
-    assert slurm_sweep.wait() == 0, slurm_sweep.output
-    assert len(slurm_sweep.starts("a")) == 2
-    assert once_each(slurm_sweep.steps("a"))
-
-
 def test_submitits_signal_requeues_a_job_of_several_ranks(slurm_sweep):
     slurm_sweep.start("+name=a", *LASTING, "hydra.launcher.nodes=2").wait_for_step("a", 3)
     call("scancel", "--signal=USR2", slurm_sweep.job_id("a"))
@@ -118,7 +115,10 @@ def test_submitits_signal_requeues_a_job_of_several_ranks(slurm_sweep):
     assert once_each(slurm_sweep.steps("a"))
 
 
-def test_a_preempted_job_goes_on_afterwards(slurm_sweep, our_cluster):
+@pytest.mark.parametrize("signal_name", ["USR2", "TERM"])
+def test_a_preempted_job_goes_on_afterwards(slurm_sweep, our_cluster, signal_name, request):
+    if signal_name == "TERM":
+        request.getfixturevalue("preemption_by_sigterm")
     slurm_sweep.start("+name=a,b,c,d", *LASTING, "hydra.launcher.partition=low")
     for name in "abcd":
         slurm_sweep.wait_for_step(name, 3)
