@@ -79,9 +79,7 @@ def convert(name: str, text: str, kind: Any) -> Any:
         (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
     if typing.get_origin(kind) is Literal:
         if text not in typing.get_args(kind):
-            raise UserError(
-                f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}."
-            )
+            raise UserError(f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}.")
         return text
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
@@ -103,9 +101,7 @@ def shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def run(
-    program: str, spec: type[Spec], task: Callable[[Spec], Any], argv: Sequence[str] | None = None
-) -> None:
+def run(program: str, spec: type[Spec], task: Callable[[Spec], Any], argv: Sequence[str] | None = None) -> None:
     """`task` as a command line program over the arguments of `spec`.
 
     A user's mistake ends it with one sentence and exit code 2.

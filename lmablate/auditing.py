@@ -146,8 +146,8 @@ def warnings(arms: list[ArmAudit], sweep: Sweep) -> Iterator[str]:
             )
         if arm.grad_norm > 10 * arm.cfg.optim.grad_clip:
             yield (
-                f"{arm.name} has a gradient of norm {arm.grad_norm:.1f} at step 0, clipped to {arm.cfg.optim.grad_clip}: "
-                "its early updates are about the clipping threshold."
+                f"{arm.name} has a gradient of norm {arm.grad_norm:.1f} at step 0, clipped to "
+                f"{arm.cfg.optim.grad_clip}: its early updates are about the clipping threshold."
             )
         if arm.position_ratio > 3:
             yield (

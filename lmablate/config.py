@@ -68,7 +68,9 @@ AT_LEAST: dict[str, float] = {
     "seed": 0,
     **{f"model.{key}": 1 for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
-    **{"train.checkpoint_every": 1, "train.keep_checkpoints": 2, "train.threads": 0},
+    "train.checkpoint_every": 1,
+    "train.keep_checkpoints": 2,
+    "train.threads": 0,
     **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
 }
 
@@ -76,7 +78,12 @@ AT_LEAST: dict[str, float] = {
 def check(cfg: DictConfig) -> None:
     """Raises UserError for a key that nothing reads, a foreign class or a number out of range: before anything
     is built."""
-    for path, schema in (("", Config), ("model", ModelConfig), ("optim", OptimSettings), ("train", TrainSettings)):
+    for path, schema in (
+        ("", Config),
+        ("model", ModelConfig),
+        ("optim", OptimSettings),
+        ("train", TrainSettings),
+    ):
         node = OmegaConf.select(cfg, path) if path else cfg
         if unknown := {str(key) for key in node} - {f.name for f in fields(schema)}:
             key = ".".join(filter(None, (path, min(unknown))))
@@ -94,7 +101,9 @@ def check(cfg: DictConfig) -> None:
             "and one special token) and 65536 (what uint16 holds)."
         )
     if cfg.optim.min_lr is not None and not 0 <= cfg.optim.min_lr <= cfg.optim.lr:
-        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}.")
+        raise UserError(
+            f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}."
+        )
 
 
 def targets(node: Any) -> Iterator[str]:

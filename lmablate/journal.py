@@ -38,7 +38,14 @@ class Journal:
     """A row waits for at most so many others, or so long."""
 
     def __init__(
-        self, run: Run, tracker: NoTracking, *, first: int, last: int, tokens_per_step: int, silent: bool = False
+        self,
+        run: Run,
+        tracker: NoTracking,
+        *,
+        first: int,
+        last: int,
+        tokens_per_step: int,
+        silent: bool = False,
     ) -> None:
         self.run, self.tracker, self.silent, self.last = run, tracker, silent, last
         self.tokens_per_step = tokens_per_step
@@ -74,9 +81,7 @@ class Journal:
             self.metrics.write(row)
             self.tracker.log(row)
         newest = rows[-1]
-        self.progress.update(
-            int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0)
-        )
+        self.progress.update(int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0))
         speed = newest.get("tokens_per_s")
         left = (self.last - newest["step"]) * self.tokens_per_step / speed if speed else None
         self.status(int(newest["step"]), seconds_left=left)

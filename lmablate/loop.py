@@ -158,7 +158,13 @@ class Trainer:
     ) -> None:
         self.workers = workers or Workers(0, 1, torch.device("cpu"))
         self.workers.check_batch(train.batch_size)
-        self.model, self.data, self.run, self.train, self.optim = model.to(self.workers.device), data, run, train, optim
+        self.model, self.data, self.run, self.train, self.optim = (
+            model.to(self.workers.device),
+            data,
+            run,
+            train,
+            optim,
+        )
         self.probes, self.stop = probes, stop or StopFlag()
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
@@ -261,9 +267,7 @@ class Trainer:
         self.journal.flush()
         if self.workers.leads:
             keep = self.train.keep_checkpoints
-            save_checkpoint(
-                self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=self.scores
-            )
+            save_checkpoint(self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=self.scores)
 
     def moment(self, batch: Batch, norms: dict[str, Tensor] | None = None, norm: Tensor | None = None) -> Moment:
         return Moment(self.model, self.step, self.train.max_steps, *batch, norms or {}, norm, self.optim.grad_clip)

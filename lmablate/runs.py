@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from lmablate.errors import UserError
 from lmablate.files import read_json, write_atomic, write_json
+from lmablate.locks import Busy, locked
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +37,6 @@ def run_id(identity: Mapping[str, Any], label: str) -> str:
     """`label` (for people) and a hash of everything that the result depends on."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
-
-
-class Busy(Exception):
-    """Another process is training this run at this moment."""
 
 
 @dataclass
@@ -113,7 +108,11 @@ class Run:
 
         Workers other than rank 0 have a file of their own, written only when they fail.
         """
-        where = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
+        where = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        }
         name = f"status.rank{rank}.json" if rank else "status.json"
         write_json(self.folder / name, {"state": state, "heartbeat": time.time(), **where, **facts})
 
@@ -131,22 +130,14 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process. Raises Busy where another one has it.
-
-        The operating system frees the lock when its holder dies, however it dies.
-        """
-        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        """Holds the run for this process. Raises Busy where another one is training it at this moment."""
         try:
-            lock.acquire()
-        except filelock.Timeout as error:
+            with locked(self.folder / ".lock", wait=False):
+                yield
+        except Busy as error:
             status = self.status()
-            raise Busy(
-                f"{self.id} is being trained by process {status.get('pid')} on {status.get('host')}"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+            who = f"process {status.get('pid')} on {status.get('host')}"
+            raise Busy(f"{self.id} is being trained by {who}") from error
 
 
 class MetricsLog:

@@ -82,9 +82,7 @@ def queue(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
     if not wanted:
         return {}
     arrays = ",".join(sorted({job_id.split("_")[0] for job_id in wanted}))
-    answer = _ask(
-        "squeue", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N", f"--jobs={arrays}"
-    )
+    answer = _ask("squeue", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N", f"--jobs={arrays}")
     jobs = {}
     for line in answer.splitlines():
         job_id, state, reason, nodes = line.strip().split("|", 3)

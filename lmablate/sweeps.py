@@ -78,7 +78,9 @@ def make_job(overrides: list[str], composed: dict[tuple[str, ...], tuple[DictCon
     rest = tuple(o for o in overrides if not o.startswith("seed="))
     if rest not in composed:
         cfg = compose("config", overrides=list(rest), return_hydra_config=True)
-        chosen = {k: str(v) for k, v in cfg.hydra.runtime.choices.items() if v is not None and not k.startswith("hydra/")}
+        chosen = {
+            k: str(v) for k, v in cfg.hydra.runtime.choices.items() if v is not None and not k.startswith("hydra/")
+        }
         with open_dict(cfg):
             del cfg["hydra"]
         composed[rest] = (cfg, chosen)

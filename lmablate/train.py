@@ -12,10 +12,12 @@ from lmablate import config
 from lmablate.cli import entry
 from lmablate.data.prepare import PreparedData, prepare
 from lmablate.distributed import Workers
+from lmablate.files import disk_errors_named
 from lmablate.heap import keep_heap
+from lmablate.locks import Busy
 from lmablate.loop import Data, Trainer
 from lmablate.preempt import StopFlag
-from lmablate.runs import CODE_VERSION, Busy, Run
+from lmablate.runs import CODE_VERSION, Run
 from lmablate.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
     data = Data(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
-    with run.recording_failure(workers.rank), StopFlag() as stop:
+    with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
         model, tracker = config.build_model(cfg), config.build(cfg.tracking)
         if workers.leads:
             run.add_facts(**config.facts(cfg), tokenizer=str(prepared.tokenizer_path))

@@ -26,10 +26,10 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from lmablate.data.corpora import Corpus, Split, checked_max_bytes, head, normalised
-from lmablate.data.files import disk_errors_named, locked, publish
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
-from lmablate.files import sha256, write_json
+from lmablate.files import disk_errors_named, publish, sha256, write_json
+from lmablate.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,7 @@ class HubFile:
         with self._hub_errors_named():
             found = get_hf_file_metadata(self._url(self.revision), retry_on_errors=True)
         if not (found.commit_hash and found.size and re.fullmatch("[0-9a-f]{64}", found.etag or "")):
-            raise UserError(
-                f"The hub keeps no commit, size and SHA-256 for {self}, so it cannot be verified."
-            )
+            raise UserError(f"The hub keeps no commit, size and SHA-256 for {self}, so it cannot be verified.")
         return {"commit": found.commit_hash, "sha256": found.etag, "bytes": found.size}
 
     def _fetch(self, pin: dict[str, Any]) -> None:

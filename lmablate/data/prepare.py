@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
-from lmablate.data.files import disk_errors_named, locked, replacing
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
-from lmablate.files import sha256, write_json
+from lmablate.files import disk_errors_named, replacing, sha256, write_json
+from lmablate.locks import locked
 from lmablate.tokenizer import Tokenizer, train_bpe
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,7 @@ class PreparedData:
     fingerprint: str
 
 
-def prepare(
-    corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True
-) -> PreparedData:
+def prepare(corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True) -> PreparedData:
     """Make the corpus's text, tokenizer and token files under `data_dir`, or find them there.
 
     Args:
@@ -111,9 +109,7 @@ class _Preparation:
             return read_record(record, CORPUS_SCHEMA)
         splits = {split: self._write_split(split) for split in SPLITS}
         if self.corpus.identity() != self.identity:
-            raise UserError(
-                f"The source of data={self.corpus.name} changed while it was being read: start again."
-            )
+            raise UserError(f"The source of data={self.corpus.name} changed while it was being read: start again.")
         facts = {
             "format_version": CORPUS_FORMAT_VERSION,
             "identity": self.identity,
@@ -137,9 +133,7 @@ class _Preparation:
         if not self.tokenizer_path.exists():
             text = self._checked_text("train", facts)
             log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
-            vocab, merges = train_bpe(
-                text, self.vocab_size, [END_OF_TEXT], threads=self.threads, progress=True
-            )
+            vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT], threads=self.threads, progress=True)
             self.tokenizer_folder.mkdir(exist_ok=True)
             with replacing(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
@@ -169,9 +163,7 @@ class _Preparation:
     def _checked_text(self, split: Split, facts: dict[str, Any]) -> Path:
         path = self.folder / f"{split}.txt"
         if not path.exists() or sha256(path) != facts[split]["sha256"]:
-            raise UserError(
-                f"{path} is missing or corrupted: delete {self.folder} and prepare the data again."
-            )
+            raise UserError(f"{path} is missing or corrupted: delete {self.folder} and prepare the data again.")
         return path
 
 

@@ -123,14 +123,10 @@ def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
     if manifest.file != path.name:
         raise UserError(f"{path.with_suffix('.json')} describes {manifest.file}, not {path.name}.")
     if not path.is_file():
-        raise UserError(
-            f"The token file {path} is missing, though its manifest is there: prepare the data again."
-        )
+        raise UserError(f"The token file {path} is missing, though its manifest is there: prepare the data again.")
     expected = manifest.tokens * TOKEN.itemsize
     if (size := path.stat().st_size) != expected:
-        raise UserError(
-            f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}"
-        )
+        raise UserError(f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}")
     if verify and (digest := sha256(path)) != manifest.sha256:
         raise UserError(
             f"The token file {path} is corrupted: its sha256 is {digest}, "

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from lmablate.data import files
-from lmablate.data.files import disk_errors_named, locked, replacing
 from lmablate.errors import UserError
+from lmablate.files import disk_errors_named, replacing
+from lmablate.locks import locked
 
 
 def test_a_block_that_ends_well_replaces_the_file(tmp_path):
