@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lmablate.data import files
+from lmablate import locks
 from lmablate.errors import UserError
 from lmablate.files import disk_errors_named, replacing
 from lmablate.locks import locked
@@ -61,7 +61,7 @@ def file_system(request, monkeypatch):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
         monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(files, "LEASE_SECONDS", 3.0)
+        monkeypatch.setattr(locks, "LEASE_SECONDS", 3.0)
 
 
 def add_one(path, times):
