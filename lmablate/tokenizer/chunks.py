@@ -1,8 +1,8 @@
 """Read text of any size in pieces that can be processed apart, in any order, with the same result as the whole.
 
-A chunk ends where a pre-token begins, or after a special token. Where the text goes on, the last few bytes of what
-was read cannot be judged yet (a word may continue, whitespace may be followed by something, a special token may be
-half there): they are carried over to the next chunk.
+A chunk ends where a pre-token begins, or after a special token. Where the text goes on, the last few bytes of
+what was read cannot be judged yet (a word may continue, whitespace may be followed by something, a special
+token may be half there): they are carried over to the next chunk.
 """
 
 import io
@@ -12,15 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from lmablate.errors import UserError
-from lmablate.tokenizer.jit import kernel, step
 from lmablate.tokenizer.batches import split
+from lmablate.tokenizer.intrinsics import equal_block, trailing_zeros
+from lmablate.tokenizer.jit import inline, kernel, step
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 
 CHUNK_BYTES = 4 << 20
 # Kernels read whole blocks of 64 bytes, so a text's last byte is followed by that many that belong to nobody.
 PADDING = 128
-# The longest look ahead of the pattern: one character (four bytes), or a contraction, after the one that ends a token.
+# The longest look ahead of the pattern: one character (four bytes), or a contraction, after the one that ends
+# a token.
 _LOOKAHEAD = 8
 
 
@@ -46,27 +48,44 @@ def _matching_special(text, at, last, special_bytes, bounds):
     return 0
 
 
+@inline
+def _next_candidate(text, at, end, first_bytes):
+    """The next place where some special token's first byte is; `end`, or a little more, if there is none."""
+    while at < end:
+        candidates = np.uint64(0)
+        for byte in first_bytes:
+            candidates |= equal_block(text, at, byte)
+        if candidates != 0:
+            return at + trailing_zeros(candidates)
+        at += 64
+    return at
+
+
 @kernel
-def _find_specials(text, search_end, end, special_bytes, bounds, can_begin):
+def _find_specials(text, search_end, end, special_bytes, bounds, first_bytes):
     """int64 [n, 2]: begin and end of the special tokens in text[:end] that begin before `search_end`."""
     found = np.empty((64, 2), np.int64)
     count = 0
-    at = 0
+    at = _next_candidate(text, 0, search_end, first_bytes)
     while at < search_end:
-        length = _matching_special(text, at, end, special_bytes, bounds) if can_begin[text[at]] else 0
-        if length == 0:
-            at += 1
-            continue
-        if count == len(found):
-            larger = np.empty((2 * count, 2), np.int64)
-            for i in range(count):
-                larger[i, 0], larger[i, 1] = found[i, 0], found[i, 1]
-            found = larger
-        found[count, 0] = at
-        found[count, 1] = at + length
-        count += 1
-        at += length
+        length = _matching_special(text, at, end, special_bytes, bounds)
+        if length > 0:
+            found = _with_room(found, count + 1)
+            found[count, 0] = at
+            found[count, 1] = at + length
+            count += 1
+        at = _next_candidate(text, at + max(length, 1), search_end, first_bytes)
     return found[:count]
+
+
+@inline
+def _with_room(rows, needed):
+    if needed <= len(rows):
+        return rows
+    larger = np.empty((2 * needed, 2), np.int64)
+    for i in range(len(rows)):
+        larger[i, 0], larger[i, 1] = rows[i, 0], rows[i, 1]
+    return larger
 
 
 @kernel
@@ -92,11 +111,10 @@ class SpecialTokens:
         if len(set(self.tokens)) < len(self.tokens):
             raise UserError(f"special_tokens must differ from each other, but are {list(self.tokens)!r}.")
         longest_first = sorted(map(utf8, self.tokens), key=len, reverse=True)
-        can_begin = np.zeros(256, np.bool_)
-        can_begin[[token[0] for token in longest_first]] = True
+        first_bytes = np.array(sorted({token[0] for token in longest_first}), np.uint8)
         bounds = np.cumsum([0] + [len(token) for token in longest_first], dtype=np.int64)
         self._longest = max(map(len, longest_first), default=0)
-        self._packed = np.frombuffer(b"".join(longest_first), np.uint8), bounds, can_begin
+        self._packed = np.frombuffer(b"".join(longest_first), np.uint8), bounds, first_bytes
 
     @classmethod
     def of(cls, tokens: Sequence[str] | None) -> "SpecialTokens":

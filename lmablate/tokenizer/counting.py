@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import peek, poke, prefetch
 from lmablate.tokenizer.jit import kernel, step
-from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (

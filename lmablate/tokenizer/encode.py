@@ -1,9 +1,9 @@
 """Turn text into token ids: look every pre-token up, merge only those never seen before.
 
-Real text repeats its words, so nearly all the work is one lookup in a word table (see `wordtable`) whose entry holds
-the ids. Lookups are made in batches: first the keys of a whole batch, each asking for its cache line, then the
-comparisons, when the lines have arrived. Special tokens are words that the table knows from the beginning; ordinary
-text cannot contain one, so no rule of precedence is needed here.
+Real text repeats its words, so nearly all the work is one lookup in a word table (see `wordtable`) whose
+entry holds the ids. Lookups are made in batches: first the keys of a whole batch, each asking for its cache
+line, then the comparisons, when the lines have arrived. Special tokens are words that the table knows from
+the beginning; ordinary text cannot contain one, so no rule of precedence is needed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke, prefetch, store_u64
 from lmablate.tokenizer.jit import inline, kernel, step
-from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (

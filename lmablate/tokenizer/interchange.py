@@ -13,7 +13,8 @@ from lmablate.tokenizer.tokenizer import Tokenizer, read_json, removed_on_error
 def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
     """Write a tokenizer.json with which Hugging Face's `tokenizers` gives the same ids.
 
-    They agree wherever both know a character's class: ours are frozen, theirs follow the version of that library.
+    They agree wherever both know a character's class: ours are frozen, theirs follow the version of that
+    library.
     """
     specials = tokenizer.special_tokens
     content = {
@@ -22,8 +23,8 @@ def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
         "padding": None,
         "added_tokens": [_added_token(tokenizer, special) for special in specials],
         "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex":
+        True}, "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "model": {
             "type": "BPE",
@@ -68,7 +69,8 @@ def _added_token(tokenizer: Tokenizer, special: str) -> dict:
 def load_gpt2(vocab_path: str | Path, merges_path: str | Path, special_tokens: Sequence[str] | None = None) -> Tokenizer:
     """Read GPT-2's two files: vocab.json, an object of printable token -> id, and merges.txt, a pair a line.
 
-    In vocab.json a special token stands as it is, not in the printable form; name all of them in `special_tokens`.
+    In vocab.json a special token stands as it is, not in the printable form; name all of them in
+    `special_tokens`.
 
     Raises:
         UserError: a file cannot be read or is of another form, or the tokenizer is not valid.
@@ -77,8 +79,8 @@ def load_gpt2(vocab_path: str | Path, merges_path: str | Path, special_tokens: S
     if not isinstance(content, dict) or not all(type(i) is int for i in content.values()):
         raise UserError(f"the vocabulary {vocab_path} must be an object of tokens and ids, but is not.")
     specials = set(special_tokens or ())
-    vocab = {i: token.encode() if token in specials else _spelled(token, vocab_path) for token, i in content.items()}
-    return Tokenizer(vocab, _read_merges(Path(merges_path)), special_tokens)
+    vocab = {i: token.encode() if token in specials else _spelled(token, vocab_path) for token, i in
+    content.items()} return Tokenizer(vocab, _read_merges(Path(merges_path)), special_tokens)
 
 
 def _read_merges(path: Path) -> list[tuple[bytes, bytes]]:

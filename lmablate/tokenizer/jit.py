@@ -1,8 +1,8 @@
 """Compile the tokenizer's inner loops with numba, and keep the machine code between runs.
 
-numba's own cache notices an edit only in the file that holds the kernel, not in a helper that the kernel calls
-from another file. So the folder is named after a hash of *every* source file of this package (and of numba's
-version): an edit anywhere means a fresh folder, and stale code cannot run.
+numba's own cache notices an edit only in the file that holds the kernel, not in a helper that the kernel
+calls from another file. So the folder is named after a hash of *every* source file of this package (and of
+numba's version): an edit anywhere means a fresh folder, and stale code cannot run.
 """
 
 import hashlib

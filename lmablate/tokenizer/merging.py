@@ -1,23 +1,26 @@
 """Learn the merges from counted words: exact, with local updates, for millions of distinct words.
 
-**Words** are packed records, one after the other in an array of uint16: length (2 halves), count (4 halves), then one
-symbol a half. A merge shortens a record in place, so all that a merge needs of a word lies in one or two cache lines.
+**Words** are packed records, one after the other in an array of uint16: length (2 halves), count (4 halves),
+then one symbol a half. A merge shortens a record in place, so all that a merge needs of a word lies in one or
+two cache lines.
 
-**Pairs.** Replacing (a, b) by t turns each pair beside an occurrence into another: x a b y loses (x, a) and (b, y),
-gains (x, t) and (t, y). We call it a *move*; there is one sort of move for each left neighbour x, for each right
-neighbour y, and for two occurrences side by side (a b a b: (b, a) becomes (t, t)). A merge visits only the records
-that were listed for its pair, adds up the moves, and then updates each pair once.
+**Pairs.** Replacing (a, b) by t turns each pair beside an occurrence into another: x a b y loses (x, a) and
+(b, y), gains (x, t) and (t, y). We call it a *move*; there is one sort of move for each left neighbour x, for
+each right neighbour y, and for two occurrences side by side (a b a b: (b, a) becomes (t, t)). A merge visits
+only the records that were listed for its pair, adds up the moves, and then updates each pair once.
 
-**Only frequent pairs are tracked**: those that occur at least `threshold` times when they are born. For all others we
-know just a bound: *no untracked pair occurs more often than `bound`*. While the most frequent tracked pair is above
-the bound it is the most frequent of all; when it is not, the records are scanned afresh with a lower threshold.
+**Only frequent pairs are tracked**: those that occur at least `threshold` times when they are born. For all
+others we know just a bound: *no untracked pair occurs more often than `bound`*. While the most frequent
+tracked pair is above the bound it is the most frequent of all; when it is not, the records are scanned afresh
+with a lower threshold.
 
-**Lazy heap.** The heap may hold counts that are too high, never too low: a count falls without a change to the heap,
-and when it rises the pair is pushed again. So the top is right if its count is the pair's present one; else it is
-put back with the present one.
+**Lazy heap.** The heap may hold counts that are too high, never too low: a count falls without a change to
+the heap, and when it rises the pair is pushed again. So the top is right if its count is the pair's present
+one; else it is put back with the present one.
 
-A merge may make a token that exists already ("a" + "aa" after "aa" + "a"). It then adds to pairs that exist, tracked or
-not, which is the only way that a count can rise after birth; for an untracked one the bound rises with it.
+A merge may make a token that exists already ("a" + "aa" after "aa" + "a"). It then adds to pairs that exist,
+tracked or not, which is the only way that a count can rise after birth; for an untracked one the bound rises
+with it.
 """
 
 from typing import NamedTuple
@@ -46,8 +49,8 @@ from lmablate.tokenizer.wordtable import (
 
 SYMBOLS = 1 << 16
 HEADER = 6
-# Pairs at least a 64th as frequent as the most frequent one are tracked: few scans, and few pairs.
-THRESHOLD_RATIO = 64
+# Pairs at least 1/256 as frequent as the most frequent one are tracked: few scans, and few pairs.
+THRESHOLD_RATIO = 256
 
 _COUNT_FIELD = 2
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
@@ -55,7 +58,8 @@ _HALF = np.uint64(32)
 _ONE = np.uint64(1)
 _UNTRACKED = -1
 
-# Sorts of moves: BEFORE + x for a left neighbour x, AFTER + y for a right neighbour y, BETWEEN two occurrences.
+# Sorts of moves: BEFORE + x for a left neighbour x, AFTER + y for a right neighbour y, BETWEEN two
+# occurrences.
 BEFORE, AFTER, BETWEEN = 0, SYMBOLS, 2 * SYMBOLS
 SORTS_OF_MOVES = 2 * SYMBOLS + 1
 
@@ -104,8 +108,8 @@ class Tracked(NamedTuple):
     """The tracked pairs, the records in which each occurs, and the heap.
 
     lefts, rights: uint16; counts: int64; list_begins, list_lengths: int64, into occurrences;
-    occurrences: uint32, where records begin (a record in which the pair no longer occurs may still be listed);
-    index: uint64 [power of two], a hash table, (left << 16 | right) << 32 | number of the pair + 1;
+    occurrences: uint32, where records begin (a record in which the pair no longer occurs may still be
+    listed); index: uint64 [power of two], a hash table, (left << 16 | right) << 32 | number of the pair + 1;
     heap_counts: int64, heap_pairs: int64; state: int64 [5], see PAIRS and so on
     """
 
@@ -656,7 +660,8 @@ def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
 def merge_tracked(words, tracked, tokens, moves, size, keys_are_prefixes, lefts, rights):
     """Merge the most frequent pairs until there are `size` tokens, `lefts` is full, or a new scan is due.
 
-    Writes the merged symbols to lefts and rights (uint16); returns (number of merges, tracked, tokens, moves).
+    Writes the merged symbols to lefts and rights (uint16); returns (number of merges, tracked, tokens,
+    moves).
     """
     merges = 0
     while tokens.state[0] < size and merges < len(lefts):

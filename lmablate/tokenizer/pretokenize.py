@@ -9,11 +9,13 @@
 
 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.)
 
-`split_naive` runs the pattern itself, on the `regex` package. `token_end` says the same by hand, one character at
-a time; `vector.split_vector` does it 64 bytes at a time. All rest on one property: **the pattern never looks back**,
-so any start of a pre-token is a place where a scan may stop, and another begin, as if the text began there.
+`split_naive` runs the pattern itself, on the `regex` package. `token_end` says the same by hand, one
+character at a time; `vector.split_vector` does it 64 bytes at a time. All rest on one property: **the pattern
+never looks back**, so any start of a pre-token is a place where a scan may stop, and another begin, as if the
+text began there.
 
-Text here is bytes. A byte that is not part of valid UTF-8 counts as one character of the class "all the rest".
+Text here is bytes. A byte that is not part of valid UTF-8 counts as one character of the class "all the
+rest".
 """
 
 import regex
@@ -51,7 +53,8 @@ def is_continuation(byte):
 def wide_character(text, at, end, classes):
     """(class, length in bytes) of the character at `at`, whose first byte is not ASCII.
 
-    Overlong forms, surrogates, code points beyond U+10FFFF and cut sequences are invalid: OTHER, one byte long.
+    Overlong forms, surrogates, code points beyond U+10FFFF and cut sequences are invalid: OTHER, one byte
+    long.
     """
     lead = int(text[at])
     if lead < 0xC2 or lead > 0xF4:

@@ -33,10 +33,12 @@ class Tokenizer:
     """A byte-level BPE tokenizer with GPT-2's pattern.
 
     Args:
-        vocab: the bytes of each id; ids are 0, 1, 2, ... without gaps, at most 65,536, no two with the same bytes,
+        vocab: the bytes of each id; ids are 0, 1, 2, ... without gaps, at most 65,536, no two with the same
+        bytes,
             every single byte among them.
         merges: pairs of tokens, the most urgent first; both and what they make must be in `vocab`.
-        special_tokens: strings that are one token wherever they occur (the longest, where several begin at one
+        special_tokens: strings that are one token wherever they occur (the longest, where several begin at
+        one
             place). One that `vocab` does not have gets the next free id.
 
     Raises:
@@ -106,7 +108,7 @@ class Tokenizer:
         """The number of bytes of each id: int64 [vocab_size]."""
         return np.array([len(token) for token in self._tokens], np.int64)
 
-    # ------------------------------------------------------------------------------------------------- encoding
+    # ----------------------------------------------------------------------------------------------- encoding
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
@@ -127,8 +129,9 @@ class Tokenizer:
     def encode_file(self, path: str | Path, out: str | Path, *, threads: int = 1) -> int:
         """Write the ids of a file as uint16, little end first, and return how many they are.
 
-        The file may be larger than memory. `out` appears, complete, only at the end: until then the ids are in a
-        file with ".part" after the name, which an error removes. Any number of threads gives the same file.
+        The file may be larger than memory. `out` appears, complete, only at the end: until then the ids are
+        in a file with ".part" after the name, which an error removes. Any number of threads gives the same
+        file.
 
         Raises:
             UserError: the file cannot be read, `out` cannot be written, or `threads` is below 1.
@@ -172,7 +175,7 @@ class Tokenizer:
     def _encoder(self) -> Encoder:
         return Encoder(self._ids, self._merges, self._specials.encoded)
 
-    # ------------------------------------------------------------------------------------------------- decoding
+    # ----------------------------------------------------------------------------------------------- decoding
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of ids: exactly those that were encoded."""

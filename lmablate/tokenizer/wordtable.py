@@ -10,10 +10,11 @@ Open addressing with linear probing. An entry is 32 bytes, half a cache line, he
     INLINE     training: unused                         training: offset
                encoding: its first four ids             the same
 
-An entry whose KEY_HIGH is 0 is free. A short word *is* its key, so equal keys mean equal words. A long word lies in
-the arena, at the offset that its entry names, and is compared byte by byte. In encoding, ids that do not fit
-into INLINE lie in the arena at the offset, after the bytes of a long word. No offset is 0; therefore a payload of at
-most INLINE_IDS means: a short word, with all its ids inline. That is the common case, and one comparison finds it.
+An entry whose KEY_HIGH is 0 is free. A short word *is* its key, so equal keys mean equal words. A long word
+lies in the arena, at the offset that its entry names, and is compared byte by byte. In encoding, ids that do
+not fit into INLINE lie in the arena at the offset, after the bytes of a long word. No offset is 0; therefore
+a payload of at most INLINE_IDS means: a short word, with all its ids inline. That is the common case, and one
+comparison finds it.
 
 Nothing is ever removed. `slot` below is the index of an entry's first uint64.
 """
