@@ -1,13 +1,12 @@
-"""Read text of any size in pieces that can be processed apart, in any order, with the same result as the whole.
+"""Read text of any size in pieces that can be processed apart, with the same result as the whole.
 
 A chunk ends where a pre-token begins, or after a special token. Where the text goes on, the last few bytes of
 what was read cannot be judged yet (a word may continue, whitespace may be followed by something, a special
 token may be half there): they are carried over to the next chunk.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +23,12 @@ PADDING = 128
 # The longest look ahead of the pattern: one character (four bytes), or a contraction, after the one that ends
 # a token.
 _LOOKAHEAD = 8
+
+
+class ByteStream(Protocol):
+    """What is asked of a source of text: an unbuffered file has it, and `TextStream`."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 class Chunk(NamedTuple):
@@ -90,7 +95,7 @@ def _with_room(rows, needed):
 
 @kernel
 def _last_start(text, begin, end, limit, classes):
-    """The last start of a pre-token at or before `limit`, in the text without special tokens text[begin:end]."""
+    """The last start of a pre-token at or before `limit`; text[begin:end] is without special tokens."""
     starts = np.empty(STARTS_CAPACITY, np.int64)
     last = begin
     while begin < end and begin <= limit:
@@ -157,7 +162,7 @@ def padded(text: bytes) -> np.ndarray:
 
 
 def read_chunks(
-    stream: io.RawIOBase, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES
+    stream: ByteStream, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[Chunk]:
     """The stream as chunks of about `chunk_bytes`; longer only where a single pre-token is."""
     carried = np.empty(0, np.uint8)
@@ -166,7 +171,7 @@ def read_chunks(
         capacity = len(carried) + max(chunk_bytes, len(carried))
         text = np.empty(capacity + PADDING, np.uint8)
         text[: len(carried)] = carried
-        size = len(carried) + _read_fully(stream, memoryview(text)[len(carried) : capacity])
+        size = len(carried) + _read_fully(stream, text[len(carried) : capacity].data)
         text[size : size + PADDING] = 0
         if size < capacity:
             if size:
@@ -178,24 +183,22 @@ def read_chunks(
         carried = text[chunk.size : size]
 
 
-def _read_fully(stream: io.RawIOBase, buffer: memoryview) -> int:
+def _read_fully(stream: ByteStream, buffer: memoryview) -> int:
     filled = 0
     while filled < len(buffer) and (count := stream.readinto(buffer[filled:])):
         filled += count
     return filled
 
 
-class TextStream(io.RawIOBase):
+class TextStream:
     """The concatenation of strings, in UTF-8, as a stream of bytes."""
 
     def __init__(self, texts: Iterable[str]):
         self._texts = iter(texts)
         self._pending = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the beginning of the buffer; returns how many bytes, 0 at the end."""
         while not self._pending:
             text = next(self._texts, None)
             if text is None:

@@ -112,7 +112,7 @@ def _rank_of(pairs, left, right):
 
 @step
 def _merge_by_scan(text, start, length, rules, ranks, out, written):
-    """Merge a short word, in place in out[written:]; returns the number of ids. ranks[i] is that of pair i, i + 1."""
+    """Merge a short word in out[written:]; returns the number of ids. ranks[i] is of the pair i, i + 1."""
     for i in range(length):
         out[written + i] = rules.byte_ids[text[start + i]]
     for i in range(length - 1):
@@ -167,7 +167,7 @@ def _drop_least(heap, size):
 
 @step
 def _merge_by_heap(text, start, length, rules, out, written):
-    """Merge a long word in O(n log n): a linked list of ids, and a heap of rank << 40 | position of the left one.
+    """Merge a long word in O(n log n): a linked list of ids, and a heap of rank << 40 | left position.
 
     An item of the heap is stale when the pair at its position no longer has its rank; it is then passed over.
     """

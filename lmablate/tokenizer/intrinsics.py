@@ -5,11 +5,16 @@ and `store_u64` move eight bytes at any byte address (little end first). Their c
 array.
 """
 
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 from numba.np.arrayobj import make_array
+
+# numba itself supplies the first argument, which a type checker would miss at every call.
+intrinsic: Any = numba_intrinsic
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
@@ -141,16 +146,17 @@ def equal_block(typing_context, text, at, byte):
         text_value, at_value, byte_value = arguments
         block = _load_block(context, builder, signature.args[0], text_value, at_value)
         first = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), byte_value, ir.IntType(32)(0))
-        everywhere = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] *
-        64)) return builder.bitcast(builder.icmp_unsigned("==", block, everywhere), _WORD)
+        first_element = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        everywhere = builder.shuffle_vector(first, first, first_element)
+        return builder.bitcast(builder.icmp_unsigned("==", block, everywhere), _WORD)
 
     return types.uint64(text, types.intp, types.uint8), generate
 
 
 @intrinsic
 def classify_block(typing_context, text, at):
-    """Masks of 64 bits for the 64 bytes from `at` on, bit i telling of byte i: whether it is an ASCII letter, an
-    ASCII digit, ASCII whitespace, a space, an apostrophe, a part of a character beyond ASCII.
+    """Six masks of 64 bits, bit i telling of text[at + i]: whether it is an ASCII letter, an ASCII digit,
+    ASCII whitespace, a space, an apostrophe, a part of a character beyond ASCII.
 
     Each mask is one comparison of 64 bytes with 64 bytes. A range needs only one: `byte - first < count`,
     unsigned, is false for bytes below `first` too, since the difference wraps around.

@@ -107,10 +107,13 @@ class Moves(NamedTuple):
 class Tracked(NamedTuple):
     """The tracked pairs, the records in which each occurs, and the heap.
 
-    lefts, rights: uint16; counts: int64; list_begins, list_lengths: int64, into occurrences;
-    occurrences: uint32, where records begin (a record in which the pair no longer occurs may still be
-    listed); index: uint64 [power of two], a hash table, (left << 16 | right) << 32 | number of the pair + 1;
-    heap_counts: int64, heap_pairs: int64; state: int64 [5], see PAIRS and so on
+    lefts, rights:            uint16
+    counts:                   int64
+    list_begins, list_lengths: int64, into occurrences
+    occurrences:              uint32, where records begin; some may be stale
+    numbers:                  uint64 [power of two], a hash table: (left << 16 | right) << 32 | number + 1
+    heap_counts, heap_pairs:  int64
+    state:                    int64 [5], see PAIRS and so on
     """
 
     lefts: np.ndarray
@@ -119,7 +122,7 @@ class Tracked(NamedTuple):
     list_begins: np.ndarray
     list_lengths: np.ndarray
     occurrences: np.ndarray
-    index: np.ndarray
+    numbers: np.ndarray
     heap_counts: np.ndarray
     heap_pairs: np.ndarray
     state: np.ndarray
@@ -318,37 +321,37 @@ def _place(key, capacity):
 
 
 @inline
-def _find(index, left, right):
+def _find(numbers, left, right):
     """The number of a tracked pair, or _UNTRACKED."""
     key = _key(left, right)
-    at = _place(key, len(index))
-    while index[at] != 0:
-        if index[at] >> _HALF == key:
-            return np.int64(index[at] & np.uint64(0xFFFF_FFFF)) - 1
-        at = (at + 1) & (len(index) - 1)
+    at = _place(key, len(numbers))
+    while numbers[at] != 0:
+        if numbers[at] >> _HALF == key:
+            return np.int64(numbers[at] & np.uint64(0xFFFF_FFFF)) - 1
+        at = (at + 1) & (len(numbers) - 1)
     return _UNTRACKED
 
 
 @step
-def _insert(index, left, right, pair):
+def _insert(numbers, left, right, pair):
     key = _key(left, right)
-    at = _place(key, len(index))
-    while index[at] != 0:
-        at = (at + 1) & (len(index) - 1)
-    index[at] = key << _HALF | np.uint64(pair + 1)
+    at = _place(key, len(numbers))
+    while numbers[at] != 0:
+        at = (at + 1) & (len(numbers) - 1)
+    numbers[at] = key << _HALF | np.uint64(pair + 1)
 
 
 @step
 def _with_room(tracked, pairs, occurrences):
     """The same with room for more pairs (each may enter the heap once more) and more occurrences."""
     pairs += tracked.state[PAIRS]
-    index = tracked.index
-    if 2 * pairs > len(index):
-        index = np.zeros(4 * len(index), np.uint64)
-        while 2 * pairs > len(index):
-            index = np.zeros(4 * len(index), np.uint64)
+    numbers = tracked.numbers
+    if 2 * pairs > len(numbers):
+        numbers = np.zeros(4 * len(numbers), np.uint64)
+        while 2 * pairs > len(numbers):
+            numbers = np.zeros(4 * len(numbers), np.uint64)
         for pair in range(tracked.state[PAIRS]):
-            _insert(index, tracked.lefts[pair], tracked.rights[pair], pair)
+            _insert(numbers, tracked.lefts[pair], tracked.rights[pair], pair)
     heap = tracked.state[HEAP] + pairs - tracked.state[PAIRS]
     return Tracked(
         grown(tracked.lefts, pairs),
@@ -357,7 +360,7 @@ def _with_room(tracked, pairs, occurrences):
         grown(tracked.list_begins, pairs),
         grown(tracked.list_lengths, pairs),
         grown(tracked.occurrences, tracked.state[OCCURRENCES] + occurrences),
-        index,
+        numbers,
         grown(tracked.heap_counts, heap),
         grown(tracked.heap_pairs, heap),
         tracked.state,
@@ -373,7 +376,7 @@ def _track(left, right, count, room, tracked):
     tracked.counts[pair] = count
     tracked.list_begins[pair] = tracked.state[OCCURRENCES]
     tracked.list_lengths[pair] = 0
-    _insert(tracked.index, left, right, pair)
+    _insert(tracked.numbers, left, right, pair)
     tracked.state[PAIRS] += 1
     tracked.state[OCCURRENCES] += room
     return pair
@@ -390,7 +393,7 @@ def _list(record, pair, tracked):
 
 @step
 def _count_pairs(words):
-    """All pairs in all records: a hash table of keys + 1 (uint64), their counts and their occurrences (int64)."""
+    """All pairs in all records: a hash table of keys + 1 (uint64), their counts and occurrences (int64)."""
     capacity, used = 1 << 16, 0
     keys = np.zeros(capacity, np.uint64)
     counts = np.zeros(capacity, np.int64)
@@ -467,7 +470,7 @@ def scan(words, tokens, ratio):
     records = words.records
     for record in words.begins:
         for i in range(record + HEADER, _end(records, record) - 1):
-            pair = _find(tracked.index, records[i], records[i + 1])
+            pair = _find(tracked.numbers, records[i], records[i + 1])
             if pair != _UNTRACKED:
                 last = tracked.list_begins[pair] + tracked.list_lengths[pair] - 1
                 if tracked.list_lengths[pair] == 0 or tracked.occurrences[last] != record:
@@ -496,7 +499,7 @@ def _note(sort, record, count, moves, touched, found):
 
 @step
 def _replace_in_record(record, left, right, symbol, words, moves, touched, found):
-    """Replace (left, right) by `symbol` in one record and note the moves; returns the new (touched, found)."""
+    """Replace (left, right) by `symbol` in one record, note the moves; returns the new (touched, found)."""
     records = words.records
     begin, end = record + HEADER, _end(records, record)
     at = begin
@@ -594,7 +597,7 @@ def _gain(left, right, weight, records, is_new, tracked, tokens):
             return _UNTRACKED
         pair = _track(left, right, weight, records, tracked)
     else:
-        pair = _find(tracked.index, left, right)
+        pair = _find(tracked.numbers, left, right)
         if pair == _UNTRACKED:
             return _UNTRACKED
         _relist(pair, records, tracked)
@@ -611,7 +614,7 @@ def _room_for_gains(symbol, left, right, touched, is_new, tracked, moves):
         sort = moves.touched[i]
         _, _, new_left, new_right = _move(sort, left, right, symbol)
         room += _records_gained(new_left, new_right, sort, symbol, moves)
-        pair = _UNTRACKED if is_new else _find(tracked.index, new_left, new_right)
+        pair = _UNTRACKED if is_new else _find(tracked.numbers, new_left, new_right)
         if pair != _UNTRACKED:
             room += tracked.list_lengths[pair]
     return room
@@ -627,7 +630,7 @@ def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
     for i in range(touched):
         sort = moves.touched[i]
         old_left, old_right, _, _ = _move(sort, left, right, symbol)
-        old = _find(tracked.index, old_left, old_right)
+        old = _find(tracked.numbers, old_left, old_right)
         if old != _UNTRACKED:
             tracked.counts[old] -= moves.weights[sort]
     for i in range(touched):

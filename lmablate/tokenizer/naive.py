@@ -1,4 +1,4 @@
-"""Byte-pair encoding as the papers tell it (Sennrich et al. 2016, arXiv 1508.07909): slow, and meant to be read.
+"""Byte-pair encoding as the paper tells it (Sennrich et al. 2016, arXiv 1508.07909): slow, for reading.
 
 The fast version in `train` and `encode` must give exactly the same result; the tests hold them against each
 other.
@@ -17,7 +17,7 @@ NO_RANK = float("inf")
 
 
 def split_at_specials(text: bytes, specials: Iterable[bytes]) -> list[tuple[bytes, bool]]:
-    """The text as a list of (piece, whether it is a special token); the longest special token wins at a place."""
+    """The text as a list of (piece, whether it is a special token); at one place the longest one wins."""
     longest_first = sorted(specials, key=len, reverse=True)
     if not longest_first:
         return [(text, False)]

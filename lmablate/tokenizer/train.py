@@ -45,7 +45,7 @@ def train_bpe(
     progress: bool = False,
     tie: TieRule | None = None,
 ) -> tuple[dict[int, bytes], list[Pair]]:
-    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv 1508.07909; GPT-2's pattern, see `pretokenize`).
+    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv 1508.07909) with GPT-2's pattern.
 
     Args:
         input_path: a file of UTF-8 text; bytes that are not valid are kept as they are.
@@ -78,6 +78,10 @@ def train_bpe(
     path = _readable_file(input_path)
 
     new_specials = [token for token in specials.encoded if len(token) > 1]
+    if vocab_size - len(new_specials) < 256:
+        raise UserError(
+            f"vocab_size must hold 256 bytes + {len(new_specials)} special tokens, but is {vocab_size}."
+        )
     trainer = trainers[method](tie or GreaterBytes(), threads, progress and sys.stderr.isatty())
     tokens, merges = trainer.train(path, specials, vocab_size - len(new_specials))
     tokens += new_specials

@@ -1,4 +1,4 @@
-"""The pattern of `pretokenize`, 64 bytes at a time: comparisons that give masks, and shifts that combine them.
+"""The pattern of `pretokenize`, 64 bytes at a time: comparisons give masks, and shifts combine them.
 
 A block is 64 bytes that begin where a pre-token begins. `classify_block` makes masks of it, whose bit i tells
 of byte i. Shifting a mask to the left by one shows at each byte what the byte *before* it is; to the right,
@@ -65,6 +65,11 @@ def _all_from(i):
     return _ALL << np.uint64(i) if i < BLOCK else np.uint64(0)
 
 
+@inline
+def _run_starts(members):
+    return members & ~(members << _ONE)
+
+
 @step
 def _add_wide_characters(text, begin, end, non_ascii, letters, numbers, classes):
     """Put the characters beyond ASCII into the masks; returns (letters, numbers, whether one is whitespace).
@@ -99,7 +104,7 @@ def _join_contractions(text, begin, end, apostrophes, starts):
 
 @inline
 def _block_starts(text, begin, end, classes):
-    """The starts in the block at `begin`, itself a start, that are certain: bit i for begin + i, without bit 0.
+    """The certain starts in the block at `begin`, itself a start: bit i for begin + i, without bit 0.
 
     The end of the text counts as a start. _UNDECIDED if there is none, or if whitespace beyond ASCII is near,
     for which "the next character" is not the next byte.
@@ -118,8 +123,8 @@ def _block_starts(text, begin, end, classes):
         if undecided:
             return _UNDECIDED
     others = ~(letters | numbers | whitespace)
-    word_starts = (letters & ~(letters << _ONE)) | (numbers & ~(numbers << _ONE)) | (others & ~(others <<
-    _ONE)) space_starts = whitespace & ~(whitespace << _ONE & whitespace >> _ONE)
+    word_starts = _run_starts(letters) | _run_starts(numbers) | _run_starts(others)
+    space_starts = whitespace & ~(whitespace << _ONE & whitespace >> _ONE)
     starts = (word_starts & ~(blanks << _ONE)) | space_starts | _ONE
     apostrophes &= starts & _CONTRACTION_BITS
     if apostrophes != 0:

@@ -87,7 +87,7 @@ def is_long(high):
 
 @step
 def equal_bytes(left, left_start, right, right_start, length):
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110 - numba knows no generators in all()
         if left[left_start + i] != right[right_start + i]:
             return False
     return True
@@ -122,7 +122,7 @@ def rehash(old, new):
 
 
 def empty_entries(capacity: int) -> np.ndarray:
-    """A table for `capacity` entries (a power of two) in which every entry is free, on a cache-line boundary."""
+    """A table for `capacity` entries (a power of two), all free, on a cache-line boundary."""
     line = 64
     raw = np.zeros(FIELDS * capacity * 8 + line, np.uint8)
     skip = -raw.ctypes.data % line
