@@ -11,7 +11,7 @@ class DeadUnits(Probe):
     """dead_units/layer_{i}: the fraction of MLP units that no token of the first evaluation batch activates
     (arXiv 2309.04827, section 3, for ReLU).
 
-    A unit is what `down` reads. With an activation that has a flat half (ReLU, ReLU²) active means not exactly
+    A unit is what `down` reads. Where the activation has a flat half (ReLU, ReLU²) active means not exactly
     zero. A smooth one (GELU, SiLU, the gated ones) is almost never zero: there active means an absolute value
     above `tolerance` times the root mean square of the layer's units.
     """

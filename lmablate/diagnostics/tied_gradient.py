@@ -9,7 +9,7 @@ from lmablate.loss import linear_cross_entropy
 
 
 class TiedGradient(Probe):
-    """The gradient of a tied matrix W in its two parts, on the first evaluation batch (arXiv 1608.05859, section 3):
+    """The gradient of a tied matrix W on the first evaluation batch, in two parts (arXiv 1608.05859, section 3):
 
         dL/dW = [dL/dW as embedding] + [dL/dW as output matrix]
 
