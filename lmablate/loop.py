@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -225,7 +225,8 @@ class Trainer:
         if not self.workers.leads:
             return dict(scores)
         with torch.no_grad():
-            moment = self.moment(self.to_device(next(iter(self.eval_batches))))
+            batch = self.to_device(next(iter(self.eval_batches)))
+            moment = replace(self.moment(batch), valid=self.data.valid)
             return scores | measure(self.probes, "at_evaluation", moment)
 
     def advance(self, row: dict[str, Tensor | float]) -> None:
