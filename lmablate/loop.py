@@ -169,7 +169,7 @@ class Trainer:
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
-        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, tuple(optim.betas), optim.eps)  # pyright: ignore[reportArgumentType]
+        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
         state = load_checkpoint(run.checkpoints, model, self.optimizer) or {"step": 0}
         self.step = self.first = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
