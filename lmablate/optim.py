@@ -115,7 +115,7 @@ def clip_grad_norm_(params: Iterable[nn.Parameter], max_norm: float) -> Float[Te
 
     Returns the norm *before* clipping.
     """
-    params = [p for p in params if p.grad is not None]
+    params = [*params]
     norm = grad_norms(params).norm()
-    torch._foreach_mul_([p.grad for p in params], clip_scale(norm, max_norm))
+    torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
     return norm

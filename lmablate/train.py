@@ -38,6 +38,7 @@ def train(cfg: DictConfig) -> float:
         with run.lock() if workers.leads else nullcontext(), workers:
             if run.status()["state"] != "done":
                 fit(cfg, run, prepared, workers)
+            workers.agree()
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
