@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_pages(recorded: list[Recorded], folder: Path) -> None:
-    """One CSV file a chart, as the wandb page writes it: every cell quoted, three columns a run, gaps empty."""
+    """One CSV file a chart, as the wandb page writes it: cells quoted, three columns a run, gaps empty."""
     folder.mkdir()
     curves = {run.run: run.curves() for run in recorded}
     for metric in METRICS:
