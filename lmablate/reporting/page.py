@@ -78,12 +78,12 @@ def section(data: Exported, audit: Mapping[str, Any], drawn: Drawn, judged: Sequ
 
 
 def description(experiment: str) -> str:
-    """The comment at the head of the experiment's yaml, without its number; empty where there is none."""
+    """The comment at the head of the experiment's yaml, without its number and full stop; empty where there is none."""
     path = CONF / "experiment" / f"{experiment}.yaml"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
     text = re.sub(r"^\d+:\s*", "", " ".join(comments))
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:].removesuffix(".")
 
 
 def measured(runs: pd.DataFrame) -> dict[str, str]:

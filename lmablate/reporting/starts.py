@@ -17,9 +17,9 @@ NO_MATTER_AT_START = ("optim.",)
 
 def warnings(data: Exported) -> list[str]:
     """The confounds among the arms, one sentence each, in the words of `lmablate.audit`."""
-    factors = [factor for factor in data.factors if not factor.startswith(NO_MATTER_AT_START)]
-    arms = Arms(data)
-    starts = [start(arms, arm.levels, arm.complete) for arm in arms.by(factors)]
+    later = [factor for factor in data.factors if factor.startswith(NO_MATTER_AT_START)]
+    arms = Arms(Exported(data.experiment, data.table.drop(columns=later), data.runs))
+    starts = [start(arms, arm.levels, arm.complete) for arm in arms.arms]
     seeds = int(data.runs["seed"].nunique())
     rates = data.table.loc[data.table["metric"] == "lr", "value"]
     common_lr = float(rates.max()) if len(rates) and RATE not in data.factors else None

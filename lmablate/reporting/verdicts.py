@@ -39,9 +39,9 @@ def number(value: float, sign: bool = True) -> str:
         return ""
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:{'+' if sign else ''}.3g}"
-    mantissa, e, exponent = text.partition("e")
-    return (f"{mantissa}·10^{int(exponent)}" if e else text).replace("-", "−")
+    mantissa, e, exponent = f"{value:{'+' if sign else ''}#.3g}".partition("e")
+    text = mantissa.rstrip(".") + (f"·10^{int(exponent)}" if e else "")
+    return text.replace("-", "−")
 
 
 def interval(verdict: Verdict) -> str:
