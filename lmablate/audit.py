@@ -13,6 +13,7 @@ from lmablate import config
 from lmablate.auditing import ArmAudit, audit_arm, cost, warnings
 from lmablate.cli import report_mistakes
 from lmablate.files import write_json
+from lmablate.planning import sentence
 from lmablate.sweeps import Sweep, plan
 
 
@@ -34,12 +35,7 @@ def audit(arguments: list[str]) -> None:
         console.print("No confound found.")
     for file in files:
         write_json(file, findings(arguments, sweep, list(arms.values()), found))
-    total = cost(sweep, arms)
-    console.print(
-        f"\n{len(sweep.jobs)} runs, {total.done} done, {total.to_do} to do: {total.flops:.2e} FLOPs, about "
-        f"{total.hours:.2g} h on this machine one at a time, by {len(arms)} measured speeds.",
-        highlight=False,
-    )
+    console.print(f"\n{sentence(sweep, cost(sweep, arms), len(arms))}", highlight=False)
 
 
 def table(arms: list[ArmAudit]) -> Table:

@@ -34,6 +34,11 @@ class ArmAudit(Start):
     """What the forward pass keeps for the backward pass."""
 
     @property
+    def flops(self) -> float:
+        """Training FLOPs of one run."""
+        return self.flops_per_token * config.facts(self.cfg)["tokens"]
+
+    @property
     def hours(self) -> float:
         """Estimated training time of one run on this machine."""
         return self.seconds_per_token * config.facts(self.cfg)["tokens"] / 3600
@@ -142,6 +147,6 @@ def cost(sweep: Sweep, arms: Mapping[str, ArmAudit]) -> Cost:
     return Cost(
         done=len(sweep.jobs) - len(to_do),
         to_do=len(to_do),
-        flops=sum(arm.flops_per_token * config.facts(arm.cfg)["tokens"] for arm in to_do),
+        flops=sum(arm.flops for arm in to_do),
         hours=sum(arm.hours for arm in to_do),
     )

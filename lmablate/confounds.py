@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Start:
     """One arm at step 0. What nobody measured is NaN, and nothing is said about it.
 
-    uniform: ln V, the loss in nats of a model that has no opinion. grad_norm: before clipping at grad_clip. position_ratio: size of what the position scheme adds to the embeddings, over
-    the size of the embeddings.
+    uniform: ln V, the loss in nats of a model that has no opinion. grad_norm: before clipping at grad_clip.
+    position_ratio: size of what the position scheme adds to the embeddings, over the size of the embeddings.
     """
 
     name: str
@@ -68,5 +68,9 @@ def unequal(what: str, values: Mapping[str, float], ratio: float) -> Iterator[st
     if values[high] > ratio * values[low]:
         yield (
             f"the arms differ in {what}: {high} has {values[high] / values[low]:.3g} x those of {low} "
-            f"({values[high]:,.4g} against {values[low]:,.4g})."
+            f"({amount(values[high])} against {amount(values[low])})."
         )
+
+
+def amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

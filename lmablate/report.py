@@ -45,7 +45,7 @@ def report(args: Arguments) -> None:
     drawn = figures.draw_all(args.exports, list(study.experiments), args.figures)
     sections = [
         page.section(data, starts.stored(args.exports, name), drawn[name], judged)
-        for name, data in study.experiments.items()
+        for name, data in study.in_order(claims).items()
     ]
     write_atomic(args.out, page.render(study, judged, sections, tests, pairs).encode())
     print(args.out)

@@ -37,6 +37,7 @@ CAPTIONS = {
     "grad_norm_layer": "Gradient norm of each layer at the end of training.",
 }
 """Figures that the page shows, by file name, in this order. The others are in the figures' folder."""
+MINUS = re.compile(r"(?<= )-(?=\d)")
 LONG_NUMBER = re.compile(rb"(\d{2,}\.\d{2})\d+")
 
 
@@ -67,7 +68,7 @@ def section(data: Exported, audit: Mapping[str, Any], drawn: Drawn, judged: Sequ
         verdicts=[v for v in judged if data.experiment in v.claim.experiments],
         warnings=audit["warnings"] if audit else starts.warnings(data),
         measured=measured(data.runs),
-        arms=summary(data),
+        arms=filled(summary(data)),
         figures=[(name, CAPTIONS[name], embedded(drawn[name])) for name in CAPTIONS if name in drawn],
         rates=rate_curves(data),
         runs=data.runs,
@@ -75,6 +76,11 @@ def section(data: Exported, audit: Mapping[str, Any], drawn: Drawn, judged: Sequ
         scale=audit.get("scale") or "",
         machine=audit.get("machine", ""),
     )
+
+
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """Without columns that say nothing."""
+    return table.loc[:, (table != "").any()]
 
 
 def description(experiment: str) -> str:
@@ -112,7 +118,11 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": verdicts.number, "slug": lambda kind: kind.lower().replace(" ", "-")}
+    environment.filters |= {
+        "number": verdicts.number,
+        "minus": lambda text: MINUS.sub("−", text),
+        "slug": lambda kind: kind.lower().replace(" ", "-"),
+    }
     by_kind = {kind: [v for v in judged if v.kind == kind] for kind in Kind}
     return environment.get_template("page.html").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),

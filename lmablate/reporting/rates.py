@@ -41,11 +41,11 @@ class RateCurves:
     @property
     def sentence(self) -> str:
         """Whether the ranking depends on the rate that one happens to choose."""
-        best = ", ".join(f"{arm} at {self.best[arm]:g}" for arm in self.at_best)
+        best = " before ".join(f"{arm} (at {self.best[arm]:g})" for arm in self.at_best)
         flipped = [rate for rate in self.shared if self.at(rate) != self.at_best]
         if not flipped:
-            return f"The ranking is the same at every common rate and with each arm at its best ({best})."
-        at_common = "; ".join(f"at {rate:g} it is {', '.join(self.at(rate))}" for rate in flipped)
+            return f"The ranking is the same at every common rate and with each arm at its best: {best}."
+        at_common = "; ".join(f"at {rate:g} it is {' before '.join(self.at(rate))}" for rate in flipped)
         return f"The ranking flips. With each arm at its best it is {best}; {at_common}."
 
 
@@ -63,9 +63,7 @@ def rate_curves(data: Exported) -> RateCurves | None:
     if means.empty:
         return None
     start = initial_loss(data)
-    sensitivity = {
-        str(arm): learning_rate_sensitivity(row.dropna().to_numpy(), start) for arm, row in means.iterrows()
-    }
+    sensitivity = {str(arm): learning_rate_sensitivity(row.dropna().to_numpy(), start) for arm, row in means.iterrows()}
     return RateCurves(means, sensitivity)
 
 

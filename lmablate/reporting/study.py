@@ -1,6 +1,6 @@
 """All experiments that have exports, together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lmablate.errors import UserError
-from lmablate.evidence import RunTable
+from lmablate.evidence import Claim, RunTable
 from lmablate.exports import Exported, exported, load
 
 
@@ -25,6 +25,11 @@ class Study:
         if not names:
             raise UserError(f"exports={folder} holds no table: make one with `python -m lmablate.export`.")
         return cls({name: load(folder, name) for name in names})
+
+    def in_order(self, claims: Sequence[Claim]) -> dict[str, Exported]:
+        """The experiments in the order in which the claims need them; those that no claim needs come last."""
+        needed = dict.fromkeys(p.experiment for claim in claims for p in claim.all_of)
+        return {name: self.experiments[name] for name in [*needed, *self.experiments] if name in self.experiments}
 
     @cached_property
     def table(self) -> pd.DataFrame:
