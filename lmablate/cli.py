@@ -17,8 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lmablate.errors import UserError
-from lmablate.journal import Diverged
+from lmablate.errors import Diverged, UserError
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")

@@ -19,7 +19,7 @@ from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
 from lmablate.model import CausalSelfAttention, Embedding, Transformer
 
-NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir")
+NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir", "skip_failed")
 """Keys that do not change what a run computes: `data` counts by its fingerprint, `match` by the d_ff it found."""
 NOT_IDENTITY_TRAIN = ("device", "threads", "checkpoint_every", "keep_checkpoints")
 
@@ -60,6 +60,7 @@ class Config:
     scale: Any = None
     runs_dir: str = "runs"
     data_dir: str = "data"
+    skip_failed: bool = False
 
 
 ConfigStore.instance().store(name="schema", node=Config)

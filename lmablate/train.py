@@ -36,12 +36,12 @@ def train(cfg: DictConfig) -> float:
     run.join(cfg.name, config.choices())
     try:
         with run.lock() if workers.leads else nullcontext(), workers:
-            if run.status()["state"] != "done":
+            if run.is_due(cfg.skip_failed):
                 fit(cfg, run, prepared, workers)
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
-    loss = run.status()["val/loss"]
+    loss = run.status().get("val/loss", float("nan"))  # a failed run that was skipped has none
     if workers.leads:
         print(f"{run.folder}  val/loss {loss:.4f}")
     return loss
