@@ -7,6 +7,8 @@ from its newest good checkpoint, one that failed is tried again and never mistak
               run.json         facts that do not change: identity, data fingerprint, parameters, choices
               status.json      the truth about its state (see `Status`)
               metrics.jsonl    one object a line, each with "step"
+              tokenizer.json   a copy of the tokenizer
+              divergence.json  where it diverged: the batch, and the gradients up to it
               checkpoints/     see checkpoint.py
               experiments/     a file for every experiment that counts this run as its own, with its choices
 """
@@ -75,6 +77,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """A copy: nothing in a run's folder names a file outside it."""
+        return self.folder / "tokenizer.json"
 
     @property
     def metrics_path(self) -> Path:

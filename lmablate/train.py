@@ -55,7 +55,8 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
     with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
         model, tracker = config.build_model(cfg), config.build(cfg.tracking)
         if workers.leads:
-            run.add_facts(**config.facts(cfg), tokenizer=str(prepared.tokenizer_path))
+            tokenizer.save(run.tokenizer_path)
+            run.add_facts(**config.facts(cfg), tokenizer=tokenizer.fingerprint)
             tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
