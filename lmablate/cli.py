@@ -63,9 +63,9 @@ def entry(task: Callable[[DictConfig], Any]) -> None:
         if not isinstance(cause, UserError | Diverged):
             traceback.print_exception(cause)
         sys.exit(fail(str(error), 2 if isinstance(cause, UserError) else 1))
-    except OSError as error:
-        sys.exit(fail(f"runs_dir cannot be written: {error.filename}: {error.strerror or error}.", 2))
-    except Exception as error:  # nothing has run yet: the overrides do not compose
+    except Exception as error:  # no job has run yet: the overrides do not compose, or Hydra's folder cannot be made
+        if isinstance(error, OSError) and error.filename:
+            error = UserError(f"runs_dir cannot be written: {error.filename}: {error.strerror}.")
         sys.exit(fail(sentence(error), 2))
 
 

@@ -1,20 +1,21 @@
 """Draw an experiment: `python -m lmablate.figures experiment=NAME`; --help explains."""
 
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from matplotlib.figure import Figure
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lmablate import arguments, plots
 from lmablate.errors import UserError
 from lmablate.exports import Exported, exported, load
-from lmablate.plots.arms import Arms
+from lmablate.plots.gallery import MAIN, gallery
 
-MAIN = "overview"
+WIDTH = 120
+"""Of the table, in characters, where there is no terminal to say it."""
 
 
 @dataclass
@@ -26,27 +27,12 @@ class Arguments:
     out: Annotated[Path, "where the figures go, in a folder per experiment"] = Path("analysis/figures")
 
 
-def figures_of(data: Exported) -> Iterator[tuple[str, Figure]]:
-    """Every figure that the experiment's measurements allow, by file name."""
-    arms = Arms(data)
-    yield MAIN, plots.overview_figure(data)
-    for metric in plots.METRICS:
-        if metric in arms.metrics:
-            name = metric.replace("/", "_")
-            yield name, plots.curve_figure(data, metric)
-            if plots.has_steps_after_warmup(arms):
-                yield f"{name}_after_warmup", plots.curve_figure(data, metric, cut=True)
-    for pattern in plots.profiles(arms.metrics):
-        yield pattern.replace("/", "_").replace("_{i}", ""), plots.profile_figure(data, pattern)
-    if "optim.lr" in data.factors:
-        yield "learning_rate", plots.learning_rate_figure(data)
-
-
 def print_table(data: Exported, console: Console) -> None:
     frame = plots.summary(data)
-    table = Table(title=data.experiment, title_justify="left")
+    title = f"{data.experiment}: mean over seeds ± standard deviation"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in frame.columns:
-        table.add_column(column, justify="left" if column == "variant" else "right")
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
     for values in frame.itertuples(index=False):
         table.add_row(*map(str, values))
     console.print(table)
@@ -57,10 +43,11 @@ def figures(args: Arguments) -> None:
     names = exported(args.exports) if args.experiment == "all" else [args.experiment]
     if not names:
         raise UserError(f"exports={args.exports} holds no table: make one with `python -m lmablate.export`.")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for name in names:
         data = load(args.exports, name)
-        paths = {stem: plots.save(figure, args.out / name / stem) for stem, figure in figures_of(data)}
-        print_table(data, Console())
+        paths = {stem: plots.save(figure, args.out / name / stem) for stem, figure in gallery(data)}
+        print_table(data, console)
         print(paths[MAIN][0])
 
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -170,7 +170,7 @@ class Trainer:
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
-        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, tuple(optim.betas), optim.eps)  # pyright: ignore[reportArgumentType]
+        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
         state = load_checkpoint(run.checkpoints, model, self.optimizer, of=run.id) or {"step": 0}
         self.step = self.first = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
@@ -231,7 +231,8 @@ class Trainer:
         if not self.workers.leads:
             return dict(scores)
         with torch.no_grad():
-            moment = self.moment(self.to_device(next(iter(self.eval_batches))))
+            batch = self.to_device(next(iter(self.eval_batches)))
+            moment = replace(self.moment(batch), valid=self.data.valid)
             return scores | measure(self.probes, "at_evaluation", moment)
 
     def advance(self, row: dict[str, Tensor | float]) -> None:

@@ -3,6 +3,9 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lmablate.precision import widened
 
 
 def cross_entropy(
@@ -12,7 +15,7 @@ def cross_entropy(
 
     Taken as log-sum-exp minus the target's logit: the logarithm of a softmax would underflow to -inf.
     """
-    logits = logits.float()
+    logits = widened(logits)
     top = logits.amax(-1, keepdim=True)
     log_sum_exp = top.squeeze(-1) + (logits - top).exp().sum(-1).log()
     return log_sum_exp - logits.gather(-1, targets[..., None]).squeeze(-1)
@@ -55,6 +58,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return total / tokens
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dx, dw = ctx.saved_tensors  # multiplied into new tensors: a second backward pass must find them whole
         return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(dw.dtype), None, None

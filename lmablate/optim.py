@@ -1,7 +1,7 @@
 """AdamW, the learning-rate schedule and gradient clipping."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,7 @@ class AdamW(torch.optim.Optimizer):
         self,
         params: Iterable,
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.95),
+        betas: Sequence[float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.1,
     ) -> None:
@@ -104,6 +104,12 @@ def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
     return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
 
 
+def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
+    """What clipping multiplies a gradient of this `norm` by: 1 where it is at most `max_norm`."""
+    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
+
+
 def clip_grad_norm_(
     params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
 ) -> Float[Tensor, ""]:
@@ -113,7 +119,5 @@ def clip_grad_norm_(
     """
     params = [p for p in params if p.grad is not None]
     norm = (grad_norms(params) if norms is None else norms).norm()
-    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
-    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([p.grad for p in params], scale)
+    torch._foreach_mul_([p.grad for p in params], clip_scale(norm, max_norm))
     return norm

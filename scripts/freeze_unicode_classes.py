@@ -1,8 +1,9 @@
 """Write lmablate/tokenizer/unicode_classes.txt: which code points are letters, numbers and whitespace.
 
-The classes of Unicode change with every release, and `regex`, Hugging Face and CPython each follow their own. A
-tokenizer must give the same ids in ten years, so we freeze what one version of `regex` says. Running this script
-with a newer `regex` is a change of the tokenizer's meaning: raise VERSION, since saved tokenizers refer to it.
+The classes of Unicode change with every release, and `regex`, Hugging Face and CPython each follow their own.
+A tokenizer must give the same ids in ten years, so we freeze what one version of `regex` says. Running this
+script with a newer `regex` is a change of the tokenizer's meaning: raise VERSION, since saved tokenizers
+refer to it.
 
     python scripts/freeze_unicode_classes.py
 """

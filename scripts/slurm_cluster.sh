@@ -73,11 +73,13 @@ up() {
 }
 
 down() {
+    local pidfile state
     if alive slurmctld; then
-        SLURM_CONF="$CONF" scancel --state=PENDING,RUNNING,SUSPENDED || true
+        for state in PENDING RUNNING SUSPENDED; do
+            SLURM_CONF="$CONF" scancel --state="$state" || true
+        done
         wait_until_queue_is_empty
     fi
-    local pidfile
     for pidfile in "$STATE"/slurmd.*.pid "$STATE/slurmctld.pid" "$STATE/munge/munged.pid"; do
         stop "$(basename "$pidfile" .pid)"
     done

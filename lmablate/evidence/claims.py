@@ -122,7 +122,7 @@ def predicate_schema(predicate: type[Predicate]) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [field.name for field in arguments if field.default is MISSING],
+        "required": [f.name for f in arguments if f.default is MISSING and f.default_factory is MISSING],
         "properties": {field.name: field_schema(hints[field.name]) for field in arguments}
         | {"margin": MARGIN},
     }

@@ -240,9 +240,12 @@ class LessSensitive(Predicate):
 
 @dataclass(frozen=True, kw_only=True)
 class SlopeWith(Predicate):
-    """Over the values of a numeric factor the reading rises by `slope`, up to the margin, per seed."""
+    """Over the values of a numeric factor the reading rises by `slope`, up to the margin, per seed.
 
-    arm: Arm
+    arm: may be left out where nothing but the factor varies.
+    """
+
+    arm: Arm = field(default_factory=dict)
     factor: str
     slope: float
     margin: float = field()

@@ -1,6 +1,7 @@
 """From a folder of runs to tidy tables, and back. One reader per source; see `table` for the columns."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from lmablate.exports import csv_pages, jsonl, wandb_offline
@@ -24,6 +25,19 @@ def read(
     return jsonl.runs(runs_dir)
 
 
+def open_experiment(
+    name: str, exports: Path, csv_folder: Path | None = None, runs_dir: Path = Path("runs")
+) -> Exported:
+    """The experiment as a notebook wants it: from its exports, or, where `csv_folder` is given, straight from
+    CSV files saved from the wandb page.
+    """
+    if csv_folder is None:
+        return load(exports, name)
+    with TemporaryDirectory() as folder:
+        write(read("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
+        return load(Path(folder), name)
+
+
 __all__ = [
     "CsvForm",
     "Exported",
@@ -32,6 +46,7 @@ __all__ = [
     "Thinning",
     "exported",
     "load",
+    "open_experiment",
     "read",
     "write",
 ]

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
 from lmablate.model.linear import Linear
 from lmablate.model.pos import Heads, Position, Scores
 
 Bias = Callable[[Scores], Scores]
+Keys = Float[Tensor, "batch n_heads keys d_head"]
 
 
 def softmax(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -31,8 +33,8 @@ def future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{quer
 
 def attention(
     q: Float[Tensor, "batch n_heads queries d_head"],
-    k: Float[Tensor, "batch n_heads keys d_head"],
-    v: Float[Tensor, "batch n_heads keys d_head"],
+    k: Keys,
+    v: Keys,
     bias: Bias,
 ) -> Float[Tensor, "batch n_heads queries d_head"]:
     """softmax(mask(bias(q kᵀ / sqrt(d_head)))) v, arXiv 1706.03762, equation 1."""
@@ -70,6 +72,7 @@ class BlockCausalAttention(torch.autograd.Function):
         return out.view(shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         q, k, v, *probabilities = ctx.saved_tensors
         d_out = d_out.reshape(v.shape)
@@ -87,16 +90,22 @@ class BlockCausalAttention(torch.autograd.Function):
         return dq.mul_(ctx.scale).view(ctx.shape), dk.view(ctx.shape), dv.view(ctx.shape), None
 
 
-def causal_attention(q: Heads, k: Heads, v: Heads, pos: Position) -> Heads:
-    """`attention` in the form that is quickest here: torch's fused kernel on a GPU, blocks on a CPU."""
-    whole = q.shape[-2] == k.shape[-2]
-    if q.device.type == "cpu":
-        return BlockCausalAttention.apply(q, k, v, pos.bias) if whole else attention(q, k, v, pos.bias)
-    if whole and not pos.biases:
+def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
+    """`attention` by torch's fused kernels, which never store the scores (arXiv 2205.14135) on a GPU."""
+    if q.shape[-2] == k.shape[-2] and not pos.biases:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    mask = q.new_zeros(q.shape[1], q.shape[2], k.shape[2])
-    mask = pos.bias(mask).masked_fill(future(q.shape[2], k.shape[2], q.device), -math.inf)
+    mask = pos.bias(q.new_zeros(1, q.shape[1], q.shape[2], k.shape[2]))
+    mask = mask.masked_fill(future(q.shape[2], k.shape[2], q.device), -math.inf)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
+    """`attention` in the form that is quickest here: blocks on a CPU, torch's fused kernels elsewhere."""
+    if q.device.type != "cpu":
+        return fused_causal_attention(q, k, v, pos)
+    if q.shape[-2] == k.shape[-2]:
+        return BlockCausalAttention.apply(q, k, v, pos.bias)
+    return attention(q, k, v, pos.bias)
 
 
 class NoCache:
@@ -104,7 +113,7 @@ class NoCache:
 
     length = 0
 
-    def extend(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def extend(self, k: Heads, v: Heads) -> tuple[Keys, Keys]:
         return k, v
 
 
@@ -119,7 +128,7 @@ class KVCache(NoCache):
     def length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return 0 if self.k is None else self.k.shape[2]
 
-    def extend(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def extend(self, k: Heads, v: Heads) -> tuple[Keys, Keys]:
         self.k = k if self.k is None else torch.cat((self.k, k), dim=2)
         self.v = v if self.v is None else torch.cat((self.v, v), dim=2)
         return self.k, self.v

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.precision import widened
 
 
 class RMSNorm(nn.Module):
@@ -19,7 +20,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        y = x.float()  # bf16 has too few digits for a mean of squares
+        y = widened(x)
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
         return y.type_as(x) * self.weight
 
@@ -37,7 +38,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        y = x.float()
+        y = widened(x)
         y = y - y.mean(-1, keepdim=True)
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
         return y.type_as(x) * self.weight + self.bias

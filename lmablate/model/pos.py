@@ -10,12 +10,14 @@ Each has three hooks, all identities in the base class `Position`:
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.precision import widened
 
 Heads = Float[Tensor, "batch n_heads time d_head"]
 Scores = Float[Tensor, "*batch n_heads queries keys"]
@@ -75,7 +77,7 @@ class Sinusoidal(Position):
         p[t, 2i] = sin(t / theta^(2i/d)),  p[t, 2i+1] = cos(t / theta^(2i/d))
     """
 
-    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: float = 10_000.0) -> None:
+    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
         super().__init__(d_model, n_heads, context_length)
         self.theta = positive("theta", theta)
         self.register_buffer("table", self.waves(context_length), persistent=False)
@@ -98,7 +100,7 @@ class RoPE(Position):
     A pair is a complex number and the turn a multiplication: (q[2i] + j·q[2i+1]) · exp(j·t·theta^(-2i/d_head)).
     """
 
-    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: float = 10_000.0) -> None:
+    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
         super().__init__(d_model, n_heads, context_length)
         self.theta = positive("theta", theta)
         self.d_head = d_model // n_heads
@@ -118,7 +120,7 @@ class RoPE(Position):
         end = start + q.shape[2]
         if end > self.turns.shape[0]:
             self.turns = self.make_turns(2 * end).to(self.turns.device)
-        turns = torch.view_as_complex(self.turns[start:end].float().unflatten(-1, (-1, 2)))
+        turns = torch.view_as_complex(widened(self.turns[start:end]).unflatten(-1, (-1, 2)))
         return turn(q, turns), turn(k, turns)
 
 
@@ -148,7 +150,7 @@ def angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pair
 
 def turn(x: Heads, turns: Tensor) -> Heads:
     """Multiplies the pairs of `x` by the complex `turns` [time, d_head/2]."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(widened(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
 
 
@@ -159,7 +161,8 @@ def turn_plain(x: Heads, turns: Tensor) -> Heads:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
-def positive(key: str, value: float) -> float:
+def positive(key: str, value: Any) -> float:
+    """`value` as a float. It comes from a yaml or a command line, so it may be anything at all."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"model.pos.{key}={value!r} is not allowed: it must be a positive number.")
     return float(value)

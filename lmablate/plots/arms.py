@@ -10,7 +10,7 @@ import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.exports import Exported
-from lmablate.plots.style import colours, level_name
+from lmablate.plots.style import colours, in_order, level_name
 
 COMPLETE = ("done", "unknown")
 """States of runs that an average may be taken over; a CSV file does not know the state."""
@@ -57,7 +57,7 @@ class Arms:
             )
         self.factor = factor or (factors[0] if factors else "")
         self.others = [name for name in factors if name != self.factor]
-        self.levels = sorted(data.runs[self.factor].unique().tolist()) if self.factor else [""]
+        self.levels = in_order(data.runs[self.factor].unique().tolist()) if self.factor else [""]
         self.colours = colours(self.levels)
         self.arms = self.by([self.factor, *self.others] if self.factor else [])
 
@@ -65,10 +65,11 @@ class Arms:
         if not factors:
             return [Arm("", {}, self.colours[""], self.data.runs)]
         groups: Any = self.data.runs.groupby(factors, sort=True, dropna=False)
-        return [
+        arms = [
             Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs)
             for key, runs in groups
         ]
+        return sorted(arms, key=lambda arm: self.levels.index(arm.level))
 
     def panels(self) -> dict[str, list[Arm]]:
         """The arms that belong into one panel, those that differ in `factor` alone, by the panel's title."""
@@ -109,10 +110,10 @@ class Arms:
     @property
     def warmup_ends(self) -> dict[Any, int]:
         """Level -> the step where its warm-up ends, for levels whose runs agree."""
-        known = self.data.runs.dropna(subset=["warmup_steps"])
-        steps: Any = known["warmup_steps"]
+        known: Any = self.data.runs.dropna(subset=["warmup_steps"])
+        steps = known["warmup_steps"]
         groups = steps.groupby(known[self.factor]) if self.factor else [("", steps)]
-        return {level: int(each.iloc[0]) for level, each in groups if each.nunique() == 1}
+        return {level: int(each.max()) for level, each in groups if each.nunique() == 1}
 
     @property
     def tokens_per_step(self) -> float | None:

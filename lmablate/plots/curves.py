@@ -16,11 +16,11 @@ from lmablate.errors import UserError
 from lmablate.exports import Exported
 from lmablate.plots.arms import Arm, Arms
 from lmablate.plots.labels import label_lines
-from lmablate.plots.smooth import debiased_ema, envelope
+from lmablate.plots.smooth import envelope, two_sided_ema
 from lmablate.plots.style import factor_name, metric_name, styled
 
 METRICS = ("train/loss", "val/loss", "grad_norm")
-HALF_LIFE = 0.02
+HALF_LIFE = 0.01
 """Of the smoothing, as a fraction of the run."""
 DENSE = 50
 """A metric with fewer points a run, such as an evaluation, is drawn as it is."""
@@ -171,7 +171,7 @@ def draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -
 
 def smoothed(wide: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     steps = wide.index.to_numpy()
-    columns = {run: debiased_ema(steps, wide[run].to_numpy(), half_life(arms)) for run in wide.columns}
+    columns = {run: two_sided_ema(steps, wide[run].to_numpy(), half_life(arms)) for run in wide.columns}
     return pd.DataFrame(columns, index=wide.index)
 
 
@@ -241,13 +241,15 @@ def add_legend(figure: Figure, arms: Arms) -> None:
 
 def add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
     """What lines, bands, dashes and crosses mean, as far as the figure has them."""
-    seeds = sorted({len(arm.complete) for arm in arms.arms})
+    seeds = sorted({len(arm.complete) for arm in arms.arms if arm.complete}) or [0]
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     parts = []
     if seeds[-1] > 1:
         parts.append(f"Line: mean over {n} seeds; band: lowest to highest seed.")
     if any(len(arms.wide(metric, arms.data.runs["run"].tolist())) >= DENSE for metric in metrics):
-        parts.append(f"Smoothed by a debiased exponential moving average, half-life {half_life(arms)} steps;")
+        parts.append(
+            f"Smoothed by a two-sided exponential moving average, half-life {half_life(arms)} steps;"
+        )
         parts.append("pale: before smoothing.")
     incomplete = any(arm.incomplete for arm in arms.arms)
     diverged = any(arm.diverged for arm in arms.arms)
@@ -256,6 +258,6 @@ def add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
             "Dashed: single runs that are not finished" + (", × where one diverged." if diverged else ".")
         )
     if parts:
-        width = int(figure.get_figwidth() * 23)
+        width = int(figure.get_figwidth() * 20)
         text = textwrap.fill(" ".join(parts), width)
         figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=GREY)

@@ -13,7 +13,6 @@ from lmablate.errors import UserError
 from lmablate.exports import Exported
 from lmablate.plots.arms import Arm, Arms
 from lmablate.plots.curves import GREY, add_legend
-from lmablate.plots.labels import label_lines
 from lmablate.plots.style import metric_name, styled
 
 INDEX = "{i}"
@@ -52,10 +51,8 @@ def profile_figure(
             axes.set_title(title)
             axes.set_xlabel(xlabel)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        grid[0].set_ylabel(
-            ylabel or pattern.replace(f"/layer_{INDEX}", "").replace("/", ": ").replace("_", " ")
-        )
-        finish(figure, grid, arms)
+        grid[0].set_ylabel(ylabel or metric_name(pattern))
+        finish(figure, arms)
     return figure
 
 
@@ -85,7 +82,7 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
             axes.set_title(title)
             axes.set_xlabel("peak learning rate")
         grid[0].set_ylabel(f"final {metric_name(metric)}")
-        finish(figure, grid, arms)
+        finish(figure, arms)
     return figure
 
 
@@ -116,11 +113,8 @@ def draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: 
             )
 
 
-def finish(figure: Figure, grid: Sequence[Axes], arms: Arms) -> None:
-    if len(grid) == 1:
-        label_lines(grid[0])
-    else:
-        add_legend(figure, arms)
+def finish(figure: Figure, arms: Arms) -> None:
+    add_legend(figure, arms)
     seeds = max(len(arm.complete) for arm in arms.arms)
     if seeds > 1:
         note = f"Line: mean over {seeds} seeds; band: lowest to highest seed."

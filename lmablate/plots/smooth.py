@@ -6,22 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def debiased_ema(steps: NDArray, values: NDArray, half_life: float) -> NDArray[np.float64]:
-    """Exponential moving average whose weights, halved every `half_life` steps, always sum to one.
+def two_sided_ema(steps: NDArray, values: NDArray, half_life: float) -> NDArray[np.float64]:
+    """Moving average over both sides, so that it does not lag, with weights 0.5 ** (distance / half_life).
 
-    The debiasing is Adam's (arXiv 1412.6980, section 3), generalised to steps at unequal distances; values
-    that are not finite are passed over.
+    It is debiased as Adam's moments are (arXiv 1412.6980, section 3): the weights sum to one at the ends too,
+    and at steps at unequal distances. Values that are not finite have no weight.
     """
+    present = np.isfinite(values).astype(float)
+    known = np.where(present > 0, values, 0.0)
     decays = 0.5 ** (np.diff(steps, prepend=steps[:1]) / half_life)
-    total, weight = 0.0, 0.0
-    smoothed = np.full(len(values), np.nan)
-    for i, (value, decay, finite) in enumerate(zip(values, decays, np.isfinite(values), strict=True)):
-        total, weight = decay * total, decay * weight
-        if finite:
-            total, weight = total + value, weight + 1.0
-        if weight > 0:
-            smoothed[i] = total / weight
-    return smoothed
+    back = np.append(decays[1:], 1.0)[::-1]
+
+    def both(series: NDArray) -> NDArray:
+        return decayed_sum(series, decays) + decayed_sum(series[::-1], back)[::-1] - series
+
+    weight = both(present)
+    return np.divide(both(known), weight, out=np.full(len(values), np.nan), where=weight > 0)
+
+
+def decayed_sum(values: NDArray, decays: NDArray) -> NDArray[np.float64]:
+    """s[i] = decays[i] * s[i - 1] + values[i]."""
+    total, sums = 0.0, np.empty(len(values))
+    for i, (value, decay) in enumerate(zip(values.tolist(), decays.tolist(), strict=True)):
+        total = decay * total + value
+        sums[i] = total
+    return sums
 
 
 def envelope(steps: NDArray, values: NDArray, points: int = 1000) -> tuple[NDArray, NDArray]:

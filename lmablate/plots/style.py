@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,31 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, BROWN)
 """Okabe and Ito's colours, which colour-blind readers tell apart, but for yellow: too pale for a line."""
 
 COLOURS = {
-    **{"rope": BLUE, "sin": ORANGE, "learned": GREEN, "nope": RED, "alibi": PINK},
-    **{"pre": BLUE, "post": RED},
-    **{"llama": BLUE, "vanilla": RED},
-    **{"true": BLUE, "false": ORANGE},
-    **{"relu": RED, "gelu": GREEN, "silu": ORANGE, "swiglu": BLUE, "geglu": SKY, "relu2": PINK},
-    **{"scaled": BLUE, "cs336": RED, "gpt2": GREEN},
-    **{"none": BLACK, "params": BLUE, "flops": ORANGE},
-    **{"a": BLUE, "b": ORANGE},
+    "rope": BLUE,
+    "sin": ORANGE,
+    "learned": GREEN,
+    "nope": RED,
+    "alibi": PINK,
+    "pre": BLUE,
+    "post": RED,
+    "llama": BLUE,
+    "vanilla": RED,
+    "true": BLUE,
+    "false": ORANGE,
+    "relu": RED,
+    "gelu": GREEN,
+    "silu": ORANGE,
+    "swiglu": BLUE,
+    "geglu": SKY,
+    "relu2": PINK,
+    "scaled": BLUE,
+    "cs336": RED,
+    "gpt2": GREEN,
+    "none": BLACK,
+    "params": BLUE,
+    "flops": ORANGE,
+    "a": BLUE,
+    "b": ORANGE,
 }
 """By level. Levels of one factor differ; the same level has its colour in every figure."""
 
@@ -122,14 +140,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         with styled():
             figure.savefig(buffer, format=form, dpi=200, metadata=facts)
         write_atomic(path, buffer.getvalue())
+        figure.set_layout_engine("none")  # the layout found for one format is good for the other
     return paths
 
 
 def colours(levels: Sequence[Any]) -> dict[Any, Any]:
     """Level -> colour.
 
-    Numbers run along a scale, from dark to light; text has its colour from COLOURS, or one chosen by its hash,
-    moved on where another level of the same factor has it.
+    Numbers run along a scale, from dark to light; text has its colour from COLOURS, or one chosen by its
+    hash, moved on where another level of the same factor has it.
     """
     if levels and not any(isinstance(level, str) for level in levels):
         scale = matplotlib.colormaps["viridis"]
@@ -140,6 +159,12 @@ def colours(levels: Sequence[Any]) -> dict[Any, Any]:
         ring = [PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE))]
         chosen[level] = next((colour for colour in ring if colour not in chosen.values()), ring[0])
     return chosen
+
+
+def in_order(levels: Iterable[Any]) -> list[Any]:
+    """Numbers ascending; text in the order of COLOURS, then by name."""
+    known = list(COLOURS)
+    return sorted(levels, key=lambda level: (known.index(level) if level in known else len(known), level))
 
 
 def level_name(factor: str, level: Any) -> str:
@@ -155,4 +180,6 @@ def factor_name(factor: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    return METRIC_NAMES.get(metric, metric)
+    """A metric in words; a pattern of metrics, such as dead_units/layer_{i}, without its index."""
+    words = re.sub(r"/(layer_)?\{i\}x?$", "", metric).replace("/", ": ").replace("_", " ")
+    return METRIC_NAMES.get(metric, words)

@@ -6,15 +6,16 @@ from lmablate.exports import Exported
 from lmablate.plots.arms import Arm, Arms
 from lmablate.plots.style import level_name
 
-LAST = {"val loss": "val/loss", "bits per byte": "val/bpb"}
+LAST = {"val loss": "val/loss", "bits/byte": "val/bpb"}
 """Read at the end of training."""
-MEAN = {"mean gradient norm": "grad_norm", "tokens/s": "tokens_per_s"}
+MEAN = {"grad norm": "grad_norm", "tokens/s": "tokens_per_s"}
 """Averaged over training."""
-DECIMALS = {"val loss": 4, "bits per byte": 4, "mean gradient norm": 3, "tokens/s": 0}
+DECIMALS = {"val loss": 4, "bits/byte": 4, "grad norm": 3, "tokens/s": 0}
 
 
 def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
-    """One row an arm, the lowest validation loss first: variant, seeds, parameters, then `mean ± sd` as text.
+    """One row an arm, the lowest validation loss first: variant, seeds, parameters, then `mean ± sd` as text;
+    the gradient norm and the speed are averages over training.
 
     Only finished runs count; the column `seeds` says how many they are, out of how many.
     """

@@ -15,8 +15,8 @@ def next_batch(text, at, end, specials, next_special, classes, starts):
     specials: int64 [n, 2], where special tokens begin and end; next_special is the first not yet passed
     starts:   int64 [STARTS_CAPACITY]
 
-    Returns (count, where the next batch begins, next_special). Pre-token j is text[starts[j]:starts[j + 1]], and
-    starts[count] is set too.
+    Returns (count, where the next batch begins, next_special). Pre-token j is text[starts[j]:starts[j + 1]],
+    and starts[count] is set too.
     """
     count = 0
     while at < end and count < BATCH:

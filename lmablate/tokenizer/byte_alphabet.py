@@ -1,7 +1,7 @@
 """GPT-2's way of writing any bytes as printable text: one character for each byte.
 
-Bytes that are printable characters of Latin-1 stand for themselves; the others, in order, take the characters from
-U+0100 on (so a space is written "Ġ"). Files of vocabularies, ours and others', use it.
+Bytes that are printable characters of Latin-1 stand for themselves; the others, in order, take the characters
+from U+0100 on (so a space is written "Ġ"). Files of vocabularies, ours and others', use it.
 """
 
 _PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]

@@ -1,27 +1,34 @@
-"""Read text of any size in pieces that can be processed apart, in any order, with the same result as the whole.
+"""Read text of any size in pieces that can be processed apart, with the same result as the whole.
 
-A chunk ends where a pre-token begins, or after a special token. Where the text goes on, the last few bytes of what
-was read cannot be judged yet (a word may continue, whitespace may be followed by something, a special token may be
-half there): they are carried over to the next chunk.
+A chunk ends where a pre-token begins, or after a special token. Where the text goes on, the last few bytes of
+what was read cannot be judged yet (a word may continue, whitespace may be followed by something, a special
+token may be half there): they are carried over to the next chunk.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from lmablate.errors import UserError
-from lmablate.tokenizer.jit import kernel, step
 from lmablate.tokenizer.batches import split
+from lmablate.tokenizer.intrinsics import equal_block, trailing_zeros
+from lmablate.tokenizer.jit import inline, kernel, step
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 
 CHUNK_BYTES = 4 << 20
 # Kernels read whole blocks of 64 bytes, so a text's last byte is followed by that many that belong to nobody.
 PADDING = 128
-# The longest look ahead of the pattern: one character (four bytes), or a contraction, after the one that ends a token.
+# The longest look ahead of the pattern: one character (four bytes), or a contraction, after the one that ends
+# a token.
 _LOOKAHEAD = 8
+
+
+class ByteStream(Protocol):
+    """What is asked of a source of text: an unbuffered file has it, and `TextStream`."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 class Chunk(NamedTuple):
@@ -46,32 +53,49 @@ def _matching_special(text, at, last, special_bytes, bounds):
     return 0
 
 
+@inline
+def _next_candidate(text, at, end, first_bytes):
+    """The next place where some special token's first byte is; `end`, or a little more, if there is none."""
+    while at < end:
+        candidates = np.uint64(0)
+        for byte in first_bytes:
+            candidates |= equal_block(text, at, byte)
+        if candidates != 0:
+            return at + trailing_zeros(candidates)
+        at += 64
+    return at
+
+
 @kernel
-def _find_specials(text, search_end, end, special_bytes, bounds, can_begin):
+def _find_specials(text, search_end, end, special_bytes, bounds, first_bytes):
     """int64 [n, 2]: begin and end of the special tokens in text[:end] that begin before `search_end`."""
     found = np.empty((64, 2), np.int64)
     count = 0
-    at = 0
+    at = _next_candidate(text, 0, search_end, first_bytes)
     while at < search_end:
-        length = _matching_special(text, at, end, special_bytes, bounds) if can_begin[text[at]] else 0
-        if length == 0:
-            at += 1
-            continue
-        if count == len(found):
-            larger = np.empty((2 * count, 2), np.int64)
-            for i in range(count):
-                larger[i, 0], larger[i, 1] = found[i, 0], found[i, 1]
-            found = larger
-        found[count, 0] = at
-        found[count, 1] = at + length
-        count += 1
-        at += length
+        length = _matching_special(text, at, end, special_bytes, bounds)
+        if length > 0:
+            found = _with_room(found, count + 1)
+            found[count, 0] = at
+            found[count, 1] = at + length
+            count += 1
+        at = _next_candidate(text, at + max(length, 1), search_end, first_bytes)
     return found[:count]
+
+
+@inline
+def _with_room(rows, needed):
+    if needed <= len(rows):
+        return rows
+    larger = np.empty((2 * needed, 2), np.int64)
+    for i in range(len(rows)):
+        larger[i, 0], larger[i, 1] = rows[i, 0], rows[i, 1]
+    return larger
 
 
 @kernel
 def _last_start(text, begin, end, limit, classes):
-    """The last start of a pre-token at or before `limit`, in the text without special tokens text[begin:end]."""
+    """The last start of a pre-token at or before `limit`; text[begin:end] is without special tokens."""
     starts = np.empty(STARTS_CAPACITY, np.int64)
     last = begin
     while begin < end and begin <= limit:
@@ -92,11 +116,10 @@ class SpecialTokens:
         if len(set(self.tokens)) < len(self.tokens):
             raise UserError(f"special_tokens must differ from each other, but are {list(self.tokens)!r}.")
         longest_first = sorted(map(utf8, self.tokens), key=len, reverse=True)
-        can_begin = np.zeros(256, np.bool_)
-        can_begin[[token[0] for token in longest_first]] = True
+        first_bytes = np.array(sorted({token[0] for token in longest_first}), np.uint8)
         bounds = np.cumsum([0] + [len(token) for token in longest_first], dtype=np.int64)
         self._longest = max(map(len, longest_first), default=0)
-        self._packed = np.frombuffer(b"".join(longest_first), np.uint8), bounds, can_begin
+        self._packed = np.frombuffer(b"".join(longest_first), np.uint8), bounds, first_bytes
 
     @classmethod
     def of(cls, tokens: Sequence[str] | None) -> "SpecialTokens":
@@ -139,7 +162,7 @@ def padded(text: bytes) -> np.ndarray:
 
 
 def read_chunks(
-    stream: io.RawIOBase, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES
+    stream: ByteStream, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[Chunk]:
     """The stream as chunks of about `chunk_bytes`; longer only where a single pre-token is."""
     carried = np.empty(0, np.uint8)
@@ -148,7 +171,7 @@ def read_chunks(
         capacity = len(carried) + max(chunk_bytes, len(carried))
         text = np.empty(capacity + PADDING, np.uint8)
         text[: len(carried)] = carried
-        size = len(carried) + _read_fully(stream, memoryview(text)[len(carried) : capacity])
+        size = len(carried) + _read_fully(stream, text[len(carried) : capacity].data)
         text[size : size + PADDING] = 0
         if size < capacity:
             if size:
@@ -160,24 +183,22 @@ def read_chunks(
         carried = text[chunk.size : size]
 
 
-def _read_fully(stream: io.RawIOBase, buffer: memoryview) -> int:
+def _read_fully(stream: ByteStream, buffer: memoryview) -> int:
     filled = 0
     while filled < len(buffer) and (count := stream.readinto(buffer[filled:])):
         filled += count
     return filled
 
 
-class TextStream(io.RawIOBase):
+class TextStream:
     """The concatenation of strings, in UTF-8, as a stream of bytes."""
 
     def __init__(self, texts: Iterable[str]):
         self._texts = iter(texts)
         self._pending = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the beginning of the buffer; returns how many bytes, 0 at the end."""
         while not self._pending:
             text = next(self._texts, None)
             if text is None:

@@ -1,4 +1,4 @@
-"""Count the distinct words of a corpus, on several threads, in memory that depends on the distinct words alone."""
+"""Count the words of a corpus, on several threads, in memory that only its distinct words take."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import peek, poke, prefetch
 from lmablate.tokenizer.jit import kernel, step
-from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
@@ -48,7 +48,7 @@ class Counts(NamedTuple):
 
 @step
 def _has_room(counts, length):
-    """Whether one more word of `length` bytes can be added without crowding the table or overrunning the arena."""
+    """Whether another word of `length` bytes neither crowds the table nor overruns the arena."""
     crowded = 8 * counts.used[ENTRIES_USED] >= 5 * (len(counts.entries) // FIELDS)
     return not crowded and (
         length < SHORT or counts.used[ARENA_USED] + length + ARENA_PADDING <= len(counts.arena)
@@ -57,7 +57,7 @@ def _has_room(counts, length):
 
 @step
 def _add(text, start, length, low, high, slot, times, counts):
-    """Count a word `times` more, from its first slot on; False, with nothing changed, if there is no room for it."""
+    """Count a word `times` more, from its first slot on; False, and nothing changed, if there is no room."""
     entries = counts.entries
     while not is_free(entries, slot):
         if has_key(entries, slot, low, high):
@@ -83,7 +83,7 @@ def _add(text, start, length, low, high, slot, times, counts):
 
 @kernel
 def _count_text(text, at, size, specials, next_special, classes, counts):
-    """Count the words of text[at:size] until the table is full; returns (where to go on, next special token)."""
+    """Count the words of text[at:size] until the table is full; returns (where to go on, next special)."""
     entries = counts.entries
     capacity = len(entries) // FIELDS
     starts = np.empty(STARTS_CAPACITY, np.int64)

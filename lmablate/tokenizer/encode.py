@@ -1,9 +1,9 @@
 """Turn text into token ids: look every pre-token up, merge only those never seen before.
 
-Real text repeats its words, so nearly all the work is one lookup in a word table (see `wordtable`) whose entry holds
-the ids. Lookups are made in batches: first the keys of a whole batch, each asking for its cache line, then the
-comparisons, when the lines have arrived. Special tokens are words that the table knows from the beginning; ordinary
-text cannot contain one, so no rule of precedence is needed here.
+Real text repeats its words, so nearly all the work is one lookup in a word table (see `wordtable`) whose
+entry holds the ids. Lookups are made in batches: first the keys of a whole batch, each asking for its cache
+line, then the comparisons, when the lines have arrived. Special tokens are words that the table knows from
+the beginning; ordinary text cannot contain one, so no rule of precedence is needed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.chunks import Chunk, padded
 from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke, prefetch, store_u64
 from lmablate.tokenizer.jit import inline, kernel, step
-from lmablate.tokenizer.batches import next_batch
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.wordtable import (
@@ -112,7 +112,7 @@ def _rank_of(pairs, left, right):
 
 @step
 def _merge_by_scan(text, start, length, rules, ranks, out, written):
-    """Merge a short word, in place in out[written:]; returns the number of ids. ranks[i] is that of pair i, i + 1."""
+    """Merge a short word in out[written:]; returns the number of ids. ranks[i] is of the pair i, i + 1."""
     for i in range(length):
         out[written + i] = rules.byte_ids[text[start + i]]
     for i in range(length - 1):
@@ -167,7 +167,7 @@ def _drop_least(heap, size):
 
 @step
 def _merge_by_heap(text, start, length, rules, out, written):
-    """Merge a long word in O(n log n): a linked list of ids, and a heap of rank << 40 | position of the left one.
+    """Merge a long word in O(n log n): a linked list of ids, and a heap of rank << 40 | left position.
 
     An item of the heap is stale when the pair at its position no longer has its rank; it is then passed over.
     """

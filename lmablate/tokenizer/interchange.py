@@ -1,19 +1,19 @@
 """Other programs' files: Hugging Face's tokenizer.json (out) and GPT-2's vocab.json with merges.txt (in)."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from lmablate.errors import UserError
 from lmablate.tokenizer.byte_alphabet import from_printable, to_printable
-from lmablate.tokenizer.tokenizer import Tokenizer, read_json, removed_on_error
+from lmablate.tokenizer.tokenizer import Tokenizer, read_json, written_whole
 
 
 def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
     """Write a tokenizer.json with which Hugging Face's `tokenizers` gives the same ids.
 
-    They agree wherever both know a character's class: ours are frozen, theirs follow the version of that library.
+    They agree wherever both know a character's class: ours are frozen, theirs follow the version of that
+    library.
     """
     specials = tokenizer.special_tokens
     content = {
@@ -22,7 +22,12 @@ def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
         "padding": None,
         "added_tokens": [_added_token(tokenizer, special) for special in specials],
         "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "model": {
@@ -38,10 +43,8 @@ def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
             "merges": [[to_printable(left), to_printable(right)] for left, right in tokenizer.merges],
         },
     }
-    part = Path(f"{path}.part")
-    with removed_on_error(part):
-        part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-        os.replace(part, path)
+    with written_whole(path) as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
 def _ordinary_vocab(tokenizer: Tokenizer) -> dict[str, int]:
@@ -65,10 +68,13 @@ def _added_token(tokenizer: Tokenizer, special: str) -> dict:
     }
 
 
-def load_gpt2(vocab_path: str | Path, merges_path: str | Path, special_tokens: Sequence[str] | None = None) -> Tokenizer:
+def load_gpt2(
+    vocab_path: str | Path, merges_path: str | Path, special_tokens: Sequence[str] | None = None
+) -> Tokenizer:
     """Read GPT-2's two files: vocab.json, an object of printable token -> id, and merges.txt, a pair a line.
 
-    In vocab.json a special token stands as it is, not in the printable form; name all of them in `special_tokens`.
+    In vocab.json a special token stands as it is, not in the printable form; name all of them in
+    `special_tokens`.
 
     Raises:
         UserError: a file cannot be read or is of another form, or the tokenizer is not valid.
@@ -77,7 +83,10 @@ def load_gpt2(vocab_path: str | Path, merges_path: str | Path, special_tokens: S
     if not isinstance(content, dict) or not all(type(i) is int for i in content.values()):
         raise UserError(f"the vocabulary {vocab_path} must be an object of tokens and ids, but is not.")
     specials = set(special_tokens or ())
-    vocab = {i: token.encode() if token in specials else _spelled(token, vocab_path) for token, i in content.items()}
+    vocab = {
+        token_id: token.encode() if token in specials else _spelled(token, vocab_path)
+        for token, token_id in content.items()
+    }
     return Tokenizer(vocab, _read_merges(Path(merges_path)), special_tokens)
 
 
@@ -101,4 +110,4 @@ def _spelled(token: str, path: str | Path) -> bytes:
     try:
         return from_printable(token)
     except KeyError as error:
-        raise UserError(f"token {token!r} of {path} has the character {error}, which stands for no byte.") from None
+        raise UserError(f"token {token!r} of {path} has {error}, which stands for no byte.") from None

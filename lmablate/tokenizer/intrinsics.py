@@ -1,18 +1,25 @@
 """The few machine operations that Python has no word for, as numba intrinsics.
 
-`peek` and `poke` read and write without the bounds and negative-index arithmetic of `array[i]`; `load_u64` and
-`store_u64` move eight bytes at any byte address (little end first). Their callers must stay inside the array.
+`peek` and `poke` read and write without the bounds and negative-index arithmetic of `array[i]`; `load_u64`
+and `store_u64` move eight bytes at any byte address (little end first). Their callers must stay inside the
+array.
 """
+
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 from numba.np.arrayobj import make_array
+
+# numba itself supplies the first argument, which a type checker would miss at every call.
+intrinsic: Any = numba_intrinsic
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
 _DOUBLE_WORD = ir.IntType(128)
+_BLOCK = ir.VectorType(_BYTE, 64)
 
 
 def _address(context, builder, array_type, array, index):
@@ -126,22 +133,40 @@ def multiply_fold(typing_context, left, right):
     return types.uint64(types.uint64, types.uint64), generate
 
 
+def _load_block(context, builder, array_type, array, index):
+    address = _address(context, builder, array_type, array, index)
+    return builder.load(builder.bitcast(address, _BLOCK.as_pointer()), align=1)
+
+
+@intrinsic
+def equal_block(typing_context, text, at, byte):
+    """A mask of 64 bits, bit i telling whether text[at + i] is `byte`."""
+
+    def generate(context, builder, signature, arguments):
+        text_value, at_value, byte_value = arguments
+        block = _load_block(context, builder, signature.args[0], text_value, at_value)
+        first = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), byte_value, ir.IntType(32)(0))
+        first_element = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        everywhere = builder.shuffle_vector(first, first, first_element)
+        return builder.bitcast(builder.icmp_unsigned("==", block, everywhere), _WORD)
+
+    return types.uint64(text, types.intp, types.uint8), generate
+
+
 @intrinsic
 def classify_block(typing_context, text, at):
-    """Masks of 64 bits for the 64 bytes from `at` on, bit i telling of byte i: whether it is an ASCII letter, an
-    ASCII digit, ASCII whitespace, a space, an apostrophe, a part of a character beyond ASCII.
+    """Six masks of 64 bits, bit i telling of text[at + i]: whether it is an ASCII letter, an ASCII digit,
+    ASCII whitespace, a space, an apostrophe, a part of a character beyond ASCII.
 
-    Each mask is one comparison of 64 bytes with 64 bytes. A range needs only one: `byte - first < count`, unsigned,
-    is false for bytes below `first` too, since the difference wraps around.
+    Each mask is one comparison of 64 bytes with 64 bytes. A range needs only one: `byte - first < count`,
+    unsigned, is false for bytes below `first` too, since the difference wraps around.
     """
 
     def generate(context, builder, signature, arguments):
-        vector = ir.VectorType(_BYTE, 64)
-        address = _address(context, builder, signature.args[0], *arguments)
-        block = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
+        block = _load_block(context, builder, signature.args[0], *arguments)
 
         def everywhere(value):
-            return ir.Constant(vector, [value] * 64)
+            return ir.Constant(_BLOCK, [value] * 64)
 
         def in_range(block, first, count):
             return builder.icmp_unsigned("<", builder.sub(block, everywhere(ord(first))), everywhere(count))

@@ -1,8 +1,8 @@
 """Compile the tokenizer's inner loops with numba, and keep the machine code between runs.
 
-numba's own cache notices an edit only in the file that holds the kernel, not in a helper that the kernel calls
-from another file. So the folder is named after a hash of *every* source file of this package (and of numba's
-version): an edit anywhere means a fresh folder, and stale code cannot run.
+numba's own cache notices an edit only in the file that holds the kernel, not in a helper that the kernel
+calls from another file. So the folder is named after a hash of *every* source file of this package (and of
+numba's version): an edit anywhere means a fresh folder, and stale code cannot run.
 """
 
 import hashlib
@@ -12,11 +12,14 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numba
 from llvmlite import binding as llvm
 from numba.core import config
 
+# numba fills this module with settings when it is imported, which a type checker cannot see.
+numba_config: Any = config
 logger = logging.getLogger("lmablate.tokenizer")
 
 _PACKAGE = Path(__file__).parent
@@ -50,7 +53,7 @@ def _open_cache() -> Path | None:
 
 
 def _has_vector_unit() -> bool:
-    """Whether 64 bytes are compared in a few instructions here; the user may say no with LMABLATE_SCALAR=1."""
+    """Whether 64 bytes are compared in a few instructions here; LMABLATE_SCALAR=1 (environment) denies it."""
     features = llvm.get_host_cpu_features()
     return features.get("avx2", False) and os.environ.get("LMABLATE_SCALAR", "0") in ("", "0")
 
@@ -61,23 +64,23 @@ CACHE_FOLDER = _open_cache()
 
 @contextmanager
 def _numba_caches_in(folder: Path):
-    previous = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
+    previous = numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        config.CACHE_DIR = previous
+        numba_config.CACHE_DIR = previous
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile `function` when Python first calls it; it runs without the interpreter lock, thus on real threads."""
+    """Compile `function` when Python first calls it; it runs without the interpreter lock, in parallel."""
     if CACHE_FOLDER is None:
         return numba.njit(nogil=True)(function)
     with _numba_caches_in(CACHE_FOLDER):
         return numba.njit(nogil=True, cache=True)(function)
 
 
-_FOR_KERNELS_ONLY = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_FOR_KERNELS_ONLY: Any = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def step(function: Callable) -> Callable:

@@ -1,23 +1,26 @@
 """Learn the merges from counted words: exact, with local updates, for millions of distinct words.
 
-**Words** are packed records, one after the other in an array of uint16: length (2 halves), count (4 halves), then one
-symbol a half. A merge shortens a record in place, so all that a merge needs of a word lies in one or two cache lines.
+**Words** are packed records, one after the other in an array of uint16: length (2 halves), count (4 halves),
+then one symbol a half. A merge shortens a record in place, so all that a merge needs of a word lies in one or
+two cache lines.
 
-**Pairs.** Replacing (a, b) by t turns each pair beside an occurrence into another: x a b y loses (x, a) and (b, y),
-gains (x, t) and (t, y). We call it a *move*; there is one sort of move for each left neighbour x, for each right
-neighbour y, and for two occurrences side by side (a b a b: (b, a) becomes (t, t)). A merge visits only the records
-that were listed for its pair, adds up the moves, and then updates each pair once.
+**Pairs.** Replacing (a, b) by t turns each pair beside an occurrence into another: x a b y loses (x, a) and
+(b, y), gains (x, t) and (t, y). We call it a *move*; there is one sort of move for each left neighbour x, for
+each right neighbour y, and for two occurrences side by side (a b a b: (b, a) becomes (t, t)). A merge visits
+only the records that were listed for its pair, adds up the moves, and then updates each pair once.
 
-**Only frequent pairs are tracked**: those that occur at least `threshold` times when they are born. For all others we
-know just a bound: *no untracked pair occurs more often than `bound`*. While the most frequent tracked pair is above
-the bound it is the most frequent of all; when it is not, the records are scanned afresh with a lower threshold.
+**Only frequent pairs are tracked**: those that occur at least `threshold` times when they are born. For all
+others we know just a bound: *no untracked pair occurs more often than `bound`*. While the most frequent
+tracked pair is above the bound it is the most frequent of all; when it is not, the records are scanned afresh
+with a lower threshold.
 
-**Lazy heap.** The heap may hold counts that are too high, never too low: a count falls without a change to the heap,
-and when it rises the pair is pushed again. So the top is right if its count is the pair's present one; else it is
-put back with the present one.
+**Lazy heap.** The heap may hold counts that are too high, never too low: a count falls without a change to
+the heap, and when it rises the pair is pushed again. So the top is right if its count is the pair's present
+one; else it is put back with the present one.
 
-A merge may make a token that exists already ("a" + "aa" after "aa" + "a"). It then adds to pairs that exist, tracked or
-not, which is the only way that a count can rise after birth; for an untracked one the bound rises with it.
+A merge may make a token that exists already ("a" + "aa" after "aa" + "a"). It then adds to pairs that exist,
+tracked or not, which is the only way that a count can rise after birth; for an untracked one the bound rises
+with it.
 """
 
 from typing import NamedTuple
@@ -46,8 +49,8 @@ from lmablate.tokenizer.wordtable import (
 
 SYMBOLS = 1 << 16
 HEADER = 6
-# Pairs at least a 64th as frequent as the most frequent one are tracked: few scans, and few pairs.
-THRESHOLD_RATIO = 64
+# Pairs at least 1/256 as frequent as the most frequent one are tracked: few scans, and few pairs.
+THRESHOLD_RATIO = 256
 
 _COUNT_FIELD = 2
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
@@ -55,7 +58,8 @@ _HALF = np.uint64(32)
 _ONE = np.uint64(1)
 _UNTRACKED = -1
 
-# Sorts of moves: BEFORE + x for a left neighbour x, AFTER + y for a right neighbour y, BETWEEN two occurrences.
+# Sorts of moves: BEFORE + x for a left neighbour x, AFTER + y for a right neighbour y, BETWEEN two
+# occurrences.
 BEFORE, AFTER, BETWEEN = 0, SYMBOLS, 2 * SYMBOLS
 SORTS_OF_MOVES = 2 * SYMBOLS + 1
 
@@ -103,10 +107,13 @@ class Moves(NamedTuple):
 class Tracked(NamedTuple):
     """The tracked pairs, the records in which each occurs, and the heap.
 
-    lefts, rights: uint16; counts: int64; list_begins, list_lengths: int64, into occurrences;
-    occurrences: uint32, where records begin (a record in which the pair no longer occurs may still be listed);
-    index: uint64 [power of two], a hash table, (left << 16 | right) << 32 | number of the pair + 1;
-    heap_counts: int64, heap_pairs: int64; state: int64 [5], see PAIRS and so on
+    lefts, rights:            uint16
+    counts:                   int64
+    list_begins, list_lengths: int64, into occurrences
+    occurrences:              uint32, where records begin; some may be stale
+    numbers:                  uint64 [power of two], a hash table: (left << 16 | right) << 32 | number + 1
+    heap_counts, heap_pairs:  int64
+    state:                    int64 [5], see PAIRS and so on
     """
 
     lefts: np.ndarray
@@ -115,7 +122,7 @@ class Tracked(NamedTuple):
     list_begins: np.ndarray
     list_lengths: np.ndarray
     occurrences: np.ndarray
-    index: np.ndarray
+    numbers: np.ndarray
     heap_counts: np.ndarray
     heap_pairs: np.ndarray
     state: np.ndarray
@@ -314,37 +321,37 @@ def _place(key, capacity):
 
 
 @inline
-def _find(index, left, right):
+def _find(numbers, left, right):
     """The number of a tracked pair, or _UNTRACKED."""
     key = _key(left, right)
-    at = _place(key, len(index))
-    while index[at] != 0:
-        if index[at] >> _HALF == key:
-            return np.int64(index[at] & np.uint64(0xFFFF_FFFF)) - 1
-        at = (at + 1) & (len(index) - 1)
+    at = _place(key, len(numbers))
+    while numbers[at] != 0:
+        if numbers[at] >> _HALF == key:
+            return np.int64(numbers[at] & np.uint64(0xFFFF_FFFF)) - 1
+        at = (at + 1) & (len(numbers) - 1)
     return _UNTRACKED
 
 
 @step
-def _insert(index, left, right, pair):
+def _insert(numbers, left, right, pair):
     key = _key(left, right)
-    at = _place(key, len(index))
-    while index[at] != 0:
-        at = (at + 1) & (len(index) - 1)
-    index[at] = key << _HALF | np.uint64(pair + 1)
+    at = _place(key, len(numbers))
+    while numbers[at] != 0:
+        at = (at + 1) & (len(numbers) - 1)
+    numbers[at] = key << _HALF | np.uint64(pair + 1)
 
 
 @step
 def _with_room(tracked, pairs, occurrences):
     """The same with room for more pairs (each may enter the heap once more) and more occurrences."""
     pairs += tracked.state[PAIRS]
-    index = tracked.index
-    if 2 * pairs > len(index):
-        index = np.zeros(4 * len(index), np.uint64)
-        while 2 * pairs > len(index):
-            index = np.zeros(4 * len(index), np.uint64)
+    numbers = tracked.numbers
+    if 2 * pairs > len(numbers):
+        numbers = np.zeros(4 * len(numbers), np.uint64)
+        while 2 * pairs > len(numbers):
+            numbers = np.zeros(4 * len(numbers), np.uint64)
         for pair in range(tracked.state[PAIRS]):
-            _insert(index, tracked.lefts[pair], tracked.rights[pair], pair)
+            _insert(numbers, tracked.lefts[pair], tracked.rights[pair], pair)
     heap = tracked.state[HEAP] + pairs - tracked.state[PAIRS]
     return Tracked(
         grown(tracked.lefts, pairs),
@@ -353,7 +360,7 @@ def _with_room(tracked, pairs, occurrences):
         grown(tracked.list_begins, pairs),
         grown(tracked.list_lengths, pairs),
         grown(tracked.occurrences, tracked.state[OCCURRENCES] + occurrences),
-        index,
+        numbers,
         grown(tracked.heap_counts, heap),
         grown(tracked.heap_pairs, heap),
         tracked.state,
@@ -369,7 +376,7 @@ def _track(left, right, count, room, tracked):
     tracked.counts[pair] = count
     tracked.list_begins[pair] = tracked.state[OCCURRENCES]
     tracked.list_lengths[pair] = 0
-    _insert(tracked.index, left, right, pair)
+    _insert(tracked.numbers, left, right, pair)
     tracked.state[PAIRS] += 1
     tracked.state[OCCURRENCES] += room
     return pair
@@ -386,7 +393,7 @@ def _list(record, pair, tracked):
 
 @step
 def _count_pairs(words):
-    """All pairs in all records: a hash table of keys + 1 (uint64), their counts and their occurrences (int64)."""
+    """All pairs in all records: a hash table of keys + 1 (uint64), their counts and occurrences (int64)."""
     capacity, used = 1 << 16, 0
     keys = np.zeros(capacity, np.uint64)
     counts = np.zeros(capacity, np.int64)
@@ -463,7 +470,7 @@ def scan(words, tokens, ratio):
     records = words.records
     for record in words.begins:
         for i in range(record + HEADER, _end(records, record) - 1):
-            pair = _find(tracked.index, records[i], records[i + 1])
+            pair = _find(tracked.numbers, records[i], records[i + 1])
             if pair != _UNTRACKED:
                 last = tracked.list_begins[pair] + tracked.list_lengths[pair] - 1
                 if tracked.list_lengths[pair] == 0 or tracked.occurrences[last] != record:
@@ -492,7 +499,7 @@ def _note(sort, record, count, moves, touched, found):
 
 @step
 def _replace_in_record(record, left, right, symbol, words, moves, touched, found):
-    """Replace (left, right) by `symbol` in one record and note the moves; returns the new (touched, found)."""
+    """Replace (left, right) by `symbol` in one record, note the moves; returns the new (touched, found)."""
     records = words.records
     begin, end = record + HEADER, _end(records, record)
     at = begin
@@ -590,7 +597,7 @@ def _gain(left, right, weight, records, is_new, tracked, tokens):
             return _UNTRACKED
         pair = _track(left, right, weight, records, tracked)
     else:
-        pair = _find(tracked.index, left, right)
+        pair = _find(tracked.numbers, left, right)
         if pair == _UNTRACKED:
             return _UNTRACKED
         _relist(pair, records, tracked)
@@ -607,7 +614,7 @@ def _room_for_gains(symbol, left, right, touched, is_new, tracked, moves):
         sort = moves.touched[i]
         _, _, new_left, new_right = _move(sort, left, right, symbol)
         room += _records_gained(new_left, new_right, sort, symbol, moves)
-        pair = _UNTRACKED if is_new else _find(tracked.index, new_left, new_right)
+        pair = _UNTRACKED if is_new else _find(tracked.numbers, new_left, new_right)
         if pair != _UNTRACKED:
             room += tracked.list_lengths[pair]
     return room
@@ -623,7 +630,7 @@ def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
     for i in range(touched):
         sort = moves.touched[i]
         old_left, old_right, _, _ = _move(sort, left, right, symbol)
-        old = _find(tracked.index, old_left, old_right)
+        old = _find(tracked.numbers, old_left, old_right)
         if old != _UNTRACKED:
             tracked.counts[old] -= moves.weights[sort]
     for i in range(touched):
@@ -656,7 +663,8 @@ def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
 def merge_tracked(words, tracked, tokens, moves, size, keys_are_prefixes, lefts, rights):
     """Merge the most frequent pairs until there are `size` tokens, `lefts` is full, or a new scan is due.
 
-    Writes the merged symbols to lefts and rights (uint16); returns (number of merges, tracked, tokens, moves).
+    Writes the merged symbols to lefts and rights (uint16); returns (number of merges, tracked, tokens,
+    moves).
     """
     merges = 0
     while tokens.state[0] < size and merges < len(lefts):

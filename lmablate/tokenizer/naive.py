@@ -1,8 +1,10 @@
-"""Byte-pair encoding as the papers tell it (Sennrich et al. 2016, arXiv 1508.07909): slow, and meant to be read.
+"""Byte-pair encoding as the paper tells it (Sennrich et al. 2016, arXiv 1508.07909): slow, for reading.
 
-The fast version in `train` and `encode` must give exactly the same result; the tests hold them against each other.
+The fast version in `train` and `encode` must give exactly the same result; the tests hold them against each
+other.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,7 @@ NO_RANK = float("inf")
 
 
 def split_at_specials(text: bytes, specials: Iterable[bytes]) -> list[tuple[bytes, bool]]:
-    """The text as a list of (piece, whether it is a special token); the longest special token wins at a place."""
+    """The text as a list of (piece, whether it is a special token); at one place the longest one wins."""
     longest_first = sorted(specials, key=len, reverse=True)
     if not longest_first:
         return [(text, False)]
@@ -52,7 +54,7 @@ def count_words(text: bytes, specials: Iterable[bytes]) -> Counter[tuple[bytes, 
 def count_pairs(words: Mapping[tuple[bytes, ...], int]) -> Counter[Pair]:
     counts: Counter[Pair] = Counter()
     for word, count in words.items():
-        for pair in zip(word, word[1:], strict=False):
+        for pair in itertools.pairwise(word):
             counts[pair] += count
     return counts
 
@@ -100,7 +102,7 @@ class NaiveEncoder:
     def _encode_word(self, word: bytes) -> list[int]:
         tokens = [bytes([byte]) for byte in word]
         while len(tokens) > 1:
-            ranks = [self._ranks.get(pair, NO_RANK) for pair in zip(tokens, tokens[1:], strict=False)]
+            ranks = [self._ranks.get(pair, NO_RANK) for pair in itertools.pairwise(tokens)]
             lowest = min(ranks)
             if lowest == NO_RANK:
                 break

@@ -9,11 +9,13 @@
 
 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.)
 
-`split_naive` runs the pattern itself, on the `regex` package. `token_end` says the same by hand, one character at
-a time; `vector.split_vector` does it 64 bytes at a time. All rest on one property: **the pattern never looks back**,
-so any start of a pre-token is a place where a scan may stop, and another begin, as if the text began there.
+`split_naive` runs the pattern itself, on the `regex` package. `token_end` says the same by hand, one
+character at a time; `vector.split_vector` does it 64 bytes at a time. All rest on one property: **the pattern
+never looks back**, so any start of a pre-token is a place where a scan may stop, and another begin, as if the
+text began there.
 
-Text here is bytes. A byte that is not part of valid UTF-8 counts as one character of the class "all the rest".
+Text here is bytes. A byte that is not part of valid UTF-8 counts as one character of the class "all the
+rest".
 """
 
 import regex
@@ -51,7 +53,8 @@ def is_continuation(byte):
 def wide_character(text, at, end, classes):
     """(class, length in bytes) of the character at `at`, whose first byte is not ASCII.
 
-    Overlong forms, surrogates, code points beyond U+10FFFF and cut sequences are invalid: OTHER, one byte long.
+    Overlong forms, surrogates, code points beyond U+10FFFF and cut sequences are invalid: OTHER, one byte
+    long.
     """
     lead = int(text[at])
     if lead < 0xC2 or lead > 0xF4:
@@ -84,7 +87,7 @@ def contraction_length(text, at, end):
     if text[at] != _APOSTROPHE or at + 1 >= end:
         return 0
     first = text[at + 1]
-    if first == _S or first == _D or first == _M or first == _T:
+    if first == _S or first == _D or first == _M or first == _T:  # noqa: SIM109 - a tuple of bytes is slower
         return 2
     if at + 2 < end:
         second = text[at + 2]
@@ -109,7 +112,7 @@ def run_end(text, at, end, kind, classes):
 
 @step
 def whitespace_end(text, start, end, classes):
-    """The end of the pre-token of whitespace at `start`: the run, less its last character if anything follows."""
+    """The end of the whitespace token at `start`: the run, less its last character if anything follows."""
     at, last = start, start
     while at < end:
         kind, length = character(text, at, end, classes)

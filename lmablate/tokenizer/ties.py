@@ -1,4 +1,4 @@
-"""Which of several equally frequent pairs is merged first: a choice that changes the tokenizer, so it has a name."""
+"""Which of several equally frequent pairs is merged first: it changes the tokenizer, so it has a name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,8 +11,11 @@ _LARGEST_KEY = (1 << 64) - 1
 
 
 class TieRule(ABC):
-    """An order of tokens; of two pairs that occur equally often, the one with the greater left token (then right
-    token) is merged. The kernels compare a uint64 key for each token, and on equal keys the bytes."""
+    """An order of tokens: among pairs that occur equally often, the one with the greatest left token is
+    merged, and among those the one with the greatest right token.
+
+    The kernels compare a uint64 key for each token and, where keys are equal, the bytes.
+    """
 
     # Whether a new token's key is its first eight bytes, or else counts down from the largest.
     keys_are_prefixes: bool
@@ -27,7 +30,7 @@ class TieRule(ABC):
 
 
 class GreaterBytes(TieRule):
-    """The pair that comes last in the dictionary wins, as in Stanford's CS336 and in this project's own tokenizers."""
+    """The pair that a dictionary of bytes would list last wins, as in Stanford's CS336; our default."""
 
     keys_are_prefixes = True
 
@@ -39,7 +42,7 @@ class GreaterBytes(TieRule):
 
 
 class SmallerIds(TieRule):
-    """The pair whose tokens are older wins, as in Hugging Face's trainer, which sorts the bytes by their characters."""
+    """The pair of older tokens wins, as in Hugging Face's trainer, which sorts bytes by their characters."""
 
     keys_are_prefixes = False
 

@@ -6,10 +6,11 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,10 +34,12 @@ class Tokenizer:
     """A byte-level BPE tokenizer with GPT-2's pattern.
 
     Args:
-        vocab: the bytes of each id; ids are 0, 1, 2, ... without gaps, at most 65,536, no two with the same bytes,
+        vocab: the bytes of each id; ids are 0, 1, 2, ... without gaps, at most 65,536, no two with the same
+        bytes,
             every single byte among them.
         merges: pairs of tokens, the most urgent first; both and what they make must be in `vocab`.
-        special_tokens: strings that are one token wherever they occur (the longest, where several begin at one
+        special_tokens: strings that are one token wherever they occur (the longest, where several begin at
+        one
             place). One that `vocab` does not have gets the next free id.
 
     Raises:
@@ -106,14 +109,14 @@ class Tokenizer:
         """The number of bytes of each id: int64 [vocab_size]."""
         return np.array([len(token) for token in self._tokens], np.int64)
 
-    # ------------------------------------------------------------------------------------------------- encoding
+    # ----------------------------------------------------------------------------------------------- encoding
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
         return self.encode_bytes(utf8(text)).tolist()
 
     def encode_bytes(self, text: bytes) -> np.ndarray:
-        """The ids (uint16) of bytes, which need not be valid UTF-8: a bad byte counts as a character of its own."""
+        """The ids (uint16) of bytes that need not be valid UTF-8: a bad byte is a character of its own."""
         with announced_compilation("encoding"):
             return self._encode_chunk(self._specials.whole(padded(text), len(text)))
 
@@ -127,22 +130,20 @@ class Tokenizer:
     def encode_file(self, path: str | Path, out: str | Path, *, threads: int = 1) -> int:
         """Write the ids of a file as uint16, little end first, and return how many they are.
 
-        The file may be larger than memory. `out` appears, complete, only at the end: until then the ids are in a
-        file with ".part" after the name, which an error removes. Any number of threads gives the same file.
+        The file may be larger than memory. `out` appears, complete, only at the end: until then the ids are
+        in a file with ".part" after the name, which an error removes. Any number of threads gives the same
+        file.
 
         Raises:
             UserError: the file cannot be read, `out` cannot be written, or `threads` is below 1.
         """
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise UserError(f"threads must be a whole number of at least 1, but is {threads!r}.")
-        source, part = _open(Path(path), "rb"), Path(f"{out}.part")
-        with announced_compilation("encoding"), source, removed_on_error(part):
-            with _open(part, "wb") as sink:
-                count = 0
-                for ids in self._encode_in_order(read_chunks(source, self._specials), threads):
-                    sink.write(ids.astype("<u2", copy=False))
-                    count += len(ids)
-            os.replace(part, out)
+        count = 0
+        with announced_compilation("encoding"), _open(Path(path)) as source, written_whole(out) as sink:
+            for ids in self._encode_in_order(read_chunks(source, self._specials), threads):
+                sink.write(ids.astype("<u2", copy=False).data)
+                count += len(ids)
         return count
 
     def _encode_in_order(self, chunks: Iterable[Chunk], threads: int) -> Iterator[np.ndarray]:
@@ -172,7 +173,7 @@ class Tokenizer:
     def _encoder(self) -> Encoder:
         return Encoder(self._ids, self._merges, self._specials.encoded)
 
-    # ------------------------------------------------------------------------------------------------- decoding
+    # ----------------------------------------------------------------------------------------------- decoding
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of ids: exactly those that were encoded."""
@@ -204,11 +205,8 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON; the file appears only when it is complete."""
-        part = Path(f"{path}.part")
-        with removed_on_error(part):
-            with _open(part, "wb") as file:
-                file.write(self._canonical_json().encode())
-            os.replace(part, path)
+        with written_whole(path) as file:
+            file.write(self._canonical_json().encode())
 
     @classmethod
     def from_files(cls, path: str | Path) -> "Tokenizer":
@@ -231,25 +229,32 @@ def _listed(vocab: Mapping[int, bytes]) -> list[bytes]:
     return [bytes(vocab[i]) for i in range(len(vocab))]
 
 
-def _open(path: Path, mode: str):
+def _open(path: Path) -> FileIO:
     try:
-        return path.open(mode)
+        return FileIO(path)
     except OSError as error:
-        doing = "read" if mode == "rb" else "written"
-        raise UserError(f"the file {path} cannot be {doing}: {error.strerror}.") from None
+        raise UserError(f"the file {path} cannot be read: {error.strerror}.") from None
 
 
 @contextmanager
-def removed_on_error(part: Path):
+def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name only when complete; an error leaves nothing behind."""
+    part = Path(f"{path}.part")
     try:
-        yield
-    except BaseException:
-        part.unlink(missing_ok=True)
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise UserError(f"the file {path} cannot be written: {error.strerror}.") from None
         raise
 
 
 def read_json(path: Path) -> Any:
-    with _open(path, "rb") as file:
+    """The content of a JSON file of moderate size; UserError if it is none."""
+    with _open(path) as file:
         text = file.read(_LARGEST_FILE + 1)
     if len(text) > _LARGEST_FILE:
         raise UserError(f"the tokenizer file {path} is larger than {_LARGEST_FILE} bytes.")

@@ -45,11 +45,12 @@ def train_bpe(
     progress: bool = False,
     tie: TieRule | None = None,
 ) -> tuple[dict[int, bytes], list[Pair]]:
-    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv 1508.07909; GPT-2's pattern, see `pretokenize`).
+    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv 1508.07909) with GPT-2's pattern.
 
     Args:
         input_path: a file of UTF-8 text; bytes that are not valid are kept as they are.
-        vocab_size: how many tokens to make, 257 to 65,536. Where the text yields fewer, there are fewer, and a
+        vocab_size: how many tokens to make, 257 to 65,536. Where the text yields fewer, there are fewer, and
+        a
             warning says so.
         special_tokens: strings that are tokens whole; they cut the text, and nothing is learnt from them.
         method: "fast", or "naive" for the slow reference; the result is the same.
@@ -58,12 +59,14 @@ def train_bpe(
         tie: which of equally frequent pairs is merged; by default the one whose bytes come last in order.
 
     Returns:
-        (vocab, merges). Ids 0-255 are the single bytes, by value; then come the merged tokens, in the order in which
-        they were made; then the special tokens, in the order given. Two merges may make the same token; it has one
-        id, so there may be more merges than merged tokens. A special token that is a single byte keeps that id.
+        (vocab, merges). Ids 0-255 are the single bytes, by value; then come the merged tokens, in the order
+        in which they were made; then the special tokens, in the order given. Two merges may make the same
+        token; it has one id, so there may be more merges than merged tokens. A special token that is a single
+        byte keeps that id.
 
     Raises:
-        UserError: bad vocab_size, special_tokens, method or threads; the file is missing, unreadable or empty.
+        UserError: bad vocab_size, special_tokens, method or threads; the file is missing, unreadable or
+        empty.
     """
     specials = SpecialTokens.of(special_tokens)
     trainers: dict[str, type[_Trainer]] = {"fast": _FastTrainer, "naive": _NaiveTrainer}
@@ -75,6 +78,10 @@ def train_bpe(
     path = _readable_file(input_path)
 
     new_specials = [token for token in specials.encoded if len(token) > 1]
+    if vocab_size - len(new_specials) < 256:
+        raise UserError(
+            f"vocab_size must hold 256 bytes + {len(new_specials)} special tokens, but is {vocab_size}."
+        )
     trainer = trainers[method](tie or GreaterBytes(), threads, progress and sys.stderr.isatty())
     tokens, merges = trainer.train(path, specials, vocab_size - len(new_specials))
     tokens += new_specials

@@ -1,8 +1,8 @@
-"""The pattern of `pretokenize`, 64 bytes at a time: comparisons that give masks, and shifts that combine them.
+"""The pattern of `pretokenize`, 64 bytes at a time: comparisons give masks, and shifts combine them.
 
-A block is 64 bytes that begin where a pre-token begins. `classify_block` makes masks of it, whose bit i tells of byte
-i. Shifting a mask to the left by one shows at each byte what the byte *before* it is; to the right, what comes
-*after*. Bit 0 is on the left here, so that masks read like the text, and "left" is written >:
+A block is 64 bytes that begin where a pre-token begins. `classify_block` makes masks of it, whose bit i tells
+of byte i. Shifting a mask to the left by one shows at each byte what the byte *before* it is; to the right,
+what comes *after*. Bit 0 is on the left here, so that masks read like the text, and "left" is written >:
 
     bytes             I t ' s _ _ 2 0      (_ is a space)
     letters           1 1 . 1 . . . .
@@ -10,25 +10,28 @@ i. Shifting a mask to the left by one shows at each byte what the byte *before* 
     whitespace        . . . . 1 1 . .
     others            . . 1 . . . . .
 
-A letter begins a pre-token where the byte before is no letter, and no space either, since a space is taken along:
+A letter begins a pre-token where the byte before is no letter, and no space either, since a space is taken
+along:
 
     letters << 1      . 1 1 . 1 . . .
     blanks << 1       . . . . . 1 1 .
     letter starts     1 . . 1 . . . .      letters & ~(letters << 1) & ~(blanks << 1)
 
-The same for numbers (the space before 2 takes it along: none) and others (one, at '). Whitespace begins a pre-token
-where a run begins, and again at the run's last character if something follows, whether or not that takes it along:
+The same for numbers (the space before 2 takes it along: none) and others (one, at '). Whitespace begins a
+pre-token where a run begins, and again at the run's last character if something follows, whether or not that
+takes it along:
 
     whitespace << 1   . . . . . 1 1 .
     whitespace >> 1   . . . 1 1 . . .
     space starts      . . . . 1 1 . .      whitespace & ~(whitespace << 1 & whitespace >> 1)
 
-Together 1 . 1 1 1 1 . . , and then the one thing that shifts cannot say: an apostrophe that begins a pre-token and is
-followed by s, t, ll, ... is one token with them. Its letter loses its bit, the place behind it gets one:
-1 . 1 . 1 1 . . , which is It|'s|_|_20.
+Together 1 . 1 1 1 1 . . , and then the one thing that shifts cannot say: an apostrophe that begins a
+pre-token and is followed by s, t, ll, ... is one token with them. Its letter loses its bit, the place behind
+it gets one: 1 . 1 . 1 1 . . , which is It|'s|_|_20.
 
-Nothing is carried from block to block. The last bits of a block are not trusted (what follows might change them);
-the last start that can be trusted is where the next block begins, and **the pattern never looks back**.
+Nothing is carried from block to block. The last bits of a block are not trusted (what follows might change
+them); the last start that can be trusted is where the next block begins, and **the pattern never looks
+back**.
 """
 
 import numpy as np
@@ -60,6 +63,11 @@ def _bit(i):
 def _all_from(i):
     """The bits from i on; none if i is 64 or more."""
     return _ALL << np.uint64(i) if i < BLOCK else np.uint64(0)
+
+
+@inline
+def _run_starts(members):
+    return members & ~(members << _ONE)
 
 
 @step
@@ -96,10 +104,10 @@ def _join_contractions(text, begin, end, apostrophes, starts):
 
 @inline
 def _block_starts(text, begin, end, classes):
-    """The starts in the block at `begin`, itself a start, that are certain: bit i for begin + i, without bit 0.
+    """The certain starts in the block at `begin`, itself a start: bit i for begin + i, without bit 0.
 
-    The end of the text counts as a start. _UNDECIDED if there is none, or if whitespace beyond ASCII is near, for
-    which "the next character" is not the next byte.
+    The end of the text counts as a start. _UNDECIDED if there is none, or if whitespace beyond ASCII is near,
+    for which "the next character" is not the next byte.
     """
     letters, numbers, whitespace, blanks, apostrophes, non_ascii = classify_block(text, begin)
     # What lies beyond the end counts as whitespace: at the end, as before it, a run keeps its last character.
@@ -115,7 +123,7 @@ def _block_starts(text, begin, end, classes):
         if undecided:
             return _UNDECIDED
     others = ~(letters | numbers | whitespace)
-    word_starts = (letters & ~(letters << _ONE)) | (numbers & ~(numbers << _ONE)) | (others & ~(others << _ONE))
+    word_starts = _run_starts(letters) | _run_starts(numbers) | _run_starts(others)
     space_starts = whitespace & ~(whitespace << _ONE & whitespace >> _ONE)
     starts = (word_starts & ~(blanks << _ONE)) | space_starts | _ONE
     apostrophes &= starts & _CONTRACTION_BITS

@@ -10,10 +10,11 @@ Open addressing with linear probing. An entry is 32 bytes, half a cache line, he
     INLINE     training: unused                         training: offset
                encoding: its first four ids             the same
 
-An entry whose KEY_HIGH is 0 is free. A short word *is* its key, so equal keys mean equal words. A long word lies in
-the arena, at the offset that its entry names, and is compared byte by byte. In encoding, ids that do not fit
-into INLINE lie in the arena at the offset, after the bytes of a long word. No offset is 0; therefore a payload of at
-most INLINE_IDS means: a short word, with all its ids inline. That is the common case, and one comparison finds it.
+An entry whose KEY_HIGH is 0 is free. A short word *is* its key, so equal keys mean equal words. A long word
+lies in the arena, at the offset that its entry names, and is compared byte by byte. In encoding, ids that do
+not fit into INLINE lie in the arena at the offset, after the bytes of a long word. No offset is 0; therefore
+a payload of at most INLINE_IDS means: a short word, with all its ids inline. That is the common case, and one
+comparison finds it.
 
 Nothing is ever removed. `slot` below is the index of an entry's first uint64.
 """
@@ -86,7 +87,7 @@ def is_long(high):
 
 @step
 def equal_bytes(left, left_start, right, right_start, length):
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110 - numba knows no generators in all()
         if left[left_start + i] != right[right_start + i]:
             return False
     return True
@@ -121,7 +122,7 @@ def rehash(old, new):
 
 
 def empty_entries(capacity: int) -> np.ndarray:
-    """A table for `capacity` entries (a power of two) in which every entry is free, on a cache-line boundary."""
+    """A table for `capacity` entries (a power of two), all free, on a cache-line boundary."""
     line = 64
     raw = np.zeros(FIELDS * capacity * 8 + line, np.uint8)
     skip = -raw.ctypes.data % line

@@ -47,7 +47,7 @@ class Study(Runs):
     def llama_vs_vanilla_lr(self, seed):
         for arm, offset in {"llama": -0.05 * self.truth, "vanilla": 0}.items():
             for rate, penalty in RATES.items():
-                log = self.add("llama_vs_vanilla_lr", seed, {"arm": arm, "optim.lr": rate})
+                log = self.add("llama_vs_vanilla_lr", seed, {"arch": arm, "optim.lr": rate})
                 self.validation(log, seed, offset + penalty)
 
     def norm_location_lr(self, seed):
@@ -85,7 +85,7 @@ class Study(Runs):
     def warmup(self, seed):
         for steps in (40, 80, 160):
             peak = (steps if self.truth == 1 else 60) + int(self.rng.integers(-2, 3))
-            log = self.add("warmup", seed, {"arm": "llama", "optim.warmup_steps": steps})
+            log = self.add("warmup", seed, {"optim.warmup_steps": steps})
             log("grad_norm", 1 + 3 * np.exp(-(((STEPS - peak) / 15) ** 2)))
 
     def positional_encoding(self, seed):

@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from lmablate.preempt import Preempted, StopFlag
+from lmablate.preempt import StopFlag
 
 
 def rank() -> int:
@@ -62,16 +62,13 @@ def main(cfg: DictConfig) -> float:
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{rank()} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
     print(f"a line from {cfg.name}", flush=True)
-    if rank() == 0 or cfg.get("all_ranks"):
+    if rank() == 0:
         write_json(folder / "status.json", {"state": "running"})
     go_wrong(cfg.get("go_wrong"))
-    if rank() == 0:
-        try:
-            fit(cfg.get("steps", 1), cfg.get("seconds_per_step", 0.01), folder)
-        except Preempted:
-            print("stopped on request", flush=True)
-            raise
-        write_json(folder / "status.json", {"state": "done"})
+    own = folder if rank() == 0 else folder / f"rank_{rank()}"  # the ranks of a run last equally long
+    own.mkdir(exist_ok=True)
+    fit(cfg.get("steps", 1), cfg.get("seconds_per_step", 0.01), own)
+    write_json(own / "status.json", {"state": "done"})
     return 1.0
 
 

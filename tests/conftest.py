@@ -1,0 +1,27 @@
+"""Shape annotations are executable: in tests, every call into these modules is checked against them."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from jaxtyping import install_import_hook
+from omegaconf import DictConfig
+
+torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
+install_import_hook(["lmablate.model", "lmablate.loss", "lmablate.optim"], "beartype.beartype")
+
+from lmablate.cli import CONF, quote_group_values  # noqa: E402 (the hook must come first)
+
+
+@pytest.fixture(scope="session")
+def compose_config() -> Iterator[Callable[..., DictConfig]]:
+    """The config of a command line's overrides, composed from conf/ as `python -m lmablate.train` does."""
+
+    def config(*overrides: str) -> DictConfig:
+        import lmablate.config  # noqa: F401 (registers the schema)
+
+        return compose("config", overrides=quote_group_values(list(overrides)))
+
+    with initialize_config_dir(CONF, version_base="1.3"):
+        yield config

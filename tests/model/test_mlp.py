@@ -1,0 +1,52 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmablate.model import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
+from tests.model.small import assert_same, normal, value_and_gradients
+
+ACTIVATIONS = {ReLU: F.relu, ReLU2: lambda x: F.relu(x) ** 2, GELU: F.gelu, SiLU: F.silu, SwiGLU: F.silu, GeGLU: F.gelu}
+
+
+def filled(kind: type[MLP], dtype: torch.dtype = torch.float32) -> MLP:
+    mlp = kind(8, 12).to(dtype)
+    for seed, parameter in enumerate(mlp.parameters()):
+        parameter.data = normal(*parameter.shape, seed=seed, dtype=dtype) / 3
+    return mlp
+
+
+@pytest.mark.parametrize(("kind", "reference"), ACTIVATIONS.items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_the_layer_is_its_equation(kind, reference):
+    mlp, x = filled(kind), normal(3, 5, 8) * 3
+
+    def equation(x: torch.Tensor) -> torch.Tensor:
+        if isinstance(mlp, GatedMLP):
+            return F.linear(reference(F.linear(x, mlp.gate.weight)) * F.linear(x, mlp.up.weight), mlp.down.weight)
+        return F.linear(reference(F.linear(x, mlp.up.weight)), mlp.down.weight)
+
+    assert_same(value_and_gradients(mlp, x), value_and_gradients(equation, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_the_gradient_is_exact(kind):
+    mlp = filled(kind, torch.float64)
+    names, weights = zip(*mlp.named_parameters(), strict=True)
+    x = normal(4, 8, seed=7, dtype=torch.float64, grad=True)
+
+    def f(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(mlp, dict(zip(names, weights, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(f, (x, *weights))
+
+
+def test_extreme_inputs_stay_finite():
+    x = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4], requires_grad=True)
+    for kind in ACTIVATIONS:
+        y = kind.activation(x)
+        assert y.isfinite().all()
+        assert torch.autograd.grad(y.sum(), x)[0].isfinite().all()
+
+
+def test_matrices_counts_the_matrices():
+    for kind in ACTIVATIONS:
+        assert sum(p.numel() for p in kind(8, 12).parameters()) == kind.matrices * 8 * 12

@@ -1,0 +1,185 @@
+import copy
+import gc
+import importlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lmablate.config import build_model, resolve, shape_of
+from lmablate.errors import UserError
+from lmablate.loss import cross_entropy
+from lmablate.model import (
+    ALiBi, GeGLU, Learned, NoPE, PostNorm, PreNorm, RoPE, Sinusoidal, SwiGLU, TiedHead, UntiedHead, attention,
+)  # fmt: skip
+from tests.model.small import CONTEXT, VOCAB, random_tokens, small_model
+
+POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
+
+
+class Reference(nn.Module):
+    """The Llama-like model once more, of torch's own parts and in other words: nothing of lmablate."""
+
+    def __init__(self, weights: dict[str, torch.Tensor], n_layers: int, n_heads: int) -> None:
+        super().__init__()
+        self.w, self.n_layers, self.n_heads = weights, n_layers, n_heads
+
+    def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.w[f"{name}.weight"], eps=1e-5)
+
+    def heads(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        x = F.linear(x, self.w[f"{name}.weight"])
+        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
+
+    def rope(self, x: torch.Tensor) -> torch.Tensor:
+        pairs = x.shape[-1] // 2
+        frequency = 10_000.0 ** (-torch.arange(pairs) / pairs)
+        angle = torch.outer(torch.arange(x.shape[2]), frequency)
+        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, pairs, 2, 2)
+        return torch.einsum("tpij,bhtpj->bhtpi", rotation, x.unflatten(-1, (pairs, 2))).flatten(-2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.w["embed.weight"][tokens]
+        for i in range(self.n_layers):
+            b = f"blocks.{i}"
+            y = self.norm(x, f"{b}.norm_1")
+            q, k, v = (self.heads(y, f"{b}.attn.{n}") for n in "qkv")
+            y = F.scaled_dot_product_attention(self.rope(q), self.rope(k), v, is_causal=True)
+            x = x + F.linear(y.transpose(1, 2).flatten(2), self.w[f"{b}.attn.o.weight"])
+            y = self.norm(x, f"{b}.norm_2")
+            gate, up = (F.linear(y, self.w[f"{b}.mlp.{n}.weight"]) for n in ("gate", "up"))
+            x = x + F.linear(F.silu(gate) * up, self.w[f"{b}.mlp.down.weight"])
+        return F.linear(self.norm(x, "norm"), self.w["embed.weight"])
+
+
+def test_the_whole_model_is_the_one_written_with_torchs_parts():
+    model, tokens = small_model(), random_tokens(3, CONTEXT)
+    weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    ours, theirs = model(tokens), Reference(weights, 2, 2)(tokens)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    ours.square().sum().backward()
+    theirs.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, weights[name].grad, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("pos", POSITIONS)
+@torch.no_grad()
+def test_a_batch_is_its_rows(pos):
+    model, tokens = small_model(pos=pos), random_tokens(4, CONTEXT)
+    rows = torch.cat([model(row[None]) for row in tokens])
+    torch.testing.assert_close(model(tokens), rows)
+
+
+@pytest.mark.parametrize("norm", [PreNorm, PostNorm])
+@pytest.mark.parametrize("pos", POSITIONS)
+@torch.no_grad()
+def test_the_cache_equals_recomputation(pos, norm):
+    model, tokens = small_model(pos=pos, norm=norm), random_tokens(3, CONTEXT)
+    whole = model(tokens)
+    with model.caching():
+        pieces = [model(tokens[:, a:b]) for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, 12))]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole)
+    torch.testing.assert_close(model(tokens), whole)  # and nothing of the cache stays behind
+
+
+@pytest.mark.parametrize("pos", [RoPE, Sinusoidal, NoPE, ALiBi])
+@torch.no_grad()
+def test_a_longer_context_than_trained(pos):
+    """The first tokens' logits do not change, and nothing breaks."""
+    model, tokens = small_model(pos=pos), random_tokens(2, 3 * CONTEXT)
+    logits = model(tokens)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits[:, :CONTEXT], model(tokens[:, :CONTEXT]))
+
+
+def test_learned_positions_say_why_not():
+    with pytest.raises(UserError, match="do not extend past"):
+        small_model(pos=Learned)(random_tokens(1, CONTEXT + 1))
+
+
+@pytest.mark.parametrize("key", ["d_model", "n_layers", "n_heads", "d_ff", "context_length"])
+def test_a_size_below_one_is_named(key):
+    with pytest.raises(UserError, match=rf"model\.{key}=0"):
+        small_model(**{key: 0})
+
+
+@pytest.mark.parametrize("tying", [TiedHead, UntiedHead])
+def test_a_copy_is_whole_and_separate(tying):
+    model, tokens = small_model(tying=tying), random_tokens(2, CONTEXT)
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(tokens), model(tokens))
+    with torch.no_grad():
+        twin.embed.weight.mul_(2)
+    twin(tokens).sum().backward()
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(twin.head.weight, model.head.weight * (2 if tying is TiedHead else 1))
+    assert twin.blocks[0].attn._pos[0] is twin.pos
+
+
+@pytest.mark.parametrize("pos", POSITIONS)
+def test_a_cast_reaches_every_part(pos):
+    model, tokens = small_model(pos=pos), random_tokens(2, CONTEXT)
+    expected = model(tokens)
+    double = model.double()(tokens)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double, expected.double(), rtol=1e-4, atol=1e-4)
+    half = model.bfloat16()(tokens)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.2)
+
+
+def test_the_state_holds_every_weight_once_and_loads_into_another():
+    model, other = small_model(), small_model(seed=1)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(random_tokens(1, 5)), model(random_tokens(1, 5)))
+    assert sum(t.numel() for t in model.state_dict().values()) == sum(p.numel() for p in model.parameters())
+
+
+def living_tensors() -> int:
+    gc.collect()
+    return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
+
+
+@torch.no_grad()
+def test_without_gradients_nothing_is_kept():
+    model = small_model()
+    out = model(random_tokens(2, CONTEXT))
+    assert out.grad_fn is None
+    del out
+    before = living_tensors()
+    model(random_tokens(2, CONTEXT))
+    assert living_tensors() == before
+
+
+@pytest.mark.parametrize("changes", [{}, dict(pos=Learned, tying=UntiedHead), dict(act=GeGLU, norm=PostNorm)])
+def test_the_flops_formula_counts_the_plain_model(changes, compose_config, monkeypatch):
+    names = dict(pos="learned", tying="false", act="geglu", norm="post")
+    overrides = [f"model/{slot}={names[slot]}" for slot in changes]
+    sizes = ("d_model=32", "n_layers=2", "n_heads=2", "d_ff=48", "context_length=16")
+    cfg = compose_config(*overrides, *(f"model.{size}" for size in sizes))
+    model, tokens = build_model(cfg), random_tokens(3, 16)
+    module = importlib.import_module("lmablate.model.attention")  # not the function of that name
+    monkeypatch.setattr(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias))
+    with FlopCounterMode(display=False) as counter:
+        cross_entropy(model(tokens), tokens).mean().backward()
+    assert counter.get_total_flops() == tokens.numel() * shape_of(cfg).flops_per_token()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "d_ff", "millions"),
+    [
+        (["arch=vanilla"], 1024, 5.71),
+        (["experiment=weight_tying"], 1536, 21.53),
+        (["experiment=weight_tying", "model/tying=false"], 1024, 21.44),
+    ],
+)
+def test_the_reports_own_sizes(overrides, d_ff, millions, compose_config):
+    """The report counts its 21.53 M and 21.44 M without the norms' vectors."""
+    cfg = resolve(compose_config("scale=report", *overrides))
+    model = build_model(cfg, "meta")
+    matrices = sum(p.numel() for p in model.parameters() if p.dim() >= 2)
+    assert (cfg.model.d_ff, round(matrices / 1e6, 2)) == (d_ff, millions)
+    assert sum(p.numel() for p in model.parameters()) == shape_of(cfg).parameters()
