@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from lmablate.errors import UserError
+from lmablate.trust import refuse_typed_secrets
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}
@@ -111,6 +112,7 @@ def run(program: str, spec: type[Spec], task: Callable[[Spec], Any], argv: Seque
         print(usage(program, spec))
         return
     try:
+        refuse_typed_secrets(argv)
         task(parse(argv, spec))
     except UserError as error:
         sys.exit(complain(str(error)))

@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lmablate.errors import UserError
-from lmablate.journal import Diverged
+from lmablate.errors import Diverged, UserError
+from lmablate.trust import guard_hydra, refuse_typed_secrets
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")
@@ -61,7 +61,9 @@ def entry(task: Callable[[DictConfig], Any]) -> None:
     sys.argv[1:] = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))  # argparse wants overrides together
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints and exits on its own
     JobReturn.return_value = property(result_or_raise, JobReturn.return_value.fset)  # pyright: ignore
+    guard_hydra()
     try:
+        refuse_typed_secrets(arguments)
         hydra.main(version_base="1.3", config_path=CONF, config_name="config")(task)()
     except JobFailed as error:
         cause = error.__cause__ or error
@@ -78,6 +80,7 @@ def report_mistakes(task: Callable[[list[str]], Any], arguments: list[str]) -> N
     """Runs `task`, which composes configs of its own from overrides; a mistake in them is one sentence, exit 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        refuse_typed_secrets(arguments)
         task(arguments)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         sys.exit(fail(sentence(error), 2))

@@ -2,8 +2,7 @@
 
 import math
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,8 +17,9 @@ from lmablate.errors import UserError
 from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
 from lmablate.model import CausalSelfAttention, Embedding, Transformer
+from lmablate.trust import flat, refuse_foreign, refuse_secrets
 
-NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir")
+NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir", "skip_failed")
 """Keys that do not change what a run computes: `data` counts by its fingerprint, `match` by the d_ff it found."""
 NOT_IDENTITY_TRAIN = ("device", "threads", "checkpoint_every", "keep_checkpoints")
 
@@ -60,6 +60,7 @@ class Config:
     scale: Any = None
     runs_dir: str = "runs"
     data_dir: str = "data"
+    skip_failed: bool = False
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -76,8 +77,8 @@ AT_LEAST: dict[str, float] = {
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError for a key that nothing reads, a foreign class or a number out of range: before anything
-    is built."""
+    """Raises UserError for a key that nothing reads, a foreign class, a secret or a number out of range: before
+    anything is built or written."""
     for path, schema in (
         ("", Config),
         ("model", ModelConfig),
@@ -88,7 +89,9 @@ def check(cfg: DictConfig) -> None:
         if unknown := {str(key) for key in node} - {f.name for f in fields(schema)}:
             key = ".".join(filter(None, (path, min(unknown))))
             raise UserError(f"{key} is not a key of the config: --help lists them.")
-    refuse_foreign(cfg)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    refuse_foreign(plain)
+    refuse_secrets(dict(flat(plain)))
     for key, least in AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if not least <= value < math.inf:
@@ -106,32 +109,15 @@ def check(cfg: DictConfig) -> None:
         )
 
 
-def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` at any depth of `node`."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from targets(child)
-
-
 def build(node: DictConfig, **kwargs: Any) -> Any:
     """The object that `node` describes. Raises UserError unless every class in it is lmablate's own."""
-    refuse_foreign(node)
+    refuse_foreign(OmegaConf.to_container(node, resolve=True))
     try:
         return instantiate(node, **kwargs)
     except Exception as error:
         if isinstance(error.__cause__, UserError):  # Hydra wraps what a constructor raises
             raise error.__cause__ from None
         raise
-
-
-def refuse_foreign(node: DictConfig) -> None:
-    for target in targets(OmegaConf.to_container(node, resolve=True)):
-        if not re.fullmatch(r"lmablate(\.\w+)+", target):
-            raise UserError(f"_target_={target} is refused: a config may only build classes of lmablate.")
 
 
 def build_all(nodes: Iterable[DictConfig]) -> list[Any]:

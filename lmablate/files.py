@@ -29,9 +29,10 @@ def fsync_folder(folder: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Lend a part file that takes the place of `path`, flushed to disk, if the block ends without an error.
 
-    The part file's name is unique: a holder whose lease expired cannot write into its successor's file.
+    The part file's name is unique: a holder whose lease expired cannot write into its successor's file. It is
+    hidden: what a kill leaves behind must not be taken for a file of its folder.
     """
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
         publish(part, path)

@@ -110,12 +110,14 @@ def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
     return (max_norm / (norm + 1e-6)).clamp(max=1.0)
 
 
-def clip_grad_norm_(params: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
+def clip_grad_norm_(
+    params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
+) -> Float[Tensor, ""]:
     """Scales all gradients together so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
 
-    Returns the norm *before* clipping.
+    `norms` are those of `grad_norms`, where they are known. Returns the joint norm *before* clipping.
     """
     params = [*params]
-    norm = grad_norms(params).norm()
+    norm = (grad_norms(params) if norms is None else norms).norm()
     torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
     return norm

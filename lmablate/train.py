@@ -36,13 +36,13 @@ def train(cfg: DictConfig) -> float:
     run.join(cfg.name, config.choices())
     try:
         with run.lock() if workers.leads else nullcontext(), workers:
-            if run.status()["state"] != "done":
+            if run.is_due(cfg.skip_failed):
                 fit(cfg, run, prepared, workers)
             workers.agree()
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
-    loss = run.status()["val/loss"]
+    loss = run.status().get("val/loss", float("nan"))  # a failed run that was skipped has none
     if workers.leads:
         print(f"{run.folder}  val/loss {loss:.4f}")
     return loss
@@ -56,7 +56,8 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
     with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
         model, tracker = config.build_model(cfg), config.build(cfg.tracking)
         if workers.leads:
-            run.add_facts(**config.facts(cfg), tokenizer=str(prepared.tokenizer_path))
+            tokenizer.save(run.tokenizer_path)
+            run.add_facts(**config.facts(cfg), tokenizer=tokenizer.fingerprint)
             tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,

@@ -17,6 +17,7 @@ NOT_FACTORS = (
     "tracking",
     "runs_dir",
     "data_dir",
+    "skip_failed",
     "train.device",
     "train.threads",
     "train.checkpoint_every",

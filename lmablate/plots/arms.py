@@ -39,7 +39,7 @@ class Arm:
     @property
     def diverged(self) -> list[str]:
         errors = self.runs["error"].astype("string").fillna("")
-        return self.runs.loc[errors.str.startswith("Diverged"), "run"].tolist()
+        return self.runs.loc[errors.str.contains("diverged at step"), "run"].tolist()
 
 
 class Arms:
