@@ -7,21 +7,27 @@ there whole or not at all. A reader takes the newest one whose manifest holds.
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lmablate.errors import UserError
 from lmablate.files import fsync_folder, read_json, sha256, write_json
+from lmablate.runs import differences
 
 log = logging.getLogger(__name__)
 PREFIX = "step_"
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.bool: "BOOL"}
+"""How safetensors calls them."""
 
 
 class CorruptCheckpoint(Exception):
@@ -72,27 +78,84 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, best: bool = False
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    best: bool = False,
+    of: str | None = None,
 ) -> dict[str, Any] | None:
     """Loads the newest good checkpoint below `folder` (or the one with the lowest `val/loss`) in place.
 
     Returns its `state` (with `step`), or None where there is none. A damaged one is reported and passed over.
+
+    Args:
+        of: the id of the run that it must belong to.
+
+    Raises UserError, before anything is loaded, for a whole checkpoint of another model or run.
     """
-    for path in candidates(folder, best):
+    paths = list(candidates(folder, best))
+    for path in paths:
         try:
             verify(path)
+            state = read_state(path)
+            refuse_foreign(path, state, of, model, optimizer)
             weights = load_file(path / "model.safetensors")
-            tensors = load_file(path / "optimizer.safetensors")
-            state = read_json(path / "state.json")
-        except (CorruptCheckpoint, SafetensorError, OSError, ValueError) as error:
-            log.warning("checkpoint %s is damaged (%s): using the one before it", path, error)
+            tensors = load_file(path / "optimizer.safetensors") if optimizer is not None else {}
+        except (CorruptCheckpoint, SafetensorError, OSError) as error:
+            log.warning("checkpoint %s is damaged (%s): trying the one before it", path, error)
             continue
         model.load_state_dict(weights)
         if optimizer is not None:
             restore_optimizer(model, optimizer, tensors, state["step"])
             torch.set_rng_state(tensors["rng/torch"])
         return state
+    if paths:
+        log.warning("no checkpoint in %s is whole: starting again from step 0", folder)
     return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """state.json. Raises CorruptCheckpoint unless it is an object with a step."""
+    try:
+        state = read_json(path / "state.json")
+    except (ValueError, RecursionError) as error:
+        raise CorruptCheckpoint(f"state.json cannot be read: {error}") from error
+    if not isinstance(state, dict) or type(state.get("step")) is not int or state["step"] < 0:
+        raise CorruptCheckpoint("state.json has no step")
+    return state
+
+
+def refuse_foreign(
+    path: Path,
+    state: Mapping[str, Any],
+    run: str | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+) -> None:
+    """Raises UserError where the checkpoint's run or its tensors' names, types and shapes are not ours."""
+    found, expected = {"run": state.get("run", run)}, {"run": run or state.get("run")}
+    found |= headers(path / "model.safetensors")
+    expected |= {name: header(tensor) for name, tensor in model.state_dict().items()}
+    if optimizer is not None:
+        found |= headers(path / "optimizer.safetensors")
+        expected |= {"rng/torch": header(torch.get_rng_state())}
+        if state["step"] > 0:
+            moments = ("exp_avg", "exp_avg_sq")
+            expected |= {f"{m}/{name}": header(p) for name, p in model.named_parameters() for m in moments}
+    if changes := differences(found, expected):
+        raise UserError(f"{path} is a checkpoint of something else: {'; '.join(changes[:5])}.")
+
+
+def headers(path: Path) -> dict[str, str]:
+    """Type and shape of every tensor in a file, by name, without reading one of them."""
+    with safe_open(path, "pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        return {name: f"{s.get_dtype()}{s.get_shape()}" for name, s in slices.items()}
+
+
+def header(tensor: Tensor) -> str:
+    return f"{DTYPES.get(tensor.dtype, tensor.dtype)}{list(tensor.shape)}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -125,10 +188,10 @@ def best_of(paths: list[Path]) -> Path | None:
     """The one with the lowest `val/loss` in its state; those without, or unreadable, do not count."""
     losses = {}
     for path in paths:
-        try:
-            losses[path] = float(read_json(path / "state.json")["val/loss"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        with suppress(CorruptCheckpoint, OSError):
+            loss = read_state(path).get("val/loss")
+            if isinstance(loss, int | float) and math.isfinite(loss):
+                losses[path] = loss
     return min(losses, key=lambda path: losses[path], default=None)
 
 

@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from lmablate.errors import UserError
 from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
 from lmablate.model import CausalSelfAttention, Embedding, Transformer
+from lmablate.trust import flat, refuse_foreign, refuse_secrets
 
-NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir")
+NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir", "skip_failed")
 """Keys that do not change what a run computes: `data` counts by its fingerprint, `match` by the d_ff it found."""
 NOT_IDENTITY_TRAIN = ("device", "threads", "checkpoint_every", "keep_checkpoints")
 
@@ -59,6 +60,7 @@ class Config:
     scale: Any = None
     runs_dir: str = "runs"
     data_dir: str = "data"
+    skip_failed: bool = False
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -67,13 +69,29 @@ AT_LEAST: dict[str, float] = {
     "seed": 0,
     **{f"model.{key}": 1 for key in ("d_model", "n_layers", "n_heads", "d_ff", "context_length")},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
-    **{"train.checkpoint_every": 1, "train.keep_checkpoints": 2, "train.threads": 0},
-    **{f"optim.{key}": 0 for key in ("lr", "min_lr", "warmup_steps", "weight_decay")},
+    "train.checkpoint_every": 1,
+    "train.keep_checkpoints": 2,
+    "train.threads": 0,
+    **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
 }
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError for a number out of range, before anything is built."""
+    """Raises UserError for a key that nothing reads, a foreign class, a secret or a number out of range: before
+    anything is built or written."""
+    for path, schema in (
+        ("", Config),
+        ("model", ModelConfig),
+        ("optim", OptimSettings),
+        ("train", TrainSettings),
+    ):
+        node = OmegaConf.select(cfg, path) if path else cfg
+        if unknown := {str(key) for key in node} - {f.name for f in fields(schema)}:
+            key = ".".join(filter(None, (path, min(unknown))))
+            raise UserError(f"{key} is not a key of the config: --help lists them.")
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    refuse_foreign(plain)
+    refuse_secrets(dict(flat(plain)))
     for key, least in AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if not least <= value < math.inf:
@@ -85,26 +103,15 @@ def check(cfg: DictConfig) -> None:
             f"tokenizer.vocab_size={cfg.tokenizer.vocab_size} is not allowed: it must be between 257 (the bytes "
             "and one special token) and 65536 (what uint16 holds)."
         )
-    if cfg.optim.min_lr > cfg.optim.lr:
-        raise UserError(f"optim.min_lr={cfg.optim.min_lr} is not allowed: it exceeds optim.lr={cfg.optim.lr}.")
-
-
-def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` at any depth of `node`."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from targets(child)
+    if cfg.optim.min_lr is not None and not 0 <= cfg.optim.min_lr <= cfg.optim.lr:
+        raise UserError(
+            f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}."
+        )
 
 
 def build(node: DictConfig, **kwargs: Any) -> Any:
     """The object that `node` describes. Raises UserError unless every class in it is lmablate's own."""
-    for target in targets(OmegaConf.to_container(node, resolve=True)):
-        if not target.startswith("lmablate."):
-            raise UserError(f"_target_={target} is refused: a config may only build classes of lmablate.")
+    refuse_foreign(OmegaConf.to_container(node, resolve=True))
     try:
         return instantiate(node, **kwargs)
     except Exception as error:
@@ -207,5 +214,7 @@ def device_of(name: str) -> torch.device:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Threads that this process may have: what its launcher has set, else the processors that it may use."""
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        return int(threads)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,13 +3,15 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lmablate.data.tokens import Batch
+from lmablate.errors import Diverged
 from lmablate.files import write_json
 from lmablate.progress import Progress
 from lmablate.runs import MetricsLog, Run
@@ -18,12 +20,37 @@ from lmablate.tracking import NoTracking
 log = logging.getLogger(__name__)
 
 
-class Diverged(Exception):
-    """The loss or the gradient is no longer finite."""
+class Watch:
+    """Looks at every step, also at those without a row, and keeps what it saw of the last few.
 
-    def __init__(self, step: int, row: Mapping[str, float]) -> None:
-        super().__init__(f"diverged at step {step}")
-        self.step, self.row = step, row
+    Losses and gradient norms stay on the device until `first_not_finite` asks for them all at once.
+    """
+
+    KEPT = 8
+
+    def __init__(self) -> None:
+        self.unseen: list[tuple[int, Tensor, Tensor]] = []
+        self.seen: list[tuple[int, Tensor, Tensor]] = []
+
+    def add(self, step: int, loss: Float[Tensor, ""], norms: Float[Tensor, " params"]) -> None:
+        self.unseen.append((step, loss, norms))
+
+    def first_not_finite(self) -> int | None:
+        """The first step since the last call whose loss or gradient is not finite; what comes after is forgotten."""
+        steps, self.unseen = self.unseen, []
+        if not steps:
+            return None
+        finite = torch.stack([loss.isfinite() & norms.isfinite().all() for _, loss, norms in steps]).tolist()
+        end = finite.index(False) + 1 if False in finite else len(finite)
+        self.seen = [*self.seen, *steps[:end]][-self.KEPT :]
+        return None if all(finite) else steps[end - 1][0]
+
+    def account(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The last steps: the loss, and by parameter name the norm of its gradient before clipping."""
+        return [
+            {"step": step, "train/loss": loss.item(), "grad_norm": dict(zip(names, norms.tolist(), strict=True))}
+            for step, loss, norms in self.seen
+        ]
 
 
 class Journal:
@@ -31,6 +58,7 @@ class Journal:
 
     Args:
         first, last: the step that the run goes on from, and the number of updates in all.
+        rows_before: how many rows of metrics there must be before `first`; None where nobody has counted.
         silent: True on the workers that do not lead; they take part in nothing here.
     """
 
@@ -38,20 +66,36 @@ class Journal:
     """A row waits for at most so many others, or so long."""
 
     def __init__(
-        self, run: Run, tracker: NoTracking, *, first: int, last: int, tokens_per_step: int, silent: bool = False
+        self,
+        run: Run,
+        tracker: NoTracking,
+        *,
+        first: int,
+        last: int,
+        tokens_per_step: int,
+        rows_before: int | None = None,
+        silent: bool = False,
     ) -> None:
         self.run, self.tracker, self.silent, self.last = run, tracker, silent, last
         self.tokens_per_step = tokens_per_step
         self.rows: list[dict[str, Tensor | float]] = []
-        self.recent: list[dict[str, float]] = []
+        self.watched = Watch()
         self.steps, self.seconds, self.flushed = 0, 0.0, 0.0
         if not silent:
-            self.metrics = MetricsLog(run.metrics_path, keep_below=first)
+            self.metrics = MetricsLog(run.metrics_path, keep_below=first, expected=rows_before)
             self.progress = Progress(run.id, last, first)
             self.status(first)
 
     def step_took(self, seconds: float) -> None:
         self.steps, self.seconds = self.steps + 1, self.seconds + seconds
+
+    def watch(self, step: int, loss: Float[Tensor, ""], norms: Float[Tensor, " params"]) -> None:
+        """Every step is to be shown, whether it gets a row or not."""
+        if self.silent:
+            return
+        self.watched.add(step, loss, norms)
+        if len(self.watched.unseen) > self.ROWS:
+            self.flush()
 
     def add(self, step: int, row: Mapping[str, Tensor | float]) -> None:
         if self.silent:
@@ -63,21 +107,30 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what has been collected. Raises Diverged at the first row with a loss or gradient not finite."""
-        if not self.rows:
-            return
+        """Writes what has been collected. Raises Diverged where a step was not finite; rows before it are written."""
         rows, self.rows = to_numbers(self.rows), []
+        diverged = self.watched.first_not_finite()
         for row in rows:
-            self.recent = [*self.recent[-7:], row]
-            if not all(math.isfinite(row.get(key, 0.0)) for key in ("train/loss", "grad_norm", "val/loss")):
-                raise Diverged(int(row["step"]), row)
+            if diverged is not None and row["step"] >= diverged:
+                break
             self.metrics.write(row)
             self.tracker.log(row)
-        newest = rows[-1]
-        self.progress.update(
-            int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0)
-        )
-        self.status(int(newest["step"]), tokens_per_s=newest.get("tokens_per_s"))
+        if diverged is not None:
+            raise Diverged(diverged)
+        if rows:
+            self.tell(rows[-1])
+
+    def sync(self) -> int:
+        """Makes the rows written so far outlast a power cut. Returns how many they are."""
+        self.metrics.sync()
+        return self.metrics.rows
+
+    def tell(self, newest: Mapping[str, float]) -> None:
+        """Shows how far the run is."""
+        self.progress.update(int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0))
+        speed = newest.get("tokens_per_s")
+        left = (self.last - newest["step"]) * self.tokens_per_step / speed if speed else None
+        self.status(int(newest["step"]), seconds_left=left)
 
     def status(self, step: int, **facts: Any) -> None:
         self.flushed = time.monotonic()
@@ -95,11 +148,11 @@ class Journal:
             self.progress.close()
             self.tracker.finish(failed)
 
-    def record_divergence(self, error: Diverged, batch: Batch) -> None:
-        """divergence.json: the batch of the step that was not finite, and the last rows with their norms."""
+    def record_divergence(self, step: int, batch: Batch, names: Sequence[str]) -> None:
+        """divergence.json: the batch of the step that was not finite, and the gradients of the steps up to it."""
         if not self.silent:
-            rows = [{key: repr(value) for key, value in row.items()} for row in self.recent]
-            facts = {"step": error.step, "rows": rows, "tokens": batch[0].tolist()}
+            tokens, targets = (rows.tolist() for rows in batch)
+            facts = {"step": step, "tokens": tokens, "targets": targets, "steps": self.watched.account(names)}
             write_json(self.run.folder / "divergence.json", facts)
 
 

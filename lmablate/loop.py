@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from lmablate.checkpoint import load_checkpoint, save_checkpoint
 from lmablate.data.tokens import Batch, Batches, EvalBatches
 from lmablate.diagnostics.probe import Moment, Probe, measure
 from lmablate.distributed import Workers
-from lmablate.errors import UserError
-from lmablate.journal import Diverged, Journal
+from lmablate.errors import Diverged, UserError
+from lmablate.journal import Journal
 from lmablate.loss import linear_cross_entropy
 from lmablate.model import Transformer
 from lmablate.optim import AdamW, clip_grad_norm_, cosine_schedule, decay_groups, grad_norms
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class OptimSettings:
-    """What `AdamW`, `cosine_schedule` and `clip_grad_norm_` are told."""
+    """What `AdamW`, `cosine_schedule` and `clip_grad_norm_` are told. `min_lr=null` stands for lr / 10."""
 
     lr: float = 1e-3
-    min_lr: float = 1e-4
+    min_lr: float | None = None
     warmup_steps: int = 100
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     eps: float = 1e-8
@@ -86,17 +86,18 @@ def train_step(
     lr: float,
     grad_clip: float,
     autocast: AbstractContextManager | None = None,
-    before_update: Callable[[], None] = lambda: None,
+    before_update: Callable[[Tensor, Tensor], None] = lambda loss, norms: None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """One update. Returns the loss (nats per token) and the gradient's norm before clipping, on the device.
 
-    `before_update` runs when the gradients are there and not yet clipped.
+    `before_update` is called with the loss and the norm of each parameter's gradient, before they are clipped.
     """
     with autocast or nullcontext():
         loss = loss_of(*batch)
     loss.backward()
-    before_update()
-    grad_norm = clip_grad_norm_(loss_of.parameters(), grad_clip)
+    norms = grad_norms(loss_of.parameters())
+    before_update(loss.detach(), norms)
+    grad_norm = clip_grad_norm_(loss_of.parameters(), grad_clip, norms)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
@@ -158,15 +159,22 @@ class Trainer:
     ) -> None:
         self.workers = workers or Workers(0, 1, torch.device("cpu"))
         self.workers.check_batch(train.batch_size)
-        self.model, self.data, self.run, self.train, self.optim = model.to(self.workers.device), data, run, train, optim
+        self.model, self.data, self.run, self.train, self.optim = (
+            model.to(self.workers.device),
+            data,
+            run,
+            train,
+            optim,
+        )
         self.probes, self.stop = probes, stop or StopFlag()
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
-        state = load_checkpoint(run.checkpoints, model, self.optimizer) or {"step": 0}
+        state = load_checkpoint(run.checkpoints, model, self.optimizer, of=run.id) or {"step": 0}
         self.step = self.first = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
+        self.min_lr = optim.lr / 10 if optim.min_lr is None else optim.min_lr
         self.loss_of = NextTokenLoss(model)
         compiled = torch.compile(self.loss_of) if train.compile else self.loss_of
         self.shared_loss_of = self.workers.share(compiled)  # pyright: ignore[reportArgumentType]
@@ -176,6 +184,7 @@ class Trainer:
             first=self.first,
             last=train.max_steps,
             tokens_per_step=train.batch_size * model.context_length,
+            rows_before=state.get("metric_rows"),
             silent=not self.workers.leads,
         )
 
@@ -192,7 +201,8 @@ class Trainer:
             self.journal.end("done", step=self.step, **self.scores)
             return self.scores
         except Diverged as error:
-            self.journal.record_divergence(error, self.batches.batch(error.step))
+            names = [name for name, _ in self.model.named_parameters()]
+            self.journal.record_divergence(error.step, self.batches.batch(error.step), names)
             raise
         finally:
             self.journal.close(failed=True)
@@ -212,13 +222,17 @@ class Trainer:
         return row
 
     def look(self) -> dict[str, Tensor | float]:
-        """Evaluates, and asks the probes."""
+        """Evaluates, and asks the probes. Raises Diverged where the model has no finite loss any more."""
         scores = evaluate(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
+        if not math.isfinite(scores["val/loss"]):
+            self.journal.flush()  # it may have begun at an earlier step
+            raise Diverged(self.step)
         self.scores = scores
         if not self.workers.leads:
             return dict(scores)
         with torch.no_grad():
-            moment = self.moment(self.to_device(next(iter(self.eval_batches))))
+            batch = self.to_device(next(iter(self.eval_batches)))
+            moment = replace(self.moment(batch), valid=self.data.valid)
             return scores | measure(self.probes, "at_evaluation", moment)
 
     def advance(self, row: dict[str, Tensor | float]) -> None:
@@ -226,16 +240,16 @@ class Trainer:
         started, due = time.perf_counter(), bool(row) or self.step % self.train.log_every == 0
         batch = self.to_device(self.batches.batch(self.step, self.workers.rank, self.workers.world))
 
-        def probe() -> None:
+        def probe(loss: Tensor, norms: Tensor) -> None:
+            self.journal.watch(self.step, loss, norms)
             if due and self.probes and self.workers.leads:
-                norms = grad_norms(self.model.parameters())
                 by_name = dict(zip(dict(self.model.named_parameters()), norms, strict=True))
                 row.update(measure(self.probes, "at_step", self.moment(batch, by_name, norms.norm())))
 
         lr = cosine_schedule(
             self.step,
             lr=self.optim.lr,
-            min_lr=self.optim.min_lr,
+            min_lr=self.min_lr,
             warmup_steps=self.optim.warmup_steps,
             max_steps=self.train.max_steps,
         )
@@ -256,13 +270,12 @@ class Trainer:
         self.step += 1
 
     def save(self) -> None:
-        """A checkpoint after `step` updates; the rows before it are on the disk first."""
+        """A checkpoint after `step` updates; the rows before it are on the disk first, and all of them finite."""
         self.journal.flush()
         if self.workers.leads:
             keep = self.train.keep_checkpoints
-            save_checkpoint(
-                self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=self.scores
-            )
+            state = {"run": self.run.id, "metric_rows": self.journal.sync(), **self.scores}
+            save_checkpoint(self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=state)
 
     def moment(self, batch: Batch, norms: dict[str, Tensor] | None = None, norm: Tensor | None = None) -> Moment:
         return Moment(self.model, self.step, self.train.max_steps, *batch, norms or {}, norm, self.optim.grad_clip)

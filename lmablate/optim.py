@@ -104,14 +104,20 @@ def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
     return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
 
 
-def clip_grad_norm_(params: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
+def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
+    """What clipping multiplies a gradient of this `norm` by: 1 where it is at most `max_norm`."""
+    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
+
+
+def clip_grad_norm_(
+    params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
+) -> Float[Tensor, ""]:
     """Scales all gradients together so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
 
-    Returns the norm *before* clipping.
+    `norms` are those of `grad_norms`, where they are known. Returns the joint norm *before* clipping.
     """
-    params = [p for p in params if p.grad is not None]
-    norm = grad_norms(params).norm()
-    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
-    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([p.grad for p in params], scale)
+    params = [*params]
+    norm = (grad_norms(params) if norms is None else norms).norm()
+    torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
     return norm

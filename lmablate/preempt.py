@@ -17,10 +17,14 @@ Only the standard library is imported: the loop may use this without knowing Hyd
 import contextlib
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+# A scheduler signals the processes of a run one after another.
+PEER_DELAY_S = 5.0
 
 
 class Preempted(SystemExit):
@@ -62,8 +66,13 @@ class StopFlag:
     def hand_over(self) -> NoReturn:
         """Let those who listened before have their signals, in order of arrival, then raise Preempted.
 
-        Call it when the checkpoint is on disk: the earlier handler may well end the process.
+        Call it when the checkpoint is on disk: the earlier handler may well end the process. If only another
+        process of the run has had its signal so far, ours is given a moment to arrive; without one, this
+        counts as SIGTERM.
         """
+        deadline = time.monotonic() + PEER_DELAY_S
+        while not self._received and time.monotonic() < deadline:
+            time.sleep(0.05)
         previous = self._previous
         self._restore()
         for signum in self._received:

@@ -7,26 +7,28 @@ from its newest good checkpoint, one that failed is tried again and never mistak
               run.json         facts that do not change: identity, data fingerprint, parameters, choices
               status.json      the truth about its state (see `Status`)
               metrics.jsonl    one object a line, each with "step"
+              tokenizer.json   a copy of the tokenizer
+              divergence.json  where it diverged: the batch, and the gradients up to it
               checkpoints/     see checkpoint.py
-              experiments/     an empty file for every experiment that counts this run among its own
+              experiments/     a file for every experiment that counts this run as its own, with its choices
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from lmablate.errors import UserError
+from lmablate.errors import Diverged, UserError
 from lmablate.files import read_json, write_atomic, write_json
+from lmablate.locks import Busy, locked
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,14 @@ CODE_VERSION = 1
 """Raised whenever the same config would train to other numbers: runs of two versions are not compared."""
 
 
+PATIENCE = 20.0
+"""Seconds that a process waits for another one to leave a run."""
+
+
 def run_id(identity: Mapping[str, Any], label: str) -> str:
     """`label` (for people) and a hash of everything that the result depends on."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
-
-
-class Busy(Exception):
-    """Another process is training this run at this moment."""
 
 
 @dataclass
@@ -81,6 +83,11 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def tokenizer_path(self) -> Path:
+        """A copy: nothing in a run's folder names a file outside it."""
+        return self.folder / "tokenizer.json"
+
+    @property
     def metrics_path(self) -> Path:
         return self.folder / "metrics.jsonl"
 
@@ -94,9 +101,13 @@ class Run:
     def add_facts(self, **facts: Any) -> None:
         write_json(self.facts_path, {**self.facts(), **facts})
 
-    def join(self, experiment: str) -> None:
-        """Counts this run among `experiment`'s. Experiments share runs: a baseline is trained once."""
-        (self.folder / "experiments" / experiment).touch()
+    def join(self, experiment: str, choices: Mapping[str, str] | None = None) -> None:
+        """Counts this run among `experiment`'s, which came to it by these group choices.
+
+        Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one of them and a
+        list of single choices in another.
+        """
+        write_json(self.folder / "experiments" / experiment, dict(choices or {}))
 
     def status(self) -> dict[str, Any]:
         try:
@@ -104,12 +115,24 @@ class Run:
         except (OSError, ValueError):
             return {"state": "missing"}
 
+    def is_due(self, skip_failed: bool = False) -> bool:
+        """Whether there is anything left to do: not where it is done, nor, if asked for, where it failed before."""
+        status = self.status()
+        if skip_failed and status["state"] == "failed":
+            log.warning("%s: skipped, it failed before: %s", self.id, status.get("error"))
+            return False
+        return status["state"] != "done"
+
     def set_status(self, state: str, rank: int = 0, **facts: Any) -> None:
         """`state` is running, done, failed or preempted; `heartbeat` is the time of this call.
 
         Workers other than rank 0 have a file of their own, written only when they fail.
         """
-        where = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
+        where = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        }
         name = f"status.rank{rank}.json" if rank else "status.json"
         write_json(self.folder / name, {"state": state, "heartbeat": time.time(), **where, **facts})
 
@@ -120,47 +143,66 @@ class Run:
         try:
             yield
         except Exception as error:
-            message = str(error).strip().splitlines() or [""]
+            message = (str(error).strip().splitlines() or [""])[-1]
+            if not isinstance(error, UserError | Diverged):
+                message = f"{type(error).__name__}: {message}"
             step = self.status().get("step")
-            self.set_status("failed", rank, error=f"{type(error).__name__}: {message[-1]}", step=step)
+            with suppress(OSError):  # a full disk has no room for this either; `status` then finds the run dead
+                self.set_status("failed", rank, error=message, step=step)
             raise
+
+    def sweep(self) -> None:
+        """Removes the part files that killed processes left of what only the run's own process writes."""
+        for name in ("status", "metrics", "divergence"):
+            for part in self.folder.glob(f".{name}*.part"):
+                part.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process. Raises Busy where another one has it.
+        """Holds the run for this process. Raises Busy where another one is training it at this moment.
 
-        The operating system frees the lock when its holder dies, however it dies.
+        Not at once: a requeued job may meet its predecessor, which is still dying.
         """
-        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
         try:
-            lock.acquire()
-        except filelock.Timeout as error:
+            with locked(self.folder / ".lock", patience=PATIENCE):
+                self.sweep()
+                yield
+        except Busy as error:
             status = self.status()
-            raise Busy(
-                f"{self.id} is being trained by process {status.get('pid')} on {status.get('host')}"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+            who = f"process {status.get('pid')} on {status.get('host')}"
+            raise Busy(f"{self.id} is being trained by {who}") from error
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON object a line, in the order of steps, each step once."""
+    """metrics.jsonl: one JSON object a line, in the order of steps, each step once; `rows` counts them."""
 
-    def __init__(self, path: Path, keep_below: int) -> None:
-        """Opens for appending, after dropping the rows of `keep_below` and later: they will be computed again."""
-        kept = [row for row in read_metrics(path) if row["step"] < keep_below] if path.exists() else []
+    def __init__(self, path: Path, keep_below: int, expected: int | None = None) -> None:
+        """Opens for appending, after dropping the rows of `keep_below` and later: they will be computed again.
+
+        Raises UserError where the rows before are not as many as `expected`, or one of them is damaged.
+        """
+        rows = iterate_metrics(path) if path.exists() else ()
+        kept = list(itertools.takewhile(lambda row: row["step"] < keep_below, rows))
+        self.rows = len(kept)
+        if expected is not None and self.rows != expected:
+            raise UserError(
+                f"{path} has {self.rows} rows before step {keep_below}, but had {expected} when that step's "
+                f"checkpoint was saved: delete {path.parent} to train the run afresh."
+            )
         write_atomic(path, "".join(map(dump_row, kept)).encode())
-        self.file = path.open("a")
+        self.file = path.open("ab", buffering=0)
 
     def write(self, row: Mapping[str, float]) -> None:
-        self.file.write(dump_row(row))
-        self.file.flush()
+        data = dump_row(row).encode()
+        while data:  # a nearly full disk takes a part, and complains at the next
+            data = data[self.file.write(data) :]
+        self.rows += 1
+
+    def sync(self) -> None:
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        self.sync()
         self.file.close()
 
 
@@ -173,8 +215,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
     Raises UserError for a damaged line anywhere else.
     """
+    return list(iterate_metrics(path))
+
+
+def iterate_metrics(path: Path) -> Iterator[dict[str, float]]:
+    """`read_metrics`, row by row: damage is met only by those who read as far."""
     lines = path.read_bytes().split(b"\n")
-    rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
@@ -185,10 +231,9 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         except (ValueError, RecursionError) as error:
             if number == len(lines):
                 log.warning("%s: dropped a torn last line of %d bytes", path, len(line))
-                break
+                return
             raise UserError(f"{path}, line {number} is damaged: {error}.") from error
-        rows.append(row)
-    return rows
+        yield row
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -12,10 +12,12 @@ from lmablate import config
 from lmablate.cli import entry
 from lmablate.data.prepare import PreparedData, prepare
 from lmablate.distributed import Workers
+from lmablate.files import disk_errors_named
 from lmablate.heap import keep_heap
+from lmablate.locks import Busy
 from lmablate.loop import Data, Trainer
 from lmablate.preempt import StopFlag
-from lmablate.runs import CODE_VERSION, Busy, Run
+from lmablate.runs import CODE_VERSION, Run
 from lmablate.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -31,15 +33,16 @@ def train(cfg: DictConfig) -> float:
         prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
         identity = config.identity(cfg, prepared.fingerprint, CODE_VERSION)
         run = Run.create(Path(cfg.runs_dir), identity, config.label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.join(cfg.name)
+    run.join(cfg.name, config.choices())
     try:
         with run.lock() if workers.leads else nullcontext(), workers:
-            if run.status()["state"] != "done":
+            if run.is_due(cfg.skip_failed):
                 fit(cfg, run, prepared, workers)
+            workers.agree()
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
-    loss = run.status()["val/loss"]
+    loss = run.status().get("val/loss", float("nan"))  # a failed run that was skipped has none
     if workers.leads:
         print(f"{run.folder}  val/loss {loss:.4f}")
     return loss
@@ -50,10 +53,11 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
     data = Data(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
-    with run.recording_failure(workers.rank), StopFlag() as stop:
+    with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
         model, tracker = config.build_model(cfg), config.build(cfg.tracking)
         if workers.leads:
-            run.add_facts(**config.facts(cfg), tokenizer=str(prepared.tokenizer_path))
+            tokenizer.save(run.tokenizer_path)
+            run.add_facts(**config.facts(cfg), tokenizer=tokenizer.fingerprint)
             tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
@@ -64,4 +68,4 @@ def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> 
 if __name__ == "__main__":
     from lmablate.train import train  # by its importable name: a launcher sends it to other processes
 
-    entry(train)()
+    entry(train)

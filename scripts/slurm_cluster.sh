@@ -12,6 +12,8 @@ set -euo pipefail
 STATE="${XDG_STATE_HOME:-/var/tmp}/lmablate-slurm"
 CONF="$STATE/slurm.conf"
 SYSTEM_CONF=/etc/slurm/slurm.conf
+HOSTS=/etc/hosts
+HOSTS_MARK="# lmablate-slurm"
 NODES=2
 
 main() {
@@ -65,20 +67,24 @@ up() {
         start "slurmd.n$n" slurmd -f "$CONF" -N "n$n"
     done
     ln -sfn "$CONF" "$SYSTEM_CONF"
+    name_the_nodes
     wait_until_nodes_answer
     status
 }
 
 down() {
+    local pidfile state
     if alive slurmctld; then
-        SLURM_CONF="$CONF" scancel --state=PENDING,RUNNING,SUSPENDED || true
+        for state in PENDING RUNNING SUSPENDED; do
+            SLURM_CONF="$CONF" scancel --state="$state" || true
+        done
         wait_until_queue_is_empty
     fi
-    local pidfile
     for pidfile in "$STATE"/slurmd.*.pid "$STATE/slurmctld.pid" "$STATE/munge/munged.pid"; do
         stop "$(basename "$pidfile" .pid)"
     done
     if is_ours "$SYSTEM_CONF"; then rm "$SYSTEM_CONF"; fi
+    forget_the_nodes
     rm -rf "$STATE"
     echo "slurm_cluster: down"
 }
@@ -163,6 +169,19 @@ END
 
 node_count() {
     sed -n 's/^NodeName=n\[1-\([0-9]*\)\].*/\1/p' "$CONF"
+}
+
+# Processes of one run on several nodes find each other by the nodes' names.
+name_the_nodes() {
+    forget_the_nodes
+    echo "127.0.0.1 $(seq --separator=' ' --format='n%.0f' "$NODES") $HOSTS_MARK" >> "$HOSTS"
+}
+
+# In a container the file is often a mount: it can be written to, but not replaced.
+forget_the_nodes() {
+    local others
+    others="$(grep -vF "$HOSTS_MARK" "$HOSTS" || true)"
+    echo "$others" > "$HOSTS"
 }
 
 start_munged() {

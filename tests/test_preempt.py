@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from lmablate import preempt
 from lmablate.preempt import STOP_SIGNALS, Preempted, StopFlag
 
 
@@ -57,6 +58,25 @@ def test_what_an_earlier_handler_raises_passes_through():
             stop_after(signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, earlier)
+
+
+def test_a_signal_that_a_peer_had_first_is_waited_for():
+    heard = []
+    earlier = signal.signal(signal.SIGUSR2, lambda n, _: heard.append(n))
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+    try:
+        with pytest.raises(Preempted):
+            stop_after()
+    finally:
+        signal.signal(signal.SIGUSR2, earlier)
+    assert heard == [signal.SIGUSR2]
+
+
+def test_without_a_signal_of_its_own_a_process_stops_as_if_by_sigterm(monkeypatch):
+    monkeypatch.setattr(preempt, "PEER_DELAY_S", 0.1)
+    with pytest.raises(Preempted) as stopped:
+        stop_after()
+    assert stopped.value.code == 143
 
 
 def test_a_second_interrupt_does_not_wait():

@@ -62,9 +62,7 @@ class PyStdlib(Corpus):
     """
 
     name = "pystdlib"
-    SKIPPED_FOLDERS = frozenset(
-        {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-    )
+    SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
     GENERATED = "_sysconfigdata"
 
     def __init__(self, valid_fraction: float = 0.05, max_bytes: int | None = None):
@@ -205,13 +203,9 @@ def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
 
 
 def checked_max_bytes(max_bytes: Any) -> int | None:
-    if max_bytes is None or (
-        isinstance(max_bytes, int) and not isinstance(max_bytes, bool) and max_bytes > 0
-    ):
+    if max_bytes is None or (isinstance(max_bytes, int) and not isinstance(max_bytes, bool) and max_bytes > 0):
         return max_bytes
-    raise UserError(
-        f"data.max_bytes={max_bytes!r} must be a positive whole number, or null for the whole corpus."
-    )
+    raise UserError(f"data.max_bytes={max_bytes!r} must be a positive whole number, or null for the whole corpus.")
 
 
 def checked_source(split: Split, value: Any) -> Path:

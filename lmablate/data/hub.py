@@ -26,9 +26,10 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from lmablate.data.corpora import Corpus, Split, checked_max_bytes, head, normalised
-from lmablate.data.files import disk_errors_named, locked, publish, sha256_of
-from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
+from lmablate.files import disk_errors_named, publish, sha256, write_json
+from lmablate.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ class HubCorpus(Corpus):
         repo: "owner/dataset".
         revision: a commit; a branch name is resolved once, and its commit kept from then on.
         train, valid: paths of the two files in the repository; `.gz` is decompressed.
+        download_dir: where the files are kept as they came.
         max_bytes: at most so many bytes of text of each split, cut between documents.
-        download_dir: where the files are kept as they are; None for `lmablate` in the hub's own HF_HOME.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class HubCorpus(Corpus):
         revision: str,
         train: str,
         valid: str,
+        download_dir: str,
         max_bytes: int | None = None,
-        download_dir: str | None = None,
     ):
         self.name = checked_name("data.name", name)
         self.repo = checked_name("data.repo", repo)
@@ -76,7 +77,7 @@ class HubCorpus(Corpus):
             "valid": checked_name("data.valid", valid),
         }
         self.max_bytes = checked_max_bytes(max_bytes)
-        self.download_dir = Path(download_dir or Path(constants.HF_HOME, "lmablate")).expanduser().absolute()
+        self.download_dir = Path(download_dir).expanduser().absolute()
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -89,15 +90,15 @@ class HubCorpus(Corpus):
         }
 
     def provenance(self) -> dict[str, Any]:
-        return {split: self._file(split).pinned() for split in self.paths}
+        return {split: self.file(split).pinned() for split in self.paths}
 
     def write(self, split: Split, out: BinaryIO) -> None:
         with disk_errors_named("data.download_dir", self.download_dir):
-            path = self._file(split).download()
+            path = self.file(split).download()
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as source:
             out.writelines(head(normalised(source, str(path), errors="replace"), self.max_bytes))
 
-    def _file(self, split: Split) -> "HubFile":
+    def file(self, split: Split) -> "HubFile":
         return HubFile(self.repo, self.paths[split], self.revision, self.download_dir)
 
 
@@ -125,7 +126,7 @@ class HubFile:
         self.local.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.local.with_name(f"{self.local.name}.lock")):
             pin = self.pinned()
-            if self.local.exists() and sha256_of(self.local) != pin["sha256"]:
+            if self.local.exists() and sha256(self.local) != pin["sha256"]:
                 log.warning("%s is corrupted: downloading it again", self.local)
                 self.local.unlink()
             if not self.local.exists():
@@ -137,23 +138,21 @@ class HubFile:
         record = self.local.with_name(f"{self.local.name}.pin.json")
         if not record.exists():
             write_json(record, self._ask_hub())
-        return read_json(record, PIN_SCHEMA)
+        return read_record(record, PIN_SCHEMA)
 
     def _ask_hub(self) -> dict[str, Any]:
         with self._hub_errors_named():
             found = get_hf_file_metadata(self._url(self.revision), retry_on_errors=True)
         if not (found.commit_hash and found.size and re.fullmatch("[0-9a-f]{64}", found.etag or "")):
-            raise UserError(
-                f"The hub keeps no commit, size and SHA-256 for {self}, so it cannot be verified."
-            )
+            raise UserError(f"The hub keeps no commit, size and SHA-256 for {self}, so it cannot be verified.")
         return {"commit": found.commit_hash, "sha256": found.etag, "bytes": found.size}
 
     def _fetch(self, pin: dict[str, Any]) -> None:
         part = self.local.with_name(f"{self.local.name}.{pin['sha256'][:12]}.part")
+        if part.exists() and part.stat().st_size > pin["bytes"]:
+            part.unlink()
         log.info("downloading %s, %.2f GB, to %s", self, pin["bytes"] / 1e9, self.local)
         with self._hub_errors_named(), part.open("ab") as out:
-            if out.tell() > pin["bytes"]:
-                out.truncate(0)
             http_get(
                 self._url(pin["commit"]),
                 out,
@@ -162,7 +161,7 @@ class HubFile:
                 expected_size=pin["bytes"],
                 displayed_filename=self.path,
             )
-        if (digest := sha256_of(part)) != pin["sha256"]:
+        if (digest := sha256(part)) != pin["sha256"]:
             part.unlink()
             raise UserError(
                 f"The download of {self} is corrupted: its sha256 is {digest}, "

@@ -10,16 +10,18 @@ processes of a job array do the work once. Preparing again finds everything done
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
-from lmablate.data.files import disk_errors_named, locked, replacing, sha256_of
-from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
+from lmablate.files import disk_errors_named, replacing, sha256, write_json
+from lmablate.locks import locked
 from lmablate.tokenizer import Tokenizer, train_bpe
 
 log = logging.getLogger(__name__)
@@ -66,9 +68,7 @@ class PreparedData:
     fingerprint: str
 
 
-def prepare(
-    corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True
-) -> PreparedData:
+def prepare(corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True) -> PreparedData:
     """Make the corpus's text, tokenizer and token files under `data_dir`, or find them there.
 
     Args:
@@ -92,6 +92,7 @@ class _Preparation:
 
     def __init__(self, corpus: Corpus, identity: dict[str, Any], folder: Path, vocab_size: int):
         self.corpus, self.identity, self.folder, self.vocab_size = corpus, identity, folder, vocab_size
+        self.threads = cores()
         self.tokenizer_folder = folder / f"tokenizer-{vocab_size}"
         self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
 
@@ -105,12 +106,10 @@ class _Preparation:
         """Write both splits, then `corpus.json`, whose presence says that they are whole."""
         record = self.folder / "corpus.json"
         if record.exists():
-            return read_json(record, CORPUS_SCHEMA)
+            return read_record(record, CORPUS_SCHEMA)
         splits = {split: self._write_split(split) for split in SPLITS}
         if self.corpus.identity() != self.identity:
-            raise UserError(
-                f"The source of data={self.corpus.name} changed while it was being read: start again."
-            )
+            raise UserError(f"The source of data={self.corpus.name} changed while it was being read: start again.")
         facts = {
             "format_version": CORPUS_FORMAT_VERSION,
             "identity": self.identity,
@@ -134,7 +133,7 @@ class _Preparation:
         if not self.tokenizer_path.exists():
             text = self._checked_text("train", facts)
             log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
-            vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT])
+            vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT], threads=self.threads, progress=True)
             self.tokenizer_folder.mkdir(exist_ok=True)
             with replacing(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
@@ -156,18 +155,21 @@ class _Preparation:
         log.info("encoding %s", text)
         record.unlink(missing_ok=True)
         with replacing(path) as part:
-            count = tokenizer.encode_file(text, part)
-            digest = sha256_of(part)
+            count = tokenizer.encode_file(text, part, threads=self.threads)
+            digest = sha256(part)
         Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
         return open_tokens(path)
 
     def _checked_text(self, split: Split, facts: dict[str, Any]) -> Path:
         path = self.folder / f"{split}.txt"
-        if not path.exists() or sha256_of(path) != facts[split]["sha256"]:
-            raise UserError(
-                f"{path} is missing or corrupted: delete {self.folder} and prepare the data again."
-            )
+        if not path.exists() or sha256(path) != facts[split]["sha256"]:
+            raise UserError(f"{path} is missing or corrupted: delete {self.folder} and prepare the data again.")
         return path
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Measured:

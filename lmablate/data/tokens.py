@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lmablate.data.files import sha256_of
-from lmablate.data.records import COUNT, SHA256, read_json, write_json
+from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
+from lmablate.files import sha256, write_json
 
 TOKEN = np.dtype("<u2")
 FORMAT_VERSION = 1
@@ -84,7 +84,7 @@ class Manifest:
         Raises:
             UserError: it is missing, oversized, malformed, or names a file outside its folder.
         """
-        return cls(**read_json(path, MANIFEST_SCHEMA))
+        return cls(**read_record(path, MANIFEST_SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,11 @@ def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
     if manifest.file != path.name:
         raise UserError(f"{path.with_suffix('.json')} describes {manifest.file}, not {path.name}.")
     if not path.is_file():
-        raise UserError(
-            f"The token file {path} is missing, though its manifest is there: prepare the data again."
-        )
+        raise UserError(f"The token file {path} is missing, though its manifest is there: prepare the data again.")
     expected = manifest.tokens * TOKEN.itemsize
     if (size := path.stat().st_size) != expected:
-        raise UserError(
-            f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}"
-        )
-    if verify and (digest := sha256_of(path)) != manifest.sha256:
+        raise UserError(f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}")
+    if verify and (digest := sha256(path)) != manifest.sha256:
         raise UserError(
             f"The token file {path} is corrupted: its sha256 is {digest}, "
             f"but its manifest has {manifest.sha256}; {REMEDY}"

@@ -1,4 +1,4 @@
-"""Probes: small measurements taken while a model trains. One file each; a config of probes is a diagnostics level."""
+"""Probes: small measurements taken while a model trains. One file each; conf/diagnostics lists them."""
 
 from lmablate.diagnostics.probe import Moment, Probe
 

@@ -1,6 +1,10 @@
 """Numbers in, verdicts out: matching of arms, paired statistics, and the claims that they decide."""
 
+from lmablate.evidence.claims import Claim, load_claim, load_claims
+from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.matching import Shape, reference_shape, solve_d_ff
+from lmablate.evidence.predicates import PREDICATES, Predicate
+from lmablate.evidence.readings import Reading
 from lmablate.evidence.statistics import (
     Sample,
     compare_late_slopes,
@@ -14,14 +18,32 @@ from lmablate.evidence.statistics import (
     spike_score,
     variance_ratio,
 )
+from lmablate.evidence.tables import RunTable, check_facts
+from lmablate.evidence.verdicts import Decision, Kind, Verdict, decide, evaluate
 
 __all__ = [
+    "PREDICATES",
+    "Claim",
+    "Contrast",
+    "Decision",
+    "Difference",
+    "Equality",
+    "Kind",
+    "Predicate",
+    "Reading",
+    "RunTable",
     "Sample",
     "Shape",
+    "Verdict",
+    "check_facts",
     "compare_late_slopes",
+    "decide",
+    "evaluate",
     "holm",
     "late_slope",
     "learning_rate_sensitivity",
+    "load_claim",
+    "load_claims",
     "power",
     "reference_shape",
     "seeds_needed",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from lmablate.errors import UserError
 
@@ -32,8 +32,10 @@ class Sample:
         values = np.asarray(values, dtype=float)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise UserError(f"A sample must be a non-empty list of finite numbers, not {values.tolist()}.")
+        mean = float(values.mean())
         sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        return cls(float(values.mean()), sd, values.size)
+        # A spread of a few rounding errors is no spread, though a t test would take it for perfect certainty.
+        return cls(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, values.size)
 
     @classmethod
     def paired(cls, a: ArrayLike, b: ArrayLike) -> "Sample":
@@ -47,7 +49,7 @@ class Sample:
         """The two-sided t interval that covers the true mean with probability `level`."""
         if self.n < 2:
             return -np.inf, np.inf
-        half = stats.t.ppf((1 + level) / 2, self.n - 1) * self.sd / np.sqrt(self.n)
+        half = special.stdtrit(self.n - 1, (1 + level) / 2) * self.sd / np.sqrt(self.n)
         return float(self.mean - half), float(self.mean + half)
 
     def p_above(self, bound: float) -> float:
@@ -60,7 +62,7 @@ class Sample:
             return 1.0
         if self.sd == 0:
             return 0.5**self.n if self.mean > bound else 1.0
-        return float(stats.t.sf((self.mean - bound) / (self.sd / np.sqrt(self.n)), self.n - 1))
+        return float(special.stdtr(self.n - 1, (bound - self.mean) / (self.sd / np.sqrt(self.n))))
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of "the true mean is at least `bound`": small when it is surely below."""

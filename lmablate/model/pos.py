@@ -104,10 +104,10 @@ class RoPE(Position):
         super().__init__(d_model, n_heads, context_length)
         self.theta = positive("theta", theta)
         self.d_head = d_model // n_heads
-        if self.d_head % 2:
+        if d_model % (2 * n_heads):
             raise UserError(
-                f"model/pos=rope turns pairs, so d_model / n_heads must be even; "
-                f"model.d_model={d_model} and model.n_heads={n_heads} give {self.d_head}."
+                f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: d_model must be a "
+                "multiple of n_heads, and with model/pos=rope, which turns pairs, of 2 * n_heads."
             )
         self.register_buffer("turns", self.make_turns(context_length), persistent=False)
 

@@ -92,13 +92,13 @@ def test_identity_follows_what_the_text_depends_on(tmp_path):
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, "abc", True, None])
 def test_bad_valid_fraction_is_named(fraction):
-    with pytest.raises(UserError, match="data.valid_fraction="):
+    with pytest.raises(UserError, match=r"data\.valid_fraction="):
         PyStdlib(valid_fraction=fraction)
 
 
 @pytest.mark.parametrize("max_bytes", [0, -1, 1.5, "1e6", True])
 def test_bad_max_bytes_is_named(max_bytes):
-    with pytest.raises(UserError, match="data.max_bytes="):
+    with pytest.raises(UserError, match=r"data\.max_bytes="):
         PyStdlib(max_bytes=max_bytes)
 
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmablate.data.files import sha256_of
 from lmablate.data.tokens import TOKEN, Batches, EvalBatches, Manifest, open_tokens, windows
 from lmablate.errors import UserError
+from lmablate.files import JSON_LIMIT, sha256
 
 IDS = np.arange(1000, dtype=TOKEN)
 
@@ -136,7 +136,7 @@ def test_numbers_out_of_range_are_named(key, make):
 def token_path(tmp_path) -> Path:
     path = tmp_path / "train.bin"
     path.write_bytes(IDS.tobytes())
-    Manifest("train.bin", sha256_of(path), len(IDS), 4000, "0" * 64, "fingerprint", {"corpus": "x"}).save(
+    Manifest("train.bin", sha256(path), len(IDS), 4000, "0" * 64, "fingerprint", {"corpus": "x"}).save(
         path.with_suffix(".json")
     )
     return path
@@ -214,8 +214,8 @@ def test_a_manifest_of_another_file_is_reported(token_path):
 
 
 def test_an_oversized_manifest_is_not_read(token_path):
-    token_path.with_suffix(".json").write_bytes(b" " * ((1 << 20) + 1))
-    with pytest.raises(UserError, match="larger than 1048576 bytes"):
+    token_path.with_suffix(".json").write_bytes(b" " * (JSON_LIMIT + 1))
+    with pytest.raises(UserError, match=f"larger than {JSON_LIMIT} bytes"):
         open_tokens(token_path)
 
 
@@ -226,7 +226,7 @@ json_values = st.recursive(
 )
 manifests = st.fixed_dictionaries(
     {},
-    optional={field: json_values for field in Manifest.__dataclass_fields__} | {"extra": json_values},
+    optional=dict.fromkeys(Manifest.__dataclass_fields__, json_values) | {"extra": json_values},
 ).map(lambda value: json.dumps(value).encode())
 
 

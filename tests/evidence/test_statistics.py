@@ -1,4 +1,4 @@
-"""Every statistic against scipy, statsmodels or a brute-force computation, and their error rates by simulation."""
+"""Every statistic against scipy, statsmodels or brute force, and the error rates by simulation."""
 
 import numpy as np
 import pytest
@@ -54,8 +54,9 @@ def test_equivalence_at_alpha_is_the_90_percent_interval_within_the_margin(pairs
     assert (sample.p_outside(margin) <= 0.05) == (outside[0] >= margin or outside[1] <= -margin)
 
 
-@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=25))
-def test_holm_is_statsmodels(p_values):
+@pytest.mark.parametrize("size", [1, 2, 7, 20])
+def test_holm_is_statsmodels(size):
+    p_values = np.random.default_rng(size).choice([0, 0.001, 0.01, 0.04, 0.3, 1], size)
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
@@ -105,6 +106,7 @@ def test_one_seed_decides_nothing():
 
 
 def test_values_without_spread_are_judged_by_the_sign_test():
+    assert Sample.of([0.1 + 0.2, 0.3, 0.3]).sd == 0
     sample = Sample.of([2.0] * 5)
     assert sample.p_above(1) == stats.binomtest(5, 5, 0.5, alternative="greater").pvalue
     assert sample.p_above(2) == sample.p_below(1) == 1

@@ -1,0 +1,125 @@
+"""`key=value` arguments of the entry points that are no training configs, described by a dataclass.
+
+@dataclass
+class Arguments:
+    '''Draws figures.'''
+
+    experiment: Annotated[str, "one experiment, or all"] = "all"
+
+arguments = parse(["experiment=llama"], Arguments)
+"""
+
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from lmablate.errors import UserError
+from lmablate.trust import refuse_typed_secrets
+
+Spec = TypeVar("Spec")
+BOOLEANS = {"true": True, "false": False}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key that a command knows; `default` is dataclasses.MISSING where it must be given."""
+
+    name: str
+    kind: Any
+    help: str
+    default: Any
+
+
+def keys_of(spec: type) -> dict[str, Key]:
+    """The fields of `spec`, each annotated `Annotated[type, "its meaning"]`."""
+    hints = typing.get_type_hints(spec, include_extras=True)
+    keys = {}
+    for field in dataclasses.fields(spec):
+        kind, meaning = typing.get_args(hints[field.name])
+        keys[field.name] = Key(field.name, kind, meaning, field.default)
+    return keys
+
+
+def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
+    """`argv` as an instance of the dataclass `spec`, whose fields are str, int, float, bool, Path or Literal,
+    or one of these or None (typed `null`).
+
+    Raises UserError for an unknown or repeated key, a value of the wrong kind, and a missing key.
+    """
+    keys = keys_of(spec)
+    values: dict[str, Any] = {}
+    for text in argv:
+        name, equals, value = text.partition("=")
+        if not equals or name not in keys:
+            raise UserError(unknown(text, name, list(keys)))
+        if name in values:
+            raise UserError(f"{name} is given twice: {text} comes after {name}={shown(values[name])}.")
+        values[name] = convert(name, value, keys[name].kind)
+    for name, key in keys.items():
+        if name not in values and key.default is dataclasses.MISSING:
+            raise UserError(f"{name}=... is missing: {key.help}.")
+    return spec(**values)
+
+
+def unknown(text: str, name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}=...? The keys are" if close else "the keys are"
+    return f"{text!r} is no KEY=VALUE that this command knows: {hint} {', '.join(names)}."
+
+
+def convert(name: str, text: str, kind: Any) -> Any:
+    """`text` as a `kind`. Raises UserError with what is allowed."""
+    if isinstance(kind, types.UnionType):
+        if text == "null":
+            return None
+        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        if text not in typing.get_args(kind):
+            raise UserError(f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}.")
+        return text
+    try:
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise UserError(f"{name}={text} is not allowed: it must be {WORDS[kind]}.") from None
+
+
+def usage(program: str, spec: type) -> str:
+    """What --help prints: the keys, their meaning and their defaults."""
+    lines = [(spec.__doc__ or "").strip(), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    for key in keys_of(spec).values():
+        default = "required" if key.default is dataclasses.MISSING else f"default {shown(key.default)}"
+        lines.append(f"  {key.name:<14}{key.help} ({default})")
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """`value` as one would type it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run(program: str, spec: type[Spec], task: Callable[[Spec], Any], argv: Sequence[str] | None = None) -> None:
+    """`task` as a command line program over the arguments of `spec`.
+
+    A user's mistake ends it with one sentence and exit code 2.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if {"--help", "-h"} & {*argv}:
+        print(usage(program, spec))
+        return
+    try:
+        refuse_typed_secrets(argv)
+        task(parse(argv, spec))
+    except UserError as error:
+        sys.exit(complain(str(error)))
+    except OSError as error:
+        sys.exit(complain(f"{error.filename or 'a file'}: {error.strerror or error}."))
+
+
+def complain(message: str) -> int:
+    print(f"lmablate: {message}", file=sys.stderr)
+    return 2

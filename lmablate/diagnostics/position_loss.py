@@ -1,0 +1,57 @@
+"""The loss by position, within the training context and beyond it."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmablate.data.tokens import EvalBatches
+from lmablate.diagnostics.probe import Moment, Probe, logits_by_row
+from lmablate.errors import UserError
+from lmablate.loss import cross_entropy
+
+
+class PositionLoss(Probe):
+    """At the end of training, on fixed windows of the validation text, in nats per token:
+
+    position_loss/bin_{0..7}: mean loss in each eighth of the training context.
+    position_loss/1x, 2x, 4x: mean loss in the last quarter of a context of that many training contexts
+        (arXiv 2108.12409, section 2). Absent where the position scheme or the text does not reach so far.
+
+    Args:
+        batches: windows hold this many evaluation batches' worth of tokens at every length.
+    """
+
+    LENGTHS, BINS = (1, 2, 4), 8
+
+    def __init__(self, batches: int = 16) -> None:
+        self.batches = batches
+
+    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
+        if not moment.is_last:
+            return {}
+        by_length = {n: losses for n in self.LENGTHS if (losses := self.losses(moment, n)) is not None}
+        bins = by_length[1].tensor_split(self.BINS) if 1 in by_length else ()
+        return {
+            **{f"position_loss/bin_{i}": part.mean() for i, part in enumerate(bins) if len(part)},
+            **{
+                f"position_loss/{n}x": losses[3 * len(losses) // 4 :].mean()
+                for n, losses in by_length.items()
+            },
+        }
+
+    def losses(self, moment: Moment, contexts: int) -> Float[Tensor, " time"] | None:
+        """Mean loss at each position of windows of so many training contexts; None where that is too long."""
+        assert moment.valid is not None, "at an evaluation the validation text is there"
+        model, (rows, _) = moment.model, moment.tokens.shape
+        rows_per_batch = max(1, rows // contexts)
+        n_batches = -(-rows * self.batches // (contexts * rows_per_batch))
+        losses = []
+        try:
+            batches = EvalBatches(moment.valid, contexts * model.context_length, rows_per_batch, n_batches)
+            for tokens, targets in batches:
+                tokens, targets = tokens.to(moment.tokens.device), targets.to(moment.tokens.device)
+                logits = logits_by_row(model, tokens)
+                losses += [cross_entropy(*row) for row in zip(logits, targets, strict=True)]
+        except UserError:
+            return None
+        return torch.stack(losses).mean(0)

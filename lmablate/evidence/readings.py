@@ -1,0 +1,105 @@
+"""A reading turns the logged curve of one run into the one number that arms are compared by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmablate.evidence.statistics import slope, spike_score
+from lmablate.evidence.tables import NotMeasured, RunTable
+
+During = str | list[float] | tuple[float, float]
+"""The stretch of training that is read: [from, to] as fractions of it, "warmup" or "after_warmup"."""
+
+WHOLE = (0.0, 1.0)
+WARMUPS = ("warmup", "after_warmup")
+
+
+def fitted_change(steps: NDArray, values: NDArray) -> float:
+    """Change of the fitted line from the first step to the last: a slope free of the run's length."""
+    return slope(steps, values) * float(steps[-1] - steps[0])
+
+
+def spikes(steps: NDArray, values: NDArray) -> float:
+    """Spike score over windows of 100 points, or of a quarter of the points where they are below 400."""
+    return spike_score(values, window=max(20, min(100, len(values) // 4)))
+
+
+def peak_to_median(steps: NDArray, values: NDArray) -> float:
+    return float(values.max() / np.median(values))
+
+
+def peak_step(steps: NDArray, values: NDArray) -> float:
+    """Step of the highest moving average over 2 % of the points: no single noisy batch is the peak."""
+    width = max(1, len(values) // 50)
+    smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    return float(steps[smooth.argmax() : smooth.argmax() + width].mean())
+
+
+REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
+    "first": lambda steps, values: float(values[0]),
+    "last": lambda steps, values: float(values[-1]),
+    "mean": lambda steps, values: float(values.mean()),
+    "sd": lambda steps, values: float(values.std(ddof=1)),
+    "change": fitted_change,
+    "spikes": spikes,
+    "peak_to_median": peak_to_median,
+    "peak_step": peak_step,
+}
+FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
+
+TRANSFORMS: dict[str, Callable[[float], float]] = {"identity": float, "log": lambda x: float(np.log(x))}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A metric over a stretch of training, reduced to one number, less that of another metric, transformed.
+
+    A metric with {i} for the layer is averaged over the layers. "log" makes a difference of readings the log
+    of their ratio, for quantities whose size depends on the model's scale.
+    """
+
+    metric: str
+    reduce: str = "last"
+    during: During = WHOLE
+    transform: str = "identity"
+    minus: str | None = None
+
+    def of(self, table: RunTable, experiment: str, run: str) -> float:
+        layers = [self._reduced(table, experiment, run, m) for m in self._layers(table, experiment, run)]
+        value = float(np.mean(layers))
+        if self.minus is not None:
+            value -= self._reduced(table, experiment, run, self.minus)
+        if not np.isfinite(value) or (self.transform == "log" and value <= 0):
+            raise NotMeasured(f"run {run} of {experiment} has {value} for {self.reduce} of {self.metric}")
+        return TRANSFORMS[self.transform](value)
+
+    def by_layer(self, table: RunTable, experiment: str, run: str) -> list[float]:
+        """The reading of every layer, first to last; `minus` does not apply."""
+        return [
+            Reading(metric, self.reduce, self.during, self.transform).of(table, experiment, run)
+            for metric in self._layers(table, experiment, run)
+        ]
+
+    def _layers(self, table: RunTable, experiment: str, run: str) -> list[str]:
+        return table.layer_metrics(experiment, run, self.metric)
+
+    def _reduced(self, table: RunTable, experiment: str, run: str, metric: str) -> float:
+        steps, values = table.series(experiment, run, metric)
+        first, last = self._bounds(table, experiment, run)
+        inside = (first <= steps) & (steps <= last)
+        if inside.sum() < FEWEST_POINTS.get(self.reduce, 1):
+            raise NotMeasured(
+                f"run {run} of {experiment} has {inside.sum()} points of {metric} in {self.during}"
+            )
+        return REDUCTIONS[self.reduce](steps[inside], values[inside])
+
+    def _bounds(self, table: RunTable, experiment: str, run: str) -> tuple[float, float]:
+        if self.during == "warmup":
+            return 0, table.warmup_end(experiment, run)
+        if self.during == "after_warmup":
+            return table.warmup_end(experiment, run) + 1, np.inf
+        first, last = self.during
+        length = table.last_step(experiment, run)
+        return float(first) * length, float(last) * length

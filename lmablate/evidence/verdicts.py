@@ -1,0 +1,223 @@
+"""Verdicts on claims, and the rule that keeps their error rate.
+
+All claims are judged together, as one family: twenty tests at 5 % each would find something even where
+nothing differs.
+
+The rule. A claim stands on one or more contrasts (see `contrasts`), all of which it needs. From their
+p-values, each in two-sided units, come three of the claim's own:
+
+    support     the largest over the contrasts: an intersection-union test, which needs no correction
+                (Berger 1982, Technometrics 24, 295)
+    against     the smallest over the contrasts times their number (Bonferroni): any one of them can refute
+    equivalent  likewise: any one claimed difference that is shown to be negligible
+
+Each of the three is adjusted by Holm over all claims that were measured. At alpha = 0.05 a claim is then
+
+    SUPPORTED     if support <= alpha and each difference, as measured, is at least the margin;
+    REFUTED       if against <= alpha: the contrary of one of its contrasts is shown;
+    EQUIVALENT    if equivalent <= alpha: a difference that it claims is shown, by two one-sided tests, to be
+                  smaller than the margin, the smallest effect of interest. It goes before REFUTED where both
+                  hold of the same contrast: the difference has the wrong sign, but does not matter;
+    UNDERPOWERED  otherwise: the runs do not decide, and the verdict says how many seeds would;
+    NOT RUN       if runs or metrics that it needs are absent; it then does not count in the family.
+
+What is controlled. Whatever the dependence between claims (they share runs), over the whole table of verdicts
+
+    P(any false SUPPORTED of a difference, or any false REFUTED) <= alpha, alpha/2 for each of the two;
+    P(any false EQUIVALENT) <= alpha, and P(any false SUPPORTED of an equality) <= alpha.
+
+The t tests assume independent seeds and roughly normal paired differences. What is not controlled: claims and
+margins chosen after seeing the runs, seeds added until a verdict appears, and whether a small model's truth
+holds for a large one. The interval that a verdict shows belongs to its deciding contrast alone, at 95 % for
+a difference and 90 % for an equality, unadjusted for the family.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from lmablate.errors import UserError
+from lmablate.evidence.claims import Claim
+from lmablate.evidence.contrasts import Contrast
+from lmablate.evidence.statistics import holm
+from lmablate.evidence.tables import NotMeasured, RunTable
+
+
+class Kind(StrEnum):
+    SUPPORTED = "SUPPORTED"
+    REFUTED = "REFUTED"
+    EQUIVALENT = "EQUIVALENT"
+    UNDERPOWERED = "UNDERPOWERED"
+    NOT_RUN = "NOT RUN"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the rule makes of one claim: the verdict's kind, the contrast that decides it, and the p-values
+    that led there, the claim's own and after Holm."""
+
+    kind: Kind
+    contrast: Contrast
+    p: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim judged. effect is positive on the claimed side (of an equality: the difference), in the
+    reading's unit; effect, interval, level and n are those of the deciding contrast; runs are the ids of all
+    runs used."""
+
+    claim: Claim
+    kind: Kind
+    sentence: str
+    effect: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    level: float = float("nan")
+    margin: float = float("nan")
+    n: int = 0
+    p: float = float("nan")
+    p_adjusted: float = float("nan")
+    seeds_needed: int | None = None
+    runs: tuple[str, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """The verdict as one row of a table, contrasts left out and run ids joined by spaces."""
+        hidden = ("claim", "contrasts", "runs")
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": " ".join(self.runs)}
+
+
+def evaluate(
+    claims: Sequence[Claim], table: pd.DataFrame, facts: pd.DataFrame, alpha: float = 0.05
+) -> list[Verdict]:
+    """One verdict per claim, in the claims' order, by the rule of this module.
+
+    table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order.
+    facts: one row per run with columns run, experiment, data_fingerprint, code_version, tokens, state.
+    Raises UserError for tables whose runs cannot be compared and for claims whose arms are ambiguous.
+    """
+    runs = RunTable(table, facts)
+    measured: dict[str, list[Contrast]] = {}
+    absent: dict[str, str] = {}
+    for claim in claims:
+        try:
+            measured[claim.id] = claim.measure(runs)
+        except NotMeasured as reason:
+            absent[claim.id] = str(reason)
+        except UserError as error:
+            raise UserError(f"Claim {claim.id}: {error}") from None
+    decisions = dict(zip(measured, decide(list(measured.values()), alpha), strict=True))
+    return [
+        Verdict(claim, Kind.NOT_RUN, f"Not run: {absent[claim.id]}.")
+        if claim.id in absent
+        else state(claim, measured[claim.id], decisions[claim.id], alpha / len(measured), runs)
+        for claim in claims
+    ]
+
+
+def decide(claims: Sequence[Sequence[Contrast]], alpha: float = 0.05) -> list[Decision]:
+    """The rule of this module, applied to the contrasts of every claim."""
+    p_values = [
+        (
+            max(c.p_support for c in contrasts),
+            min(1.0, len(contrasts) * min(c.p_against for c in contrasts)),
+            min(1.0, len(contrasts) * min(c.p_equivalent for c in contrasts)),
+        )
+        for contrasts in claims
+    ]
+    adjusted = zip(*(holm(column) for column in zip(*p_values, strict=True)), strict=True)
+    return [decide_one(*of_claim, alpha) for of_claim in zip(claims, p_values, adjusted, strict=True)]
+
+
+def decide_one(
+    contrasts: Sequence[Contrast],
+    p_values: tuple[float, float, float],
+    adjusted: tuple[float, float, float],
+    alpha: float,
+) -> Decision:
+    support, against, equivalent = (float(p) for p in adjusted)
+    weakest = max(contrasts, key=lambda c: (c.p_support, -c.sample.mean))
+    opposed = min(contrasts, key=lambda c: c.p_against)
+    alike = min(contrasts, key=lambda c: c.p_equivalent)
+    if support <= alpha and all(c.large_enough for c in contrasts):
+        return Decision(Kind.SUPPORTED, weakest, p_values[0], support)
+    if against <= alpha and not (equivalent <= alpha and opposed is alike):
+        return Decision(Kind.REFUTED, opposed, p_values[1], against)
+    if equivalent <= alpha:
+        return Decision(Kind.EQUIVALENT, alike, p_values[2], equivalent)
+    return Decision(Kind.UNDERPOWERED, weakest, min(p_values[:2]), min(support, against))
+
+
+def state(
+    claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable
+) -> Verdict:
+    """The verdict of a decision, with the seeds that a test at level alpha would need."""
+    contrast = decision.contrast
+    low, high = contrast.interval
+    needed = [c.seeds_needed(alpha) for c in contrasts]
+    seeds = None if None in needed else max(n for n in needed if n is not None)
+    return Verdict(
+        claim,
+        decision.kind,
+        sentence(decision, len(contrasts), seeds) + contrast.note + left_out(claim, runs),
+        effect=contrast.sample.mean,
+        low=low,
+        high=high,
+        level=contrast.level,
+        margin=contrast.margin,
+        n=contrast.sample.n,
+        p=decision.p,
+        p_adjusted=decision.p_adjusted,
+        seeds_needed=seeds,
+        runs=tuple(sorted({run for c in contrasts for run in c.runs})),
+        contrasts=tuple(contrasts),
+    )
+
+
+def sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
+    """The decision in words, with the deciding contrast's numbers."""
+    contrast = decision.contrast
+    low, high = contrast.interval
+    numbers = (
+        f"effect {contrast.sample.mean:+.4g}, {contrast.level:.0%} interval {low:+.4g} to {high:+.4g}, "
+        f"n = {contrast.sample.n}, p = {decision.p_adjusted:.2g} after Holm"
+    )
+    among = f" (the deciding one of {contrasts} contrasts)" if contrasts > 1 else ""
+    match decision.kind:
+        case Kind.SUPPORTED:
+            return f"It holds that {contrast.label}{among}: {numbers}."
+        case Kind.REFUTED:
+            return f"It does not hold that {contrast.label}{among}: {numbers}."
+        case Kind.EQUIVALENT:
+            negligible = f"The difference is smaller than {contrast.margin:g} where it is claimed that"
+            return f"{negligible} {contrast.label}{among}: {numbers}."
+        case _:
+            return f"It is open whether {contrast.label}{among}: {numbers}; {remedy(decision, seeds)}."
+
+
+def remedy(decision: Decision, seeds: int | None) -> str:
+    n = decision.contrast.sample.n
+    if seeds is None:
+        return (
+            "two seeds or more would show the spread"
+            if n < 2
+            else "no number of seeds that is feasible decides"
+        )
+    if seeds > n:
+        return f"about {seeds} seeds would decide"
+    return f"the effect is nearer to its margin of {decision.contrast.margin:g} than {n} seeds can tell apart"
+
+
+def left_out(claim: Claim, runs: RunTable) -> str:
+    """A warning about runs that could not be used; an arm whose runs fail may look better than it is."""
+    counts = runs.left_out(claim.experiments)
+    if not counts:
+        return ""
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f" Runs of its experiments that are not finished are left out: {listed}."

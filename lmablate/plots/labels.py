@@ -1,0 +1,41 @@
+"""Names beside the ends of lines, moved apart where they would overlap."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+HEIGHT = 0.052
+"""Of a label, as a fraction of the axes."""
+
+
+def label_lines(axes: Axes) -> None:
+    """Writes each labelled line's name at its right end, in its colour."""
+    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    if not lines:
+        return
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [to_axes.transform((0.0, float(np.asarray(line.get_ydata())[-1])))[1] for line in lines]
+    for line, y in zip(lines, spread(np.clip(ends, 0, 1).tolist(), HEIGHT), strict=True):
+        axes.annotate(
+            str(line.get_label()), (1, y), (5, 0), "axes fraction", textcoords="offset points",
+            color=line.get_color(), fontsize=7.5, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Positions in the same order, at least `gap` apart, that move as little as possible from `heights`.
+
+    Least squares under a minimal distance is isotonic regression after subtracting the distances: neighbours
+    that collide form a block around their common mean (pool adjacent violators).
+    """
+    order = np.argsort(heights, kind="stable")
+    blocks: list[list[float]] = []
+    for rank, index in enumerate(order):
+        blocks.append([heights[index] - rank * gap])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    flat = [float(np.mean(block)) for block in blocks for _ in block]
+    placed = [0.0] * len(heights)
+    for rank, index in enumerate(order):
+        placed[index] = flat[rank] + rank * gap
+    return placed

@@ -1,0 +1,152 @@
+"""Ask SLURM about jobs, on clusters with and without accounting.
+
+`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after
+its end; `sacct` remembers longer, and is missing where no accounting database runs. A job id is "12", or
+"12_3" for the task of an array.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# A controller that is being restarted keeps its clients waiting; none of our questions is worth more.
+TIMEOUT_S = 60
+
+ENDED_STATES = {
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
+    *("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"),
+}
+
+# What every waiting job says sooner or later; any other reason is news.
+ROUTINE_REASONS = {
+    "None",
+    "Priority",
+    "Resources",
+    "BeginTime",
+    "JobArrayTaskLimit",
+    "Dependency",
+    "Cleaning",
+}
+
+
+class SlurmUnreachable(RuntimeError):
+    """The controller did not answer: it says nothing about the jobs."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as the controller sees it.
+
+    Attributes:
+        state: such as "RUNNING".
+        reason: why it waits, such as "Priority"; "None" if it does not.
+        nodes: such as "n[1-2]"; empty if it has none.
+    """
+
+    state: str
+    reason: str
+    nodes: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not run (again) unless someone requeues it."""
+        return self.state in ENDED_STATES
+
+    def __str__(self) -> str:
+        match self.state:
+            case "RUNNING":
+                return f"running on {self.nodes}"
+            case "PENDING" if self.reason in ROUTINE_REASONS:
+                return "waiting"
+            case "PENDING":
+                return f"waiting ({self.reason})"
+            case state:
+                return state.lower()
+
+
+def available() -> bool:
+    """Whether the commands of SLURM are installed here."""
+    return shutil.which("squeue") is not None
+
+
+def queue(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
+    """Look up jobs, ended ones included, as long as the controller remembers them; the others are left out.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    wanted = set(job_ids)
+    if not wanted:
+        return {}
+    arrays = ",".join(sorted({job_id.split("_")[0] for job_id in wanted}))
+    answer = _ask("squeue", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N", f"--jobs={arrays}")
+    jobs = {}
+    for line in answer.splitlines():
+        job_id, state, reason, nodes = line.strip().split("|", 3)
+        jobs[job_id] = QueuedJob(state, reason, nodes)
+    return {job_id: job for job_id, job in jobs.items() if job_id in wanted}
+
+
+def is_being_preempted(job_id: str) -> bool:
+    """Whether the job runs in the grace time that precedes its preemption.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    job = _show(job_id)
+    return job.get("JobState") == "RUNNING" and job.get("PreemptTime", "None") != "None"
+
+
+def requeue(job_id: str) -> None:
+    """Have the job end now and start again later.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer, or refuses.
+    """
+    _ask("scontrol", "requeue", job_id)
+
+
+def epitaph(job_id: str) -> str:
+    """Why a job ended, as well as SLURM still knows: "CANCELLED", "FAILED, killed by SIGKILL", ...
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    if job := _show(job_id):
+        return _describe_end(job["JobState"], job["ExitCode"])
+    if shutil.which("sacct"):
+        arguments = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
+        answer = subprocess.run(["sacct", *arguments, f"--jobs={job_id}"], text=True, capture_output=True)
+        if answer.returncode == 0 and answer.stdout.strip():
+            return _describe_end(*answer.stdout.split("\n")[0].split("|"))
+    return "unknown to SLURM by now"
+
+
+def _show(job_id: str) -> dict[str, str]:
+    """What the controller knows of a job; empty if it knows no such job."""
+    return dict(re.findall(r"(\w+)=(\S*)", _ask("scontrol", "--oneliner", "show", "job", job_id)))
+
+
+def _describe_end(state: str, exit_code: str) -> str:
+    """`exit_code` is "<code>:<signal>"; a shell tells of a signal by a code of 128 more."""
+    code, signum = map(int, exit_code.split(":"))
+    signum = signum or max(0, code - 128)
+    if signum in set(signal.Signals):
+        return f"{state}, killed by {signal.Signals(signum).name}"
+    return f"{state}, exit code {code}" if code else state
+
+
+def _ask(*command: str) -> str:
+    """The answer; empty if SLURM knows no such job."""
+    try:
+        answer = subprocess.run(command, text=True, capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise SlurmUnreachable(f"{command[0]} gave no answer in {TIMEOUT_S} s") from None
+    if answer.returncode == 0:
+        return answer.stdout
+    if "Invalid job id" in answer.stderr:
+        return ""
+    raise SlurmUnreachable(" ".join(answer.stderr.split()) or f"{command[0]} failed")

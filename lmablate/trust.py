@@ -1,0 +1,127 @@
+"""What a config from somebody else may do: build classes of ours, and nothing else. And what it must not hold.
+
+Hydra calls whatever `_target_` names, anywhere in a config, and some of it before our code runs: callbacks,
+launcher, sweeper, log handlers.
+"""
+
+import functools
+import importlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, OmegaConf
+
+from lmablate.errors import UserError
+
+PACKAGES = ("data", "diagnostics", "evidence", "model", "tracking")
+"""Where the classes are that a config chooses from. Others of ours write files, or start processes."""
+TARGET = re.compile(rf"(lmablate\.(?:{'|'.join(PACKAGES)})(?:\.\w+)*)\.(\w+)", re.ASCII)
+CALLBACKS = {"failures": {"_target_": "lmablate.cli.SayFailures"}}
+
+SECRET_NAME = re.compile(r"(api_?key|access_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+SHORTEST_SECRET = 8
+"""Characters. What is shorter is no key, and could be part of any value."""
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` at any depth of `node`."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+def is_ours(target: str) -> bool:
+    """Whether `target` names a class that a module of PACKAGES defines, or offers from another of ours.
+
+    A path that leads on through a module's imports, such as lmablate.model.init.math.exp, does not.
+    """
+    if not (match := TARGET.fullmatch(target)):
+        return False
+    try:
+        found = getattr(importlib.import_module(match[1]), match[2], None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and found.__module__.startswith("lmablate.")
+
+
+def refuse_foreign(node: Any) -> None:
+    """Raises UserError for a `_target_`, at any depth of a plain container, that is no class of ours."""
+    for target in targets(node):
+        if not is_ours(target):
+            raise UserError(
+                f"_target_={target} is refused: a config may only build classes that lmablate defines for it, "
+                f"in lmablate.{', '.join(PACKAGES)}."
+            )
+
+
+def guard_hydra() -> None:
+    """Has Hydra's every config checked before Hydra builds anything of it."""
+    load = ConfigLoaderImpl.load_configuration
+
+    @functools.wraps(load)
+    def checked(*arguments: Any, **options: Any) -> DictConfig:
+        cfg = load(*arguments, **options)
+        refuse_unsafe(cfg)
+        return cfg
+
+    ConfigLoaderImpl.load_configuration = checked
+    for resolver in ("oc.decode", "oc.create"):  # they make nodes out of text, which could hold a `_target_`
+        OmegaConf.clear_resolver(resolver)
+
+
+def refuse_unsafe(cfg: DictConfig) -> None:
+    """Raises UserError where composing has brought in what Hydra would call. Nothing is resolved for the check."""
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    hydra = raw.pop("hydra")
+    refuse_foreign(raw)
+    callbacks = hydra["callbacks"]
+    if not isinstance(callbacks, dict) or not callbacks.items() <= CALLBACKS.items():
+        raise UserError("hydra.callbacks is refused: a config may not have Hydra call anything.")
+    for key in ("launcher", "sweeper"):  # Hydra itself sees to it that these are launchers and sweepers
+        if isinstance(hydra[key], dict) and (nested := next(targets([*hydra[key].values()]), None)):
+            raise UserError(f"_target_={nested} in hydra.{key} is refused: a config may only build our classes.")
+    for key in ("job_logging", "hydra_logging"):
+        if not isinstance(hydra[key], dict) or hydra[key].get("root") is not None:
+            raise UserError(f"hydra.{key} is refused: lmablate logs by itself, and a handler could be anything.")
+    if hydra["job"]["env_set"]:
+        raise UserError("hydra.job.env_set is refused: set environment variables in your shell.")
+
+
+def refuse_secrets(values: Mapping[str, Any]) -> None:
+    """Raises UserError where a key of `values` is called like a secret, or a value has one of the environment in it.
+
+    Configs are written to run folders, shown in logs and sent to trackers.
+    """
+    secrets = [
+        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
+    ]
+    for key, value in values.items():
+        if SECRET_NAME.search(key) or any(secret in str(value) for secret in secrets):
+            raise UserError(
+                f"{key} holds a secret, which would be written to files: leave it in the environment "
+                "(WANDB_API_KEY, HF_TOKEN), or say it once to `wandb login`."
+            )
+
+
+def refuse_typed_secrets(arguments: Sequence[str]) -> None:
+    """`refuse_secrets` of a command line."""
+    refuse_secrets({key: value for key, _, value in (argument.partition("=") for argument in arguments)})
+
+
+def flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of a plain container."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from flat(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for child in node:
+            yield from flat(child, key)
+    else:
+        yield key, node

@@ -1,0 +1,66 @@
+"""Write analysis/<experiment>.ipynb, one thin notebook an experiment: python scripts/make_notebooks.py"""
+
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+QUESTIONS = {
+    "llama_vs_vanilla": "Does the Llama recipe (pre-norm, RMSNorm, RoPE, SwiGLU) beat the first "
+    "Transformer (post-norm, LayerNorm, sinusoidal positions, ReLU), and does it get there sooner?",
+    "norm_location": "Pre-norm or post-norm: which ends lower, and which has the calmer gradient?",
+    "positional_encoding": "RoPE, sinusoidal, learned or no positions: which ends lowest, by how much?",
+    "weight_tying": "At equal parameters, are tied embeddings better than a smaller MLP with untied ones? "
+    "And is the answer a matter of the initialisation?",
+    "activation": "ReLU, SiLU or GELU: does the activation alone matter?",
+    "activation_vanilla": "SwiGLU against ReLU at equal parameters, on the vanilla model.",
+    "activation_llama": "SwiGLU against ReLU at equal parameters, on the Llama model.",
+    "llama": "How does the Llama recipe train on its own?",
+    "vanilla": "How does the first Transformer train on its own?",
+    "aa": "Two arms that differ in nothing but the numbers drawn: how large a difference does chance make?",
+    "warmup": "Does the gradient norm peak where the warm-up ends?",
+}
+
+SETTINGS = """\
+EXPERIMENT = "{name}"
+CSV_FOLDER = None  # a folder of CSV files saved from the wandb page; None reads exports/"""
+
+LOAD = """\
+%matplotlib inline
+from pathlib import Path
+
+from IPython.display import display
+
+from lmablate.exports import open_experiment
+from lmablate.plots import gallery, summary
+
+data = open_experiment(EXPERIMENT, Path("exports"), CSV_FOLDER and Path(CSV_FOLDER), Path("../runs"))
+summary(data)"""
+
+DRAW = """\
+for name, figure in gallery(data):
+    print(name)
+    display(figure)"""
+
+
+def notebook(name: str, question: str) -> nbformat.NotebookNode:
+    title = f"# {name.replace('_', ' ').capitalize()}\n\n{question}\n\n"
+    how = (
+        f"The runs come from `python -m lmablate.train experiment={name}`, the tables from `lmablate.export`."
+    )
+    sources = [SETTINGS.format(name=name), LOAD, DRAW]
+    cells = [new_markdown_cell(title + how), *map(new_code_cell, sources)]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # else random, and the file would change each time
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return new_notebook(cells=cells, metadata=kernel)
+
+
+def main() -> None:
+    folder = Path(__file__).resolve().parent.parent / "analysis"
+    for name, question in QUESTIONS.items():
+        nbformat.write(notebook(name, question), folder / f"{name}.ipynb")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+
+from lmablate.diagnostics.dead_units import DeadUnits
+from lmablate.model import GELU, ReLU, ReLU2, SiLU, SwiGLU
+from tests.diagnostics.models import evaluated, make_model, make_moment
+
+FLAT, SMOOTH = (ReLU, ReLU2), (GELU, SiLU, SwiGLU)
+
+
+def brute_force(mlp, x, bar) -> float:
+    """Unit by unit, token by token."""
+    units = mlp.hidden(x).flatten(0, 1).T.tolist()
+    rms = math.sqrt(sum(h * h for unit in units for h in unit) / sum(map(len, units)))
+    return sum(all(abs(h) <= bar * rms for h in unit) for unit in units) / len(units)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("act", [*FLAT, *SMOOTH])
+def test_it_agrees_with_a_count_unit_by_unit(act):
+    model = make_model(act=act)
+    for i, block in enumerate(model.blocks):
+        block.mlp.up.weight[: 3 * (i + 1)] *= 1e-7  # tiny, and for ReLU still alive
+        block.mlp.up.weight[-4:] = 0
+    moment = make_moment(model)
+    metrics, x = evaluated(DeadUnits(), moment), model.embed(moment.tokens)
+    for i, block in enumerate(model.blocks):
+        middle = x + block.attn(block.norm_1(x))
+        expected = brute_force(block.mlp, block.norm_2(middle), 0.0 if act in FLAT else 1e-3)
+        assert metrics[f"dead_units/layer_{i}"] == pytest.approx(expected)
+        assert expected >= (4 if act in FLAT else 4 + 3 * (i + 1)) / 24
+        x = block(x)
+
+
+@torch.no_grad()
+def test_a_smooth_unit_is_dead_where_its_input_is_far_below_zero():
+    model = make_model(act=GELU)
+    model.blocks[0].norm_2.weight.zero_()[0] = 1.0
+    model.blocks[0].mlp.up.weight.zero_()[:, 0] = -1e4  # times a first feature of either sign
+    metrics = evaluated(DeadUnits(), make_moment(model))
+    assert metrics["dead_units/layer_0"] == 0
+    hidden = torch.nn.functional.gelu(torch.full((2, 3, 24), -9.0))
+    hidden[..., 0] = 1.0
+    assert DeadUnits().dead(model.blocks[0].mlp, hidden).sum() == 23

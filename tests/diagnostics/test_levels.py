@@ -1,0 +1,94 @@
+"""What holds for the levels none, light and full as a whole."""
+
+import json
+
+import pytest
+import torch
+
+from lmablate.diagnostics.probe import measure
+from lmablate.loop import Data, OptimSettings, Trainer, TrainSettings
+from lmablate.model import GELU, Learned, PostNorm, PreNorm, RoPE, TiedHead, UntiedHead
+from lmablate.runs import Run
+from tests.diagnostics.models import CONF, VOCAB, level, make_model, make_moment, mean_loss, tokens
+
+ARMS = {
+    "llama": {"norm": PreNorm, "pos": RoPE, "tying": UntiedHead, "act": GELU},
+    "vanilla": {"norm": PostNorm, "pos": Learned, "tying": TiedHead},
+}
+
+
+def snapshot(model) -> dict[str, torch.Tensor]:
+    grads = {f"{name}.grad": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    state = {**model.state_dict(), **grads, "random state": torch.get_rng_state()}
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("step", [0, 5, 10])
+def test_an_evaluation_changes_nothing(arm, step):
+    model = make_model(**ARMS[arm])
+    moment = make_moment(model, step)
+    mean_loss(model, moment).backward()
+    before = snapshot(model)
+    with torch.no_grad():
+        metrics = measure(level("full"), "at_evaluation", moment)
+    after = snapshot(model)
+    assert metrics
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def train(folder, arm: str, diagnostics: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """Final weights and rows of metrics of a short run."""
+    run, model = Run.create(folder, {"level": diagnostics}, arm, ""), make_model(**ARMS[arm])
+    data = Data(tokens(4000), tokens(2000, seed=1), token_bytes=torch.ones(VOCAB).numpy())
+    settings = TrainSettings(max_steps=6, batch_size=4, eval_every=2, eval_batches=2, device="cpu")
+    Trainer(
+        model,
+        data,
+        run,
+        seed=0,
+        train=settings,
+        optim=OptimSettings(warmup_steps=2),
+        probes=level(diagnostics),
+    ).fit()
+    return model.state_dict(), [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_watched_run_ends_in_the_same_bits(tmp_path, arm):
+    (plain, _), (watched, _) = train(tmp_path, arm, "none"), train(tmp_path, arm, "full")
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def names(row: dict[str, float]) -> set[str]:
+    return {name.split("/layer_")[0].split("/bin_")[0] for name in row}
+
+
+def test_each_metric_is_in_the_rows_where_it_is_due(tmp_path):
+    _, rows = train(tmp_path, "llama", "full")
+    steps = [row["step"] for row in rows]
+    assert steps == list(range(7))
+    panel = {
+        "residual/branch_ratio_attn",
+        "residual/branch_ratio_mlp",
+        "residual/stream_cosine",
+        "dead_units",
+    }
+    for row in rows:
+        step = row["step"]
+        assert (
+            ("grad_norm_clipped" in row) == ("grad_norm/layer_2" in row) == ("clipped" in row) == (step < 6)
+        )
+        assert ("init/loss" in row) == (step == 0)
+        assert panel <= names(row) if step % 2 == 0 else not panel & names(row)
+        assert ("untied_grad/cosine" in row) == (step % 2 == 0)
+        assert ("residual/drop_loss" in names(row)) == (step in (0, 6))
+        assert ("position_loss" in names(row)) == ("position_loss/4x" in row) == (step == 6)
+
+
+def test_full_holds_all_of_light():
+    assert {type(probe) for probe in level("light")} < {type(probe) for probe in level("full")}
+    assert not level("none")
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "light", "full"}

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from lmablate.diagnostics.residual import Residual
+from lmablate.model import PostNorm, PreNorm
+from tests.diagnostics.models import evaluated, make_model, make_moment
+
+
+def mean_ratio(branch, stream) -> float:
+    ratios = [b.norm() / s.norm() for b, s in zip(branch.flatten(0, 1), stream.flatten(0, 1), strict=True)]
+    return float(sum(ratios) / len(ratios))
+
+
+def mean_cosine(x, y) -> float:
+    pairs = list(zip(x.flatten(0, 1), y.flatten(0, 1), strict=True))
+    return float(sum(a @ b / (a.norm() * b.norm()) for a, b in pairs) / len(pairs))
+
+
+def branches(block, x):
+    """Output of attention and of the MLP, each with the stream it joins, by the papers' equations."""
+    if isinstance(block, PreNorm):
+        attn = block.attn(block.norm_1(x))
+        return (attn, x), (block.mlp(block.norm_2(x + attn)), x + attn)
+    attn = block.attn(x)
+    middle = block.norm_1(x + attn)
+    return (attn, x), (block.mlp(middle), middle)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", [PreNorm, PostNorm])
+def test_ratios_and_cosines_agree_with_blocks_written_out(norm):
+    model = make_model(norm=norm)
+    moment = make_moment(model)
+    metrics, x = evaluated(Residual(), moment), model.embed(moment.tokens)
+    assert len(metrics) == 3 * len(model.blocks)
+    for i, block in enumerate(model.blocks):
+        attn, mlp = branches(block, x)
+        assert metrics[f"residual/branch_ratio_attn/layer_{i}"] == pytest.approx(mean_ratio(*attn), rel=1e-4)
+        assert metrics[f"residual/branch_ratio_mlp/layer_{i}"] == pytest.approx(mean_ratio(*mlp), rel=1e-4)
+        y = block(x)
+        assert metrics[f"residual/stream_cosine/layer_{i}"] == pytest.approx(mean_cosine(x, y), abs=1e-5)
+        x = y
+
+
+@torch.no_grad()
+def test_a_block_that_writes_nothing_leaves_the_stream():
+    model = make_model(norm=PreNorm)
+    for matrix in (model.blocks[1].attn.o.weight, model.blocks[1].mlp.down.weight):
+        matrix.zero_()
+    metrics = evaluated(Residual(), make_moment(model))
+    assert metrics["residual/branch_ratio_attn/layer_1"] == metrics["residual/branch_ratio_mlp/layer_1"] == 0
+    assert metrics["residual/stream_cosine/layer_1"] == pytest.approx(1)
+    assert metrics["residual/stream_cosine/layer_0"] < 0.99

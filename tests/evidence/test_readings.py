@@ -1,0 +1,113 @@
+"""A reading's number is the one that the raw curve shows."""
+
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lmablate.evidence import Predicate, Reading, RunTable, spike_score
+from lmablate.evidence.readings import REDUCTIONS, TRANSFORMS
+from lmablate.evidence.tables import NotMeasured
+from tests.evidence.simulated import STEPS, Runs
+
+RNG = np.random.default_rng(0)
+LOSS = 3 + np.exp(-STEPS / 100) + RNG.normal(0, 0.01, STEPS.size)
+NORM = np.where(STEPS <= 40, STEPS / 40, 1) + RNG.normal(0, 0.01, STEPS.size)
+RATE = np.minimum(STEPS / 40, 1 - (STEPS - 40) / 1000)
+
+
+@pytest.fixture(scope="module")
+def table():
+    runs = Runs()
+    log = runs.add("e", 0, {"arm": "a"})
+    log("train/loss", LOSS)
+    log("grad_norm", NORM)
+    log("lr", RATE)
+    log("position_loss/1x", [3.0], [400])
+    log("position_loss/4x", [3.5], [400])
+    for layer in (0, 1, 2, 10):
+        log(f"dead_units/layer_{layer}", [layer / 100], [400])
+    log("dead_units/layer_2/extra", [99.0], [400])
+    return RunTable(runs.table, runs.facts)
+
+
+def test_a_claim_may_name_every_reduction_and_transform():
+    hints = get_type_hints(Predicate)
+    assert get_args(hints["reduce"]) == tuple(REDUCTIONS)
+    assert get_args(hints["transform"]) == tuple(TRANSFORMS)
+
+
+def read(table, *args, **kwargs):
+    return Reading(*args, **kwargs).of(table, "e", "r0000")
+
+
+@pytest.mark.parametrize(
+    ("reduce", "expected"),
+    [
+        ("first", LOSS[0]),
+        ("last", LOSS[-1]),
+        ("mean", LOSS.mean()),
+        ("sd", stats.tstd(LOSS)),
+        ("change", stats.linregress(STEPS, LOSS).slope * 400),
+        ("spikes", spike_score(LOSS, 100)),
+        ("peak_to_median", LOSS.max() / np.median(LOSS)),
+    ],
+)
+def test_reductions(table, reduce, expected):
+    assert read(table, "train/loss", reduce) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("during", "inside"),
+    [
+        ([0.25, 0.5], (STEPS >= 100) & (STEPS <= 200)),
+        ("warmup", STEPS <= 40),
+        ("after_warmup", STEPS > 40),
+    ],
+)
+def test_stretches_of_training(table, during, inside):
+    assert read(table, "grad_norm", "mean", during) == pytest.approx(NORM[inside].mean())
+
+
+def test_transform_and_minus(table):
+    assert read(table, "grad_norm", "mean", transform="log") == pytest.approx(np.log(NORM.mean()))
+    assert read(table, "position_loss/4x", minus="position_loss/1x") == pytest.approx(0.5)
+
+
+def test_layers_are_averaged_or_listed_in_order_of_depth(table):
+    assert read(table, "dead_units/layer_{i}") == pytest.approx(0.13 / 4)
+    by_layer = Reading("dead_units/layer_{i}").by_layer(table, "e", "r0000")
+    assert by_layer == [0.0, 0.01, 0.02, 0.1]
+
+
+@pytest.mark.parametrize("peak", [0, 37, 200, 399])
+def test_the_peak_is_that_of_a_moving_average_and_not_of_one_noisy_batch(peak):
+    runs = Runs()
+    bump = np.exp(-(((STEPS - peak) / 25) ** 2)) + RNG.normal(0, 0.02, STEPS.size)
+    bump[300 if peak < 250 else 100] += 1.5
+    runs.add("e", 0, {"arm": "a"})("grad_norm", bump)
+    found = read(RunTable(runs.table, runs.facts), "grad_norm", "peak_step")
+    assert found == pytest.approx(peak, abs=8)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        (Reading("val/loss"), "run r0000 of e has no val/loss"),
+        (Reading("residual/drop_loss/layer_{i}"), "has no residual/drop_loss/layer_{i}"),
+        (Reading("train/loss", "sd", [0.9991, 0.9999]), "has 0 points of train/loss"),
+        (Reading("grad_norm", "spikes", [0.0, 0.04]), "has 17 points of grad_norm"),
+        (Reading("dead_units/layer_0", transform="log"), "has 0.0 for last of dead_units/layer_0"),
+    ],
+)
+def test_what_cannot_be_read_is_not_measured(table, reading, message):
+    with pytest.raises(NotMeasured, match=message):
+        reading.of(table, "e", "r0000")
+
+
+def test_a_norm_that_overflowed_is_not_measured():
+    runs = Runs()
+    runs.add("e", 0, {"arm": "a"})("grad_norm", [1.0, np.inf], [0, 1])
+    with pytest.raises(NotMeasured, match="has inf for mean of grad_norm"):
+        read(RunTable(runs.table, runs.facts), "grad_norm", "mean")

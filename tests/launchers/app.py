@@ -1,0 +1,76 @@
+"""A stand-in for training: counts steps, checkpoints each, resumes, and goes wrong on demand."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from lmablate.preempt import StopFlag
+
+
+def rank() -> int:
+    return int(os.environ.get("SLURM_PROCID", 0))
+
+
+def write_json(path: Path, content: dict) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content))
+    part.rename(path)
+
+
+def go_wrong(how: str | None) -> None:
+    match how:
+        case "raise":
+            raise ValueError("it went wrong\non two lines")
+        case "raise_on_rank_1" if rank() == 1:
+            raise ValueError("it went wrong")
+        case "raise_on_rank_0_later":
+            time.sleep(0.3 * (rank() == 0))
+            raise ValueError("it went wrong" if rank() else "a peer was lost")
+        case "exit":
+            sys.exit(3)
+        case "exit_0":
+            sys.exit(0)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit(steps: int, seconds_per_step: float, folder: Path) -> None:
+    checkpoint = folder / "checkpoint.json"
+    step = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
+    with StopFlag() as stop:
+        while step < steps:
+            time.sleep(seconds_per_step)
+            step += 1
+            with (folder / "steps.txt").open("a") as file:
+                file.write(f"{step}\n")
+            write_json(checkpoint, {"step": step})
+            if stop.requested:
+                write_json(folder / "status.json", {"state": "preempted", "step": step})
+                stop.hand_over()
+
+
+@hydra.main(config_path=None, version_base="1.3")
+def main(cfg: DictConfig) -> float:
+    folder = Path(cfg.folder) / str(cfg.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "starts.txt").open("a") as file:
+        file.write(f"{rank()} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
+    print(f"a line from {cfg.name}", flush=True)
+    if rank() == 0:
+        write_json(folder / "status.json", {"state": "running"})
+    go_wrong(cfg.get("go_wrong"))
+    own = folder if rank() == 0 else folder / f"rank_{rank()}"  # the ranks of a run last equally long
+    own.mkdir(exist_ok=True)
+    fit(cfg.get("steps", 1), cfg.get("seconds_per_step", 0.01), own)
+    write_json(own / "status.json", {"state": "done"})
+    return 1.0
+
+
+if __name__ == "__main__":
+    main()

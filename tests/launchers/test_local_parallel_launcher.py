@@ -1,0 +1,102 @@
+"""hydra/launcher=local_parallel: jobs in processes of their own, none of which can spoil the others."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from sweeps import is_alive, wait_until
+
+from hydra_plugins.lmablate_launchers._sweep import error_line
+from hydra_plugins.lmablate_launchers.local_parallel import LocalParallelLauncher, available_cores
+
+LASTING = ("+steps=2000", "+seconds_per_step=0.02")
+
+
+def processes(sweep, *names: str) -> list[int]:
+    return [int(pid) for name in names for _, pid, _ in sweep.starts(name)]
+
+
+def test_every_job_runs_once_in_its_own_process(local_sweep):
+    assert local_sweep.run("+name=a,b,c", "+seed=0") == 0, local_sweep.output
+    assert all(local_sweep.steps(name) == [1] for name in "abc")
+    assert len(set(processes(local_sweep, *"abc"))) == 3
+    assert "job 1/3 +name=a: done in" in local_sweep.output  # and not the override that all have in common
+    assert "3 of 3 jobs done" in local_sweep.output
+
+
+def test_output_goes_to_a_log_that_the_manifest_names(local_sweep):
+    assert local_sweep.run("+name=a,b") == 0, local_sweep.output
+    assert "a line from" not in local_sweep.output
+    for job, name in zip(local_sweep.jobs(), "ab", strict=True):
+        assert f"a line from {name}" in Path(job["log"]).read_text()
+        assert f"+name={name}" in job["overrides"]
+        assert (Path(job["folder"]) / ".hydra" / "overrides.yaml").exists()
+
+
+def test_a_failure_is_told_when_it_happens_and_at_the_end_and_spares_the_others(local_sweep):
+    assert local_sweep.run("+name=a", "+go_wrong=raise,exit,kill,exit_0,null", "+seed=0") == 1
+    assert "2 of 5 jobs done" in local_sweep.output
+    for reason in ("ValueError: it went wrong on two lines", "JobFailed: the job called sys.exit(3)"):
+        assert local_sweep.output.count(reason) >= 2
+    assert "+go_wrong=kill: killed by SIGKILL" in local_sweep.output
+    assert local_sweep.jobs()[0]["log"] in local_sweep.output
+    assert "Traceback" not in local_sweep.output
+
+
+def test_n_jobs_at_a_time_with_their_share_of_threads(local_sweep):
+    jobs = ("hydra.launcher.n_jobs=2", "hydra.launcher.threads_per_job=3")
+    local_sweep.start("+name=a,b,c", *jobs, *LASTING)
+    for name in "ab":
+        local_sweep.wait_for_step(name, 3)
+    assert local_sweep.starts("c") == []
+    assert [threads for name in "ab" for _, _, threads in local_sweep.starts(name)] == ["3", "3"]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_jobs_save_and_the_same_command_resumes(local_sweep, signum, code):
+    local_sweep.start("+name=a,b", "+steps=30", "+seconds_per_step=0.05")
+    for name in "ab":
+        local_sweep.wait_for_step(name, 3)
+    local_sweep.signal(signum)
+    assert local_sweep.wait(timeout=20) == code
+    assert [local_sweep.state(name) for name in "ab"] == ["preempted", "preempted"]
+    assert not any(map(is_alive, processes(local_sweep, *"ab")))
+    assert local_sweep.run("+name=a,b", "+steps=30") == 0, local_sweep.output
+    assert all(local_sweep.steps(name) == list(range(1, 31)) for name in "ab")
+
+
+def test_no_job_outlives_a_launcher_that_is_killed(local_sweep):
+    local_sweep.start("+name=a,b", *LASTING)
+    for name in "ab":
+        local_sweep.wait_for_step(name, 3)
+    local_sweep.signal(signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, processes(local_sweep, *"ab"))), timeout=20)
+    assert [local_sweep.state(name) for name in "ab"] == ["preempted", "preempted"]
+
+
+@pytest.mark.parametrize("wrong", [{"n_jobs": 0}, {"n_jobs": "two"}, {"threads_per_job": -1}])
+def test_a_bad_count_is_refused_by_name(wrong):
+    (key,) = wrong
+    with pytest.raises(ValueError, match=f"hydra.launcher.{key} is {wrong[key]!r}"):
+        LocalParallelLauncher(**wrong)
+
+
+def test_by_default_the_cores_are_divided_by_the_threads():
+    cores = available_cores()
+    assert cores >= 1
+    assert LocalParallelLauncher().n_jobs == cores
+    assert LocalParallelLauncher(threads_per_job=cores).n_jobs == 1
+    assert LocalParallelLauncher(threads_per_job=10 * cores).n_jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("traceback", "line"),
+    [
+        ('Traceback (most recent call last):\n  File "x"\n    f()\nValueError: no', "ValueError: no"),
+        ('Traceback:\n  File "x"\n    f()\n    ^^^\na.b.MyError: one\ntwo', "MyError: one two"),
+        ('Traceback:\n  File "x"\n    f()\nKeyError', "KeyError"),
+        ("ValueError: on its own", "ValueError: on its own"),
+    ],
+)
+def test_error_line(traceback, line):
+    assert error_line(traceback) == line

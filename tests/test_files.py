@@ -1,0 +1,117 @@
+"""Files are whole or absent; locks outlive no holder, with flock and without."""
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from lmablate import locks
+from lmablate.errors import UserError
+from lmablate.files import disk_errors_named, replacing
+from lmablate.locks import locked
+
+
+def test_a_block_that_ends_well_replaces_the_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+        print(part.write_text("half") / 0)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "data_dir=/d has no space left"),
+        (errno.EDQUOT, "data_dir=/d has no space left"),
+        (errno.EROFS, "data_dir=/d cannot be written to"),
+    ],
+)
+def test_disk_errors_become_sentences(number, sentence):
+    with pytest.raises(UserError, match=sentence), disk_errors_named("data_dir", "/d"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(OSError, match="Input/output"), disk_errors_named("data_dir", "/d"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.fixture(params=["flock", "no flock"])
+def file_system(request, monkeypatch):
+    """The real file system, and one on which flock answers as Lustre does when mounted without it."""
+    if request.param == "no flock":
+
+        def refuse(*_):
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(locks, "LEASE_SECONDS", 3.0)
+
+
+def add_one(path, times):
+    for _ in range(times):
+        with locked(path / ".lock"):
+            count = int((path / "count").read_text())
+            time.sleep(0.002)
+            (path / "count").write_text(str(count + 1))
+
+
+def hold_for_ever(path, held):
+    with locked(path / ".lock"):
+        held.set()
+        time.sleep(600)
+
+
+@pytest.mark.usefixtures("file_system")
+def test_no_update_is_lost_between_processes(tmp_path):
+    (tmp_path / "count").write_text("0")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=add_one, args=(tmp_path, 10)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "30"
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_killed_holder_does_not_block_for_ever(tmp_path):
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    holder = context.Process(target=hold_for_ever, args=(tmp_path, held))
+    holder.start()
+    assert held.wait(30)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with locked(tmp_path / ".lock"):
+        pass
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_waiting_process_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    holder = context.Process(target=hold_for_ever, args=(tmp_path, held))
+    holder.start()
+    assert held.wait(30)
+    context.Process(target=lambda: (time.sleep(0.5), os.kill(holder.pid, signal.SIGKILL))).start()
+    with locked(tmp_path / ".lock"):
+        assert "another process is at work in" in caplog.text
