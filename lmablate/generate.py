@@ -40,8 +40,9 @@ def generate(arguments: Arguments) -> None:
     tokenizer = loaded.tokenizer
     end = tokenizer.token_id(END_OF_TEXT.encode())
     prompts = [tokenizer.encode(text or END_OF_TEXT) for text in texts]
-    limits = dict(max_tokens=arguments.max_tokens, seed=arguments.seed, stop=end)
-    tokens = inference.generate(loaded.model, prompts, sampler, **limits)
+    tokens = inference.generate(
+        loaded.model, prompts, sampler, max_tokens=arguments.max_tokens, seed=arguments.seed, stop=end
+    )
     if len(texts) == 1:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end inside a character
         print(texts[0], end="", flush=True)

@@ -54,7 +54,7 @@ def parts_of(model: Transformer) -> tuple[type, ...]:
 
 def llama(model: Transformer) -> Exported:
     """LlamaForCausalLM."""
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     n_heads = block.attn.n_heads
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -94,7 +94,7 @@ def llama(model: Transformer) -> Exported:
 
 def gpt2(model: Transformer) -> Exported:
     """GPT2LMHeadModel with the exact GELU; its biases, which ours does not have, are zero."""
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",

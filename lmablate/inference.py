@@ -1,7 +1,7 @@
 """What a trained model is asked for: its loss over a text, token by token, and text of its own."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,7 @@ def continuations(
     prompts: Int[Tensor, "batch time"],
     sampler: Sampler,
     generators: Sequence[torch.Generator],
-) -> Iterator[Int[Tensor, " batch"]]:
+) -> Generator[Int[Tensor, " batch"], None, None]:
     """The tokens that follow `prompts`, one a row at a time, without end.
 
     A cache makes a token cost one step. When the text has outgrown the model's context, the later half of the

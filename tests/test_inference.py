@@ -67,10 +67,8 @@ def test_a_prompt_may_be_longer_than_the_context(length):
 
 
 def test_a_context_of_one_token_goes_on():
-    assert first(continuations(small_model(context_length=1), random_tokens(1, 3), GREEDY, generators(1)), 5).shape == (
-        1,
-        5,
-    )
+    stream = continuations(small_model(context_length=1), random_tokens(1, 3), GREEDY, generators(1))
+    assert first(stream, 5).shape == (1, 5)
 
 
 def test_a_prompt_writes_the_same_alone_and_in_a_batch():
