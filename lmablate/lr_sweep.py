@@ -99,7 +99,7 @@ def final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, f
     losses: dict[float, list[float]] = {}
     for job, run in expected(Sweep(jobs, [*base.factors, RATE])):
         status = run.status()
-        diverged = status["state"] == "failed" and str(status.get("error")).startswith("Diverged")
+        diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
         if status["state"] != "done" and not diverged:
             sys.exit(f"lmablate: {run.id} is {status['state']}: run the same command again to go on.")
         losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])
