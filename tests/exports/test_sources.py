@@ -28,7 +28,6 @@ TINY = [
     "train.eval_batches=1",
     "optim.warmup_steps=2",
     "tracking=wandb_offline",
-    "seed=0,1",
     "model/pos=rope,nope",
     "name=tiny",
 ]
@@ -36,7 +35,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four tiny runs by the real entry point, mirrored by the real wandb client."""
+    """Two tiny runs by the real entry point, mirrored by the real wandb client."""
     folder = tmp_path_factory.mktemp("trained")
     text = (ROOT / "lmablate" / "loop.py").read_text()
     for name in ("train", "valid"):
@@ -79,9 +78,7 @@ def test_three_sources_give_the_same_table(trained: Path, tmp_path: Path) -> Non
 
     data = load(tmp_path / "metrics", "tiny")
     assert data.factors == ["model/pos"]
-    assert data.runs.groupby(["model/pos", "seed"]).size().to_dict() == {
-        (pos, seed): 1 for pos in ("nope", "rope") for seed in (0, 1)
-    }
+    assert sorted(data.runs["model/pos"]) == ["nope", "rope"]
     assert set(data.runs["state"]) == {"done"}
     assert set(data.table["metric"]) >= set(METRICS)
     assert data.table.groupby("metric")["step"].nunique()["train/loss"] == 6
