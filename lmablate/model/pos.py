@@ -74,7 +74,7 @@ class Learned(Position):
 class Sinusoidal(Position):
     """Fixed sines and cosines of geometric wavelengths, added to the embedding, arXiv 1706.03762, section 3.5.
 
-        p[t, 2i] = a · sin(t / theta^(2i/d)),  p[t, 2i+1] = a · cos(t / theta^(2i/d)),  a = 1/sqrt(d)
+    p[t, 2i] = a · sin(t / theta^(2i/d)),  p[t, 2i+1] = a · cos(t / theta^(2i/d)),  a = 1/sqrt(d)
 
     The amplitude is the paper's: it multiplies the embeddings by sqrt(d) before it adds waves of amplitude 1
     (section 3.4). Without either, waves drown embeddings that are as small as tied ones have to be.
@@ -86,8 +86,8 @@ class Sinusoidal(Position):
         n_heads: int,
         context_length: int,
         *,
-        theta: float = 10_000.0,
-        amplitude: float | None = None,
+        theta: Any = 10_000.0,
+        amplitude: Any = None,
     ) -> None:
         super().__init__(d_model, n_heads, context_length)
         self.theta = positive("theta", theta)
