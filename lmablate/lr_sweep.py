@@ -59,22 +59,24 @@ def grid_of(base: Sweep) -> list[float]:
 
 def first_round(arguments: list[str], base: Sweep) -> list[str]:
     """The command line of all arms over the starting grid."""
-    return with_params(arguments, base, {RATE: ",".join(map(typed, grid_of(base)))})
+    return command_line(arguments, base, grid_of(base), {})
 
 
 def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[str]:
     """The command line of one arm at one more rate, with all seeds."""
     swept = dict(override.split("=", 1) for override in base.arms[arm].overrides)
-    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in base.factors]
-    return with_params(rest, base, {**{factor: swept[factor] for factor in base.factors}, RATE: typed(rate)})
+    return command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
 
 
-def with_params(arguments: list[str], base: Sweep, params: Mapping[str, str]) -> list[str]:
-    """`arguments` as a sweep over `params`, which replace those of the experiment, under the sweep's name."""
-    listed = ",".join(f"{key}:'{values}'" for key, values in params.items())
-    name = base.jobs[0].cfg.name
-    rest = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    return ["-m", *rest, f"name={name}_lr", f"hydra.sweeper.params={{{listed}}}"]
+def command_line(arguments: list[str], base: Sweep, rates: Sequence[float], levels: Mapping[str, str]) -> list[str]:
+    """`arguments` at these rates, with these levels in place of the factors that they or the experiment sweep over."""
+    said = {argument.split("=", 1)[0] for argument in arguments}
+    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", *levels}]
+    replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in said]
+    params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in said)
+    of_experiment = [f"hydra.sweeper.params={{{params}}}"] if params else []
+    grid = f"{RATE}={','.join(map(typed, rates))}"
+    return ["-m", *rest, *replaced, *of_experiment, f"name={base.jobs[0].cfg.name}_lr", grid]
 
 
 def typed(rate: float) -> str:

@@ -21,7 +21,7 @@ MEANINGS = {
     Kind.SUPPORTED: "holds",
     Kind.REFUTED: "does not hold",
     Kind.EQUIVALENT: "makes a difference too small to matter",
-    Kind.UNDERPOWERED: "is open: these runs do not decide it",
+    Kind.UNDERPOWERED: "is open, for these runs do not decide it",
     Kind.NOT_RUN: "was not run",
 }
 PLURALS = {
