@@ -33,7 +33,7 @@ def test_what_is_called_like_a_secret_is_refused_without_its_value(key):
 @pytest.mark.parametrize("variable", ["WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"])
 def test_what_the_environment_keeps_is_refused_under_any_name(variable, monkeypatch):
     monkeypatch.setenv(variable, CANARY)
-    with pytest.raises(UserError, match="tracking.project holds a secret") as refused:
+    with pytest.raises(UserError, match=r"^tracking\.project holds a secret") as refused:
         refuse_secrets({"tracking.project": f"x{CANARY}y"})
     assert CANARY not in str(refused.value)
 
