@@ -5,7 +5,6 @@ JSON, and a manifest with the sha256 of each. It is written under another name, 
 there whole or not at all. A reader takes the newest one whose manifest holds.
 """
 
-import json
 import logging
 import math
 import os
@@ -173,7 +172,7 @@ def verify(path: Path) -> None:
         for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
             if sha256(path / name) != manifest[name]:
                 raise CorruptCheckpoint(f"{name} does not have the sha256 of the manifest")
-    except (json.JSONDecodeError, KeyError, TypeError, OSError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, OSError) as error:
         raise CorruptCheckpoint(f"{type(error).__name__}: {error}") from error
 
 
