@@ -53,7 +53,7 @@ def save_pages(recorded: list[Recorded], folder: Path) -> None:
     """One CSV file a chart, as the wandb page writes it: cells quoted, three columns a run, gaps empty."""
     folder.mkdir()
     curves = {run.run: run.curves() for run in recorded}
-    for metric in METRICS:
+    for metric in sorted({metric for points in curves.values() for metric in points}):
         names = [run for run in curves if metric in curves[run]]
         header = ["Step", *(f"{n} - {metric}{end}" for n in names for end in ("", "__MIN", "__MAX"))]
         cells = {n: dict(zip(*map(list, curves[n][metric]), strict=True)) for n in names}
