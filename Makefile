@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# A result's last bits depend on the number of threads, and tests run side by side.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 .PHONY: ablation test test-slow test-slurm test-faults check figures study bench clean
 
 # Compare four position encodings, trained from scratch on the Python standard library, and draw the result.
@@ -13,19 +16,19 @@ ablation: $(READY)
 	$(BIN)/python -m lmablate.figures experiment=positional_encoding exports=runs/exports out=runs/figures
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -n auto
 
 # Minutes instead of seconds.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -n auto -m slow
 
 # Needs a cluster: scripts/slurm_cluster.sh up
 test-slurm: $(READY)
-	$(BIN)/python -m pytest -m slurm
+	$(PYTEST) -m slurm
 
 # Hundreds of kills, full disks and fuzzed files (docs/reliability.md).
 test-faults: $(READY)
-	$(BIN)/python -m pytest -m faults
+	$(PYTEST) -n auto -m faults
 
 check: $(READY)
 	$(BIN)/ruff check .
