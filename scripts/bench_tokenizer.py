@@ -5,7 +5,8 @@
 Every measurement is a process of its own, so that peak memory and cold caches are its own too; repeats
 of different measurements take turns, so that a busy moment hits all alike. Ratios compare CPU seconds,
 which other jobs on the machine disturb less than wall time; a row with two threads is to be judged by its
-wall time. Peers that are not installed are left out: pip install tiktoken tokenizers gigatoken rustbpe bpeasy.
+wall time. Peers that are not installed are left out: pip install tiktoken tokenizers gigatoken rustbpe
+bpeasy.
 
 The text is this machine's own: documentation, manual pages and dictionaries, each file at most 200 kB, in an
 order that depends on the names alone. If it falls short of 100 MB, install more of it:
