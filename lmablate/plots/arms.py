@@ -105,7 +105,7 @@ class Arms:
 
     @property
     def last_step(self) -> int:
-        return int(self.data.table["step"].max()) if len(self.data.table) else 0
+        return int(self.data.table["step"].to_numpy().max()) if len(self.data.table) else 0
 
     @property
     def warmup_ends(self) -> dict[Any, int]:
