@@ -105,15 +105,17 @@ class Arms:
 
     @property
     def last_step(self) -> int:
-        return int(self.data.table["step"].max()) if len(self.data.table) else 0
+        return int(self.data.table["step"].to_numpy().max()) if len(self.data.table) else 0
 
     @property
     def warmup_ends(self) -> dict[Any, int]:
         """Level -> the step where its warm-up ends, for levels whose runs agree."""
-        known: Any = self.data.runs.dropna(subset=["warmup_steps"])
-        steps = known["warmup_steps"]
-        groups: Any = steps.groupby(known[self.factor]) if self.factor else [("", steps)]
-        return {level: int(each.max()) for level, each in groups if each.nunique() == 1}
+        known = self.data.runs.dropna(subset=["warmup_steps"])
+        ends: dict[Any, set[int]] = {}
+        levels = known[self.factor] if self.factor else [""] * len(known)
+        for level, steps in zip(levels, known["warmup_steps"], strict=True):
+            ends.setdefault(level, set()).add(int(steps))
+        return {level: steps.pop() for level, steps in ends.items() if len(steps) == 1}
 
     @property
     def tokens_per_step(self) -> float | None:
