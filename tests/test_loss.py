@@ -147,9 +147,7 @@ def test_a_tied_matrix_collects_both_of_its_gradients():
     tokens, targets = random_tokens(2, 12), random_tokens(2, 12, seed=1)
     NextTokenLoss(model)(tokens, targets).backward()
     cross_entropy(twin(tokens), targets).mean().backward()
-    assert_same(
-        [p.grad for p in model.parameters()], [p.grad for p in twin.parameters()], rtol=1e-4, atol=1e-6
-    )
+    assert_same([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()], rtol=1e-4, atol=1e-6)
 
 
 def test_autocast_multiplies_in_bf16_and_sums_in_float32():

@@ -28,9 +28,7 @@ SPREADS = {
 
 
 def digests(model: nn.Module) -> dict[str, str]:
-    return {
-        name: hashlib.sha256(p.detach().numpy().tobytes()).hexdigest() for name, p in model.named_parameters()
-    }
+    return {name: hashlib.sha256(p.detach().numpy().tobytes()).hexdigest() for name, p in model.named_parameters()}
 
 
 @pytest.mark.parametrize(("scheme", "spreads"), SPREADS.items(), ids=lambda x: getattr(x, "__name__", ""))
@@ -113,6 +111,4 @@ def test_tied_embeddings_of_unit_variance_start_far_above_ln_v(norm, pos):
     assert abs(start[TiedHead, Scaled] - uniform) < 1
     assert abs(start[UntiedHead, Scaled] - uniform) < 1
     assert abs(start[TiedHead, GPT2] - uniform) < 0.5
-    assert start[TiedHead, CS336] == pytest.approx(
-        uniform + 256 / 2, rel=0.5
-    )  # logits of variance d: ln V + d/2
+    assert start[TiedHead, CS336] == pytest.approx(uniform + 256 / 2, rel=0.5)  # logits of variance d: ln V + d/2

@@ -29,9 +29,7 @@ def test_the_layer_is_its_equation(kind, reference):
 
     def equation(x: torch.Tensor) -> torch.Tensor:
         if isinstance(mlp, GatedMLP):
-            return F.linear(
-                reference(F.linear(x, mlp.gate.weight)) * F.linear(x, mlp.up.weight), mlp.down.weight
-            )
+            return F.linear(reference(F.linear(x, mlp.gate.weight)) * F.linear(x, mlp.up.weight), mlp.down.weight)
         return F.linear(reference(F.linear(x, mlp.up.weight)), mlp.down.weight)
 
     assert_same(value_and_gradients(mlp, x), value_and_gradients(equation, x), rtol=1e-4, atol=1e-5)

@@ -49,9 +49,7 @@ def test_two_backward_passes_agree():
 
 
 def test_the_gradients_are_exact():
-    x, weight, bias = (
-        normal(*shape, seed=3, dtype=torch.float64, grad=True) for shape in ((3, 16), (16,), (16,))
-    )
+    x, weight, bias = (normal(*shape, seed=3, dtype=torch.float64, grad=True) for shape in ((3, 16), (16,), (16,)))
     assert torch.autograd.gradcheck(rms_norm_layer, (x, weight))
     assert torch.autograd.gradcheck(layer_norm_layer, (x, weight, bias))
 
