@@ -28,7 +28,7 @@ class RateCurves:
     @property
     def shared(self) -> list[float]:
         """Rates that every arm was trained at."""
-        return [float(rate) for rate in self.means.columns if self.means[rate].notna().all()]
+        return [float(rate) for rate in self.means.dropna(axis="columns").columns]
 
     def at(self, rate: float) -> list[str]:
         """The arms from the lowest loss to the highest, all trained at this rate."""
