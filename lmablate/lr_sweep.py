@@ -30,18 +30,18 @@ def sweep(arguments: list[str]) -> None:
     refuse_own_rates(arguments, base)
     grids = dict.fromkeys(base.arms, grid_of(base))
     launch(first_round(arguments, base))
-    for widening in range(MOST_ROUNDS + 1):
-        losses = {arm: final_losses(base, arm, rates) for arm, rates in grids.items()}
-        added = {arm: found for arm in grids if (found := widened(losses[arm]))}
-        if not added or widening == MOST_ROUNDS:
+    for _ in range(MOST_ROUNDS):
+        added = {arm: rate for arm in grids if (rate := widened(final_losses(base, arm, grids[arm])))}
+        if not added:
             break
         for arm, rate in added.items():
             grids[arm] = sorted([*grids[arm], rate])
             launch(one_arm(arguments, base, arm, rate))
-    for arm, by_rate in losses.items():
-        best = min(by_rate, key=lambda rate: by_rate[rate])
-        edge = f", still on the edge after {MOST_ROUNDS} widenings" if arm in added else ""
-        print(f"{arm}: best {RATE}={best:g}, val/loss {by_rate[best]:.4f}{edge}")
+    for arm, rates in grids.items():
+        losses = final_losses(base, arm, rates)
+        best = min(losses, key=losses.__getitem__)
+        edge = f", still on the edge after {MOST_ROUNDS} widenings" if widened(losses) else ""
+        print(f"{arm}: best {RATE}={best:g}, val/loss {losses[best]:.4f}{edge}")
 
 
 def refuse_own_rates(arguments: list[str], base: Sweep) -> None:
