@@ -88,11 +88,14 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says. Raises UserError where it is missing or unreadable."""
+        """What run.json says. Raises UserError where it is missing, unreadable or without an identity."""
         try:
-            return read_json(self.facts_path)
-        except (OSError, ValueError) as error:
+            facts = read_json(self.facts_path)
+            if not isinstance(facts, dict) or not isinstance(facts.get("identity"), dict):
+                raise ValueError("it has no identity")
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+        return facts
 
     def add_facts(self, **facts: Any) -> None:
         write_json(self.facts_path, {**self.facts(), **facts})
@@ -106,10 +109,12 @@ class Run:
         write_json(self.folder / "experiments" / experiment, dict(choices or {}))
 
     def status(self) -> dict[str, Any]:
+        """What status.json says; {"state": "missing"} where it is not there, or not ours."""
         try:
-            return read_json(self.folder / "status.json")
-        except (OSError, ValueError):
-            return {"state": "missing"}
+            status = read_json(self.folder / "status.json")
+        except (OSError, ValueError, RecursionError):
+            status = None
+        return status if isinstance(status, dict) and isinstance(status.get("state"), str) else {"state": "missing"}
 
     def is_due(self, skip_failed: bool = False) -> bool:
         """Whether there is anything left to do: not where it is done, nor, if asked for, where it failed before."""
