@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import Diverged, UserError
-from lmablate.files import read_json, write_atomic, write_json
+from lmablate.files import disk_errors_named, read_json, write_atomic, write_json
 from lmablate.locks import Busy, locked
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,11 @@ class Run:
         Raises UserError where the folder cannot be written, or holds another identity (with the difference).
         """
         run = cls(runs_dir / run_id(identity, label))
-        try:
+        with disk_errors_named("runs_dir", runs_dir):
             (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
             if not run.facts_path.exists():
                 write_atomic(run.folder / "config.yaml", config_yaml.encode())
                 write_json(run.facts_path, {"id": run.id, "identity": identity})
-        except OSError as error:
-            raise UserError(f"runs_dir={runs_dir} cannot be written: {error.strerror or error}.") from error
         if changes := differences(run.facts()["identity"], identity):
             raise UserError(f"{run.folder} belongs to another configuration: {'; '.join(changes[:10])}.")
         return run
@@ -106,7 +104,8 @@ class Run:
         Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one of them and a
         list of single choices in another.
         """
-        write_json(self.folder / "experiments" / experiment, dict(choices or {}))
+        with disk_errors_named("runs_dir", self.folder.parent):
+            write_json(self.folder / "experiments" / experiment, dict(choices or {}))
 
     def status(self) -> dict[str, Any]:
         """What status.json says; {"state": "missing"} where it is not there, or not ours."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from lmablate.exports.recorded import LAST_STEP, Curves, Recorded, check_size, curve, from_folder, make_curves
@@ -42,9 +41,10 @@ def plain_table(path: Path) -> pa.Table | None:
     numeric = all(pa.types.is_int64(column.type) or pa.types.is_float64(column.type) for column in table.columns)
     if not numeric or "step" not in table.column_names or table.num_rows != path.read_bytes().count(b"\n"):
         return None
-    step = table["step"]
-    in_range = pa.types.is_int64(step.type) and step.null_count == 0 and pc.min_max(step).as_py()
-    return table if in_range and 0 <= in_range["min"] <= in_range["max"] < LAST_STEP else None
+    if table["step"].null_count or not pa.types.is_int64(table["step"].type):
+        return None
+    steps = table["step"].to_numpy()
+    return table if steps.size and steps.min() >= 0 and steps.max() < LAST_STEP else None
 
 
 def column_curve(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
