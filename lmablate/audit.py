@@ -1,17 +1,29 @@
 """What a sweep compares beyond its factor, and what it costs: `python -m lmablate.audit [overrides of train]`."""
 
+import platform
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from lmablate import config
 from lmablate.auditing import ArmAudit, audit_arm, cost, warnings
 from lmablate.cli import report_mistakes
-from lmablate.sweeps import plan
+from lmablate.files import write_json
+from lmablate.planning import sentence
+from lmablate.sweeps import Sweep, plan
 
 
 def audit(arguments: list[str]) -> None:
-    """Prints a table of the arms at step 0, warnings about confounds, and the cost of the whole sweep."""
+    """Prints a table of the arms at step 0, warnings about confounds, and the cost of the whole sweep.
+
+    out=FILE keeps the findings, for the report to show: FILE is analysis/exports/NAME.audit.json by convention.
+    """
+    files = [Path(a.removeprefix("out=")) for a in arguments if a.startswith("out=")]
+    arguments = [a for a in arguments if not a.startswith("out=")]
     sweep = plan(arguments)
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -21,12 +33,9 @@ def audit(arguments: list[str]) -> None:
         console.print(f"[yellow]warning[/yellow]  {warning}", highlight=False)
     if not found:
         console.print("No confound found.")
-    total = cost(sweep, arms)
-    console.print(
-        f"\n{len(sweep.jobs)} runs, {total.done} done, {total.to_do} to do: {total.flops:.2e} FLOPs, about "
-        f"{total.hours:.2g} h on this machine one at a time, by {len(arms)} measured speeds.",
-        highlight=False,
-    )
+    for file in files:
+        write_json(file, findings(arguments, sweep, list(arms.values()), found))
+    console.print(f"\n{sentence(sweep, cost(sweep, arms), len(arms))}", highlight=False)
 
 
 def table(arms: list[ArmAudit]) -> Table:
@@ -43,6 +52,27 @@ def table(arms: list[ArmAudit]) -> Table:
             f"{a.memory / 2**20:.0f} MiB",
         )  # fmt: skip
     return out
+
+
+def findings(arguments: list[str], sweep: Sweep, arms: list[ArmAudit], warned: list[str]) -> dict[str, object]:
+    """The audit as a JSON value, with the command that it is about and the machine that it ran on."""
+    return {
+        "command": " ".join(["python -m lmablate.train", *arguments]),
+        "scale": sweep.jobs[0].choices.get("scale"),
+        "machine": f"{processor()}, {config.cores()} cores, torch {torch.__version__}",
+        "arms": [{key: value for key, value in asdict(arm).items() if key != "cfg"} for arm in arms],
+        "warnings": warned,
+    }
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    if names:
+        return names[0]
+    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lmablate import config
+from lmablate.confounds import Start, confounds
 from lmablate.data.prepare import prepare
 from lmablate.data.tokens import Batches
 from lmablate.loop import NextTokenLoss, train_step
@@ -23,25 +24,19 @@ TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class ArmAudit:
+class ArmAudit(Start):
     """One arm at step 0, on one batch of the training data."""
 
-    name: str
     cfg: config.DictConfig
-    parameters: int
-    mlp_parameters: int
-    flops_per_token: int
-    uniform: float
-    """ln V: the loss in nats of a model that has no opinion."""
-    init_loss: float
-    logit_std: float
-    grad_norm: float
     layer_grad_norms: list[float]
-    position_ratio: float
-    """Size of what the position scheme adds to the embeddings, over the size of the embeddings."""
     seconds_per_token: float
     saved_bytes_per_token: float
     """What the forward pass keeps for the backward pass."""
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs of one run."""
+        return self.flops_per_token * config.facts(self.cfg)["tokens"]
 
     @property
     def hours(self) -> float:
@@ -79,6 +74,7 @@ def audit_arm(name: str, job: Job) -> ArmAudit:
         parameters=facts["parameters"],
         mlp_parameters=sum(p.numel() for n, p in model.named_parameters() if ".mlp." in n),
         flops_per_token=facts["flops_per_token"],
+        grad_clip=cfg.optim.grad_clip,
         uniform=math.log(model.vocab_size),
         init_loss=loss.item(),
         logit_std=logits.std().item(),
@@ -129,49 +125,10 @@ def time_steps(loss_of: NextTokenLoss, batches: Batches, cfg: config.DictConfig)
     return min(seconds[1:])
 
 
-def warnings(arms: list[ArmAudit], sweep: Sweep) -> Iterator[str]:
+def warnings(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
     """The confounds among `arms`, in plain words."""
-    for what, values, unit in (
-        ("parameters", {a.name: a.parameters for a in arms}, ""),
-        ("training FLOPs per token", {a.name: a.flops_per_token for a in arms}, ""),
-        ("MLP parameters", {a.name: a.mlp_parameters for a in arms}, ""),
-    ):
-        yield from unequal(what, values, 1.01, unit)
-    for arm in arms:
-        if arm.init_loss > arm.uniform + 1:
-            yield (
-                f"{arm.name} starts at {arm.init_loss:.1f} nats, {arm.init_loss - arm.uniform:.1f} above ln V = "
-                f"{arm.uniform:.1f} (logits spread by {arm.logit_std:.1f}): its first steps undo the initialisation, "
-                "and what they show is not the factor's doing. Compare under model/init=scaled."
-            )
-        if arm.grad_norm > 10 * arm.cfg.optim.grad_clip:
-            yield (
-                f"{arm.name} has a gradient of norm {arm.grad_norm:.1f} at step 0, clipped to "
-                f"{arm.cfg.optim.grad_clip}: its early updates are about the clipping threshold."
-            )
-        if arm.position_ratio > 3:
-            yield (
-                f"{arm.name} adds positions {arm.position_ratio:.1f} times as large as the token embeddings: at first "
-                "the model sees little but where a token stands."
-            )
-    yield from unequal("the gradient norm at step 0", {a.name: a.grad_norm for a in arms}, 3.0, "")
-    if len(arms) > 1 and "optim.lr" not in sweep.factors:
-        yield (
-            f"all arms share optim.lr={arms[0].cfg.optim.lr:g}, which may suit one of them better: "
-            "+lr_sweep=true finds each arm's own."
-        )
-    seeds = {job.seed for job in sweep.jobs}
-    if len(arms) > 1 and len(seeds) < 3:
-        yield f"{len(seeds)} seed(s): a difference between single runs has no error rate. Use seed=0,1,2,3."
-
-
-def unequal(what: str, values: Mapping[str, float], ratio: float, unit: str) -> Iterator[str]:
-    low, high = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
-    if values[high] > ratio * values[low]:
-        yield (
-            f"the arms differ in {what}: {high} has {values[high] / values[low]:.3g} x those of {low} "
-            f"({values[high]:,.4g}{unit} against {values[low]:,.4g}{unit})."
-        )
+    common_lr = None if "optim.lr" in sweep.factors else arms[0].cfg.optim.lr
+    return confounds(arms, len({job.seed for job in sweep.jobs}), common_lr)
 
 
 @dataclass(frozen=True)
@@ -190,6 +147,6 @@ def cost(sweep: Sweep, arms: Mapping[str, ArmAudit]) -> Cost:
     return Cost(
         done=len(sweep.jobs) - len(to_do),
         to_do=len(to_do),
-        flops=sum(arm.flops_per_token * config.facts(arm.cfg)["tokens"] for arm in to_do),
+        flops=sum(arm.flops for arm in to_do),
         hours=sum(arm.hours for arm in to_do),
     )

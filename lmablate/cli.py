@@ -1,5 +1,6 @@
 """What every entry point shares: Hydra with our config folder, `GROUP=true` as typed, one sentence per mistake."""
 
+import importlib
 import logging
 import os
 import re
@@ -23,6 +24,8 @@ from lmablate.trust import guard_hydra
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")
+INSTEAD = {"+plan=true": ("lmablate.planning", "show"), "+lr_sweep=true": ("lmablate.lr_sweep", "sweep")}
+"""Arguments that do something around training, and the function that does it with the other arguments."""
 NOT_STRINGS = re.compile(r"^(true|false|on|off|yes|no|null|[+-]?\d[\d_.e+-]*)$", re.IGNORECASE)
 
 
@@ -52,6 +55,10 @@ def entry(task: Callable[[DictConfig], Any]) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = quote_group_values(sys.argv[1:])
+    for word, (module, function) in INSTEAD.items():
+        if word in arguments:
+            arguments.remove(word)
+            return report_mistakes(getattr(importlib.import_module(module), function), arguments)
     sys.argv[1:] = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))  # argparse wants overrides together
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints and exits on its own
     JobReturn.return_value = property(result_or_raise, JobReturn.return_value.fset)  # pyright: ignore

@@ -215,5 +215,7 @@ def device_of(name: str) -> torch.device:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Threads that this process may have: what its launcher has set, else the processors that it may use."""
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        return int(threads)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

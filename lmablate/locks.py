@@ -19,32 +19,35 @@ class Busy(Exception):
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file `path` for the block; where another process has it, wait for as long as that one lives,
-    or raise Busy.
+def locked(path: Path, patience: float = -1) -> Iterator[None]:
+    """Hold the lock file `path` for the block.
+
+    Where another process has it, wait for `patience` seconds and then raise Busy; a negative patience waits for
+    as long as that process lives.
 
     The kernel drops an flock with its holder. A file system without flock gets a lease instead, which its
     holder renews, and which the next process takes over once it has gone unrenewed for a minute.
     """
     try:
-        lock = acquire(FileLock(path, fallback_to_soft=False), wait)
+        lock = acquire(FileLock(path, fallback_to_soft=False), patience)
     except OSError as error:
         if error.errno not in NO_FLOCK:
             raise
-        lock = acquire(SoftFileLease(path.with_suffix(".lease"), lease_duration=LEASE_SECONDS), wait)
+        lock = acquire(SoftFileLease(path.with_suffix(".lease"), lease_duration=LEASE_SECONDS), patience)
     try:
         yield
     finally:
         lock.release()
 
 
-def acquire(lock: BaseFileLock, wait: bool) -> BaseFileLock:
+def acquire(lock: BaseFileLock, patience: float) -> BaseFileLock:
     try:
         lock.acquire(blocking=False)
-    except Timeout as error:
+    except Timeout:
         folder = Path(lock.lock_file).parent
-        if not wait:
-            raise Busy(f"another process is at work in {folder}") from error
         log.info("another process is at work in %s: waiting for it", folder)
-        lock.acquire(poll_interval=0.2)
+        try:
+            lock.acquire(timeout=patience, poll_interval=0.2)
+        except Timeout as error:
+            raise Busy(f"another process is at work in {folder}") from error
     return lock

@@ -33,26 +33,25 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool) -> Tensor:
-        tokens, chunk = x.shape[0], LinearCrossEntropy.CHUNK
+        tokens, chunk, ctx.dtype = x.shape[0], LinearCrossEntropy.CHUNK, weight.dtype
         dx = torch.empty_like(x) if with_grad else None
-        dw = torch.zeros_like(weight) if with_grad else None
-        buffer = x.new_empty(min(chunk, tokens), weight.shape[0])
-        total = torch.zeros((), dtype=torch.float32 if x.dtype != torch.float64 else x.dtype, device=x.device)
+        dw = widened(torch.zeros_like(weight)) if with_grad else None
+        total = widened(x.new_zeros(()))
+        buffer, weight = x.new_empty(min(chunk, tokens), weight.shape[0]), weight.to(x.dtype)
         for start in range(0, tokens, chunk):
             rows, target = x[start : start + chunk], targets[start : start + chunk, None]
-            logits = torch.mm(rows, weight.mT, out=buffer[: len(rows)])
-            logits = logits if logits.dtype == total.dtype else logits.to(total.dtype)
+            logits = widened(torch.mm(rows, weight.mT, out=buffer[: len(rows)]))
             logits -= logits.amax(-1, keepdim=True)
             target_logit = logits.gather(-1, target)
-            probabilities = logits.exp_()
-            normaliser = probabilities.sum(-1, keepdim=True)
+            exponentials = logits.exp_()
+            normaliser = exponentials.sum(-1, keepdim=True)
             total += (normaliser.log() - target_logit).sum()
             if dx is not None and dw is not None:
-                probabilities /= normaliser
-                probabilities.scatter_add_(-1, target, -torch.ones_like(target_logit))
-                d_logits = probabilities.div_(tokens).to(x.dtype)
-                torch.mm(d_logits, weight, out=dx[start : start + chunk])
-                dw.addmm_(d_logits.mT, rows)
+                # (softmax - onehot) · normaliser; the division is left to the short sides of the products.
+                d_logits = exponentials.scatter_add_(-1, target, -normaliser).to(x.dtype)
+                scale = (normaliser * tokens).reciprocal_().to(x.dtype)
+                torch.mm(d_logits, weight, out=dx[start : start + chunk]).mul_(scale)
+                add_product(dw, d_logits.mT, rows * scale)
         if with_grad:
             ctx.save_for_backward(dx, dw)
         return total / tokens
@@ -61,7 +60,15 @@ class LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dx, dw = ctx.saved_tensors  # multiplied into new tensors: a second backward pass must find them whole
-        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(dw.dtype), None, None
+        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, in one go where all three have the same precision."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
 
 
 def linear_cross_entropy(
@@ -69,8 +76,13 @@ def linear_cross_entropy(
     weight: Float[Tensor, "vocab_size d_model"],
     targets: Int[Tensor, "*batch"],
 ) -> Float[Tensor, ""]:
-    """The mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats."""
-    x, weight = x.flatten(0, -2), weight.to(x.dtype)
+    """The mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats.
+
+    Products are in the precision of `x`, or under torch.autocast in its; sums are in at least float32.
+    """
+    x, device = x.flatten(0, -2), x.device.type
+    if torch.is_autocast_enabled(device):
+        x = x.to(torch.get_autocast_dtype(device))
     # Asked here: inside an autograd.Function gradients are always off.
     with_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return LinearCrossEntropy.apply(x, weight, targets.flatten(), with_grad)

@@ -117,7 +117,7 @@ def clip_grad_norm_(
 
     `norms` are those of `grad_norms`, where they are known. Returns the joint norm *before* clipping.
     """
-    params = [p for p in params if p.grad is not None]
+    params = [*params]
     norm = (grad_norms(params) if norms is None else norms).norm()
-    torch._foreach_mul_([p.grad for p in params], clip_scale(norm, max_norm))
+    torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
     return norm

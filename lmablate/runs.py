@@ -36,6 +36,10 @@ CODE_VERSION = 1
 """Raised whenever the same config would train to other numbers: runs of two versions are not compared."""
 
 
+PATIENCE = 20.0
+"""Seconds that a process waits for another one to leave a run."""
+
+
 def run_id(identity: Mapping[str, Any], label: str) -> str:
     """`label` (for people) and a hash of everything that the result depends on."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
@@ -159,9 +163,12 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process. Raises Busy where another one is training it at this moment."""
+        """Holds the run for this process. Raises Busy where another one is training it at this moment.
+
+        Not at once: a requeued job may meet its predecessor, which is still dying.
+        """
         try:
-            with locked(self.folder / ".lock", wait=False):
+            with locked(self.folder / ".lock", patience=PATIENCE):
                 self.sweep()
                 yield
         except Busy as error:

@@ -29,11 +29,13 @@ class Wandb(NoTracking):
     """
 
     def __init__(self, project: str = "lmablate", mode: Literal["online", "offline"] = "offline") -> None:
-        self.project, self.mode = project, mode
+        self.project = project
+        self.mode: Literal["online", "offline"] = mode
         self.run: Any = None
 
     def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
         import wandb  # 1.5 s: only for those who track with it
+        from wandb.errors import CommError, UsageError
 
         options: dict[str, Any] = dict(
             project=self.project, dir=folder, id=run_id, name=run_id, group=group, config=dict(config)
@@ -41,7 +43,7 @@ class Wandb(NoTracking):
         quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, init_timeout=30)
         try:
             self.run = wandb.init(mode=self.mode, resume="allow", settings=quiet, **options)
-        except (wandb.errors.UsageError, wandb.errors.CommError) as error:  # no key, no server
+        except (UsageError, CommError) as error:  # no key, no server
             log.warning("wandb cannot be reached (%s): tracking offline, send it later with `wandb sync`", error)
             self.run = wandb.init(mode="offline", settings=quiet, **options)
         except OSError as error:

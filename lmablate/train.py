@@ -38,6 +38,7 @@ def train(cfg: DictConfig) -> float:
         with run.lock() if workers.leads else nullcontext(), workers:
             if run.is_due(cfg.skip_failed):
                 fit(cfg, run, prepared, workers)
+            workers.agree()
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")

@@ -165,4 +165,9 @@ def test_two_hundred_steps_are_those_of_torchs_optimizer_and_loss():
         torch.testing.assert_close(loss, expected.detach(), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(norm, expected_norm, rtol=1e-3, atol=1e-3)
     assert loss < 2.5, "nothing was learned"
-    assert_same([p.detach() for p in ours.parameters()], [p.detach() for p in theirs.parameters()], rtol=1e-3, atol=1e-3)
+    assert_same(
+        [p.detach() for p in ours.parameters()],
+        [p.detach() for p in theirs.parameters()],
+        rtol=1e-3,
+        atol=1e-3,
+    )

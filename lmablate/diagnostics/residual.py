@@ -12,8 +12,8 @@ class Residual(Probe):
     """How much a layer changes the stream x, on the first evaluation batch.
 
     residual/branch_ratio_attn/layer_{i}, residual/branch_ratio_mlp/layer_{i}: ||F(x)|| / ||x|| where the
-        branch adds F(x) to x; mean over tokens (representation collapse, arXiv 2004.08249 and 2304.14802, says
-        that it vanishes with depth).
+        branch adds F(x) to x; mean over tokens. Where the representation collapses it vanishes
+        with depth (arXiv 2004.08249, 2304.14802).
     residual/stream_cosine/layer_{i}: cosine of x before and after block i, mean over tokens; one minus it is
         the block influence of arXiv 2403.03853, equation 1.
     """

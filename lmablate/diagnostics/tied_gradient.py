@@ -9,7 +9,8 @@ from lmablate.loss import linear_cross_entropy
 
 
 class TiedGradient(Probe):
-    """The gradient of a tied matrix W on the first evaluation batch, in two parts (arXiv 1608.05859, section 3):
+    """The two parts of the gradient of a tied matrix W (arXiv 1608.05859, section 3), on the first evaluation
+    batch:
 
         dL/dW = [dL/dW as embedding] + [dL/dW as output matrix]
 
@@ -35,4 +36,5 @@ def gradient_parts(moment: Moment) -> tuple[Tensor, Tensor]:
         # A leaf of its own, apart from the embedding even where the two are tied.
         output = model.head.weight.detach().requires_grad_()
         loss = linear_cross_entropy(model.hidden(moment.tokens), output, moment.targets)
-        return torch.autograd.grad(loss, (model.embed.weight, output))
+        as_input, as_output = torch.autograd.grad(loss, (model.embed.weight, output))
+        return as_input, as_output

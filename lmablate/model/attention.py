@@ -47,7 +47,8 @@ class BlockCausalAttention(torch.autograd.Function):
     """`attention` for as many queries as keys, by blocks of queries that see only the keys up to themselves.
 
     Half of the square is never computed, and only the diagonal block needs a mask. The probabilities are kept
-    for the backward pass, which is the softmax's: dS = P ∘ (dP - rowsum(dP ∘ P)).
+    for the backward pass, which is the softmax's: dS = P ∘ (dP - rowsum(dP ∘ P)), and rowsum(dP ∘ P) is
+    rowsum(dO ∘ O), a shorter sum (arXiv 2205.14135, equation 4).
     """
 
     BLOCK = 64
@@ -56,37 +57,40 @@ class BlockCausalAttention(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
         shape, time, scale = q.shape, q.shape[-2], 1 / math.sqrt(q.shape[-1])
         # (batch, heads) folded into one: the batched matrix product of torch wants three dimensions.
-        q, k, v = (x.reshape(-1, time, x.shape[-1]) for x in (q, k, v))
+        q, k, v = (
+            (q * scale).reshape(-1, *q.shape[2:]),
+            k.reshape(-1, *k.shape[2:]),
+            v.reshape(-1, *v.shape[2:]),
+        )
         out, probabilities = torch.empty_like(v), []
         for start in range(0, time, BlockCausalAttention.BLOCK):
             end = min(start + BlockCausalAttention.BLOCK, time)
-            p = torch.bmm(q[:, start:end], k[:, :end].mT).mul_(scale)
+            p = torch.bmm(q[:, start:end], k[:, :end].mT)
             p = bias(p.view(*shape[:2], end - start, end)).view_as(p)
             p[:, :, start:].masked_fill_(future(end - start, end - start, q.device), -math.inf)
-            p = p.sub_(p.amax(-1, keepdim=True)).exp_()
-            p /= p.sum(-1, keepdim=True)
+            p = torch.softmax(p, -1)
             out[:, start:end] = torch.bmm(p, v[:, :end])
             probabilities.append(p)
-        ctx.save_for_backward(q, k, v, *probabilities)
+        ctx.save_for_backward(q, k, v, out, *probabilities)
         ctx.scale, ctx.shape = scale, shape
         return out.view(shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        q, k, v, *probabilities = ctx.saved_tensors
+        q, k, v, out, *probabilities = ctx.saved_tensors
         d_out = d_out.reshape(v.shape)
+        row_sums = (d_out * out).sum(-1, keepdim=True)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         end = 0
         for p in probabilities:
             start, end = end, end + p.shape[1]
             d_block = d_out[:, start:end]
-            dv[:, :end].baddbmm_(p.mT, d_block)
+            dv[:, :end] += torch.bmm(p.mT, d_block)  # baddbmm_ into a slice would go matrix by matrix
             ds = torch.bmm(d_block, v[:, :end].mT)
-            ds -= (ds * p).sum(-1, keepdim=True)
-            ds *= p
+            ds = ds.sub_(row_sums[:, start:end]).mul_(p)
             dq[:, start:end] = torch.bmm(ds, k[:, :end])
-            dk[:, :end].baddbmm_(ds.mT, q[:, start:end], alpha=ctx.scale)
+            dk[:, :end] += torch.bmm(ds.mT, q[:, start:end])
         return dq.mul_(ctx.scale).view(ctx.shape), dk.view(ctx.shape), dv.view(ctx.shape), None
 
 

@@ -85,7 +85,9 @@ class Transformer(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = dict(d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, context_length=context_length)
+        sizes = dict(
+            d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, context_length=context_length
+        )
         for key, size in sizes.items():
             if size < 1:
                 raise UserError(f"model.{key}={size} is not allowed: it must be at least 1.")
@@ -93,7 +95,8 @@ class Transformer(nn.Module):
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
         self.blocks = nn.ModuleList(
-            norm(d_model, CausalSelfAttention(d_model, n_heads, self.pos), act(d_model, d_ff)) for _ in range(n_layers)
+            norm(d_model, CausalSelfAttention(d_model, n_heads, self.pos), act(d_model, d_ff))
+            for _ in range(n_layers)
         )
         self.norm = self.blocks[-1].final_norm()
         self.head = tying(self.embed)

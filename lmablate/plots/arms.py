@@ -112,7 +112,7 @@ class Arms:
         """Level -> the step where its warm-up ends, for levels whose runs agree."""
         known: Any = self.data.runs.dropna(subset=["warmup_steps"])
         steps = known["warmup_steps"]
-        groups = steps.groupby(known[self.factor]) if self.factor else [("", steps)]
+        groups: Any = steps.groupby(known[self.factor]) if self.factor else [("", steps)]
         return {level: int(each.max()) for level, each in groups if each.nunique() == 1}
 
     @property

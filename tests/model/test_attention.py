@@ -70,7 +70,10 @@ def test_a_second_derivative_is_refused_not_wrong():
 
 
 def test_multi_head_attention_is_torchs():
-    ours, torchs = CausalSelfAttention(16, 4, NoPE(16, 4, 32)), nn.MultiheadAttention(16, 4, bias=False, batch_first=True)
+    ours, torchs = (
+        CausalSelfAttention(16, 4, NoPE(16, 4, 32)),
+        nn.MultiheadAttention(16, 4, bias=False, batch_first=True),
+    )
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
     with torch.no_grad():

@@ -15,14 +15,22 @@ from tests.model.small import random_tokens, small_model
 
 WIDE = dict(vocab_size=500, d_model=64, n_heads=4, d_ff=256, n_layers=3, context_length=64)
 SPREADS = {
-    CS336: {"embed": 1.0, "pos": 1.0, "head": math.sqrt(2 / 564), "q": math.sqrt(2 / 128), "down": math.sqrt(2 / 320)},
+    CS336: {
+        "embed": 1.0,
+        "pos": 1.0,
+        "head": math.sqrt(2 / 564),
+        "q": math.sqrt(2 / 128),
+        "down": math.sqrt(2 / 320),
+    },
     GPT2: {"embed": 0.02, "pos": 0.02, "head": 0.02, "q": 0.02, "down": 0.02 / math.sqrt(6)},
     Scaled: {"embed": 1 / 8, "pos": 1 / 8, "head": 1 / 8, "q": 1 / 8, "down": 1 / 16},
 }
 
 
 def digests(model: nn.Module) -> dict[str, str]:
-    return {name: hashlib.sha256(p.detach().numpy().tobytes()).hexdigest() for name, p in model.named_parameters()}
+    return {
+        name: hashlib.sha256(p.detach().numpy().tobytes()).hexdigest() for name, p in model.named_parameters()
+    }
 
 
 @pytest.mark.parametrize(("scheme", "spreads"), SPREADS.items(), ids=lambda x: getattr(x, "__name__", ""))
@@ -105,4 +113,6 @@ def test_tied_embeddings_of_unit_variance_start_far_above_ln_v(norm, pos):
     assert abs(start[TiedHead, Scaled] - uniform) < 1
     assert abs(start[UntiedHead, Scaled] - uniform) < 1
     assert abs(start[TiedHead, GPT2] - uniform) < 0.5
-    assert start[TiedHead, CS336] == pytest.approx(uniform + 256 / 2, rel=0.5)  # logits of variance d: ln V + d/2
+    assert start[TiedHead, CS336] == pytest.approx(
+        uniform + 256 / 2, rel=0.5
+    )  # logits of variance d: ln V + d/2

@@ -3,9 +3,17 @@ import torch
 import torch.nn.functional as F
 
 from lmablate.model import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
+from lmablate.model.mlp import gelu, relu, relu2, silu
 from tests.model.small import assert_same, normal, value_and_gradients
 
-ACTIVATIONS = {ReLU: F.relu, ReLU2: lambda x: F.relu(x) ** 2, GELU: F.gelu, SiLU: F.silu, SwiGLU: F.silu, GeGLU: F.gelu}
+ACTIVATIONS = {
+    ReLU: F.relu,
+    ReLU2: lambda x: F.relu(x) ** 2,
+    GELU: F.gelu,
+    SiLU: F.silu,
+    SwiGLU: F.silu,
+    GeGLU: F.gelu,
+}
 
 
 def filled(kind: type[MLP], dtype: torch.dtype = torch.float32) -> MLP:
@@ -21,7 +29,9 @@ def test_the_layer_is_its_equation(kind, reference):
 
     def equation(x: torch.Tensor) -> torch.Tensor:
         if isinstance(mlp, GatedMLP):
-            return F.linear(reference(F.linear(x, mlp.gate.weight)) * F.linear(x, mlp.up.weight), mlp.down.weight)
+            return F.linear(
+                reference(F.linear(x, mlp.gate.weight)) * F.linear(x, mlp.up.weight), mlp.down.weight
+            )
         return F.linear(reference(F.linear(x, mlp.up.weight)), mlp.down.weight)
 
     assert_same(value_and_gradients(mlp, x), value_and_gradients(equation, x), rtol=1e-4, atol=1e-5)
@@ -37,6 +47,15 @@ def test_the_gradient_is_exact(kind):
         return torch.func.functional_call(mlp, dict(zip(names, weights, strict=True)), (x,))
 
     assert torch.autograd.gradcheck(f, (x, *weights))
+
+
+PLAIN = {ReLU: relu, ReLU2: relu2, GELU: gelu, SiLU: silu, SwiGLU: silu, GeGLU: gelu}
+
+
+@pytest.mark.parametrize(("kind", "plain"), PLAIN.items(), ids=lambda x: x.__name__)
+def test_the_activation_is_its_definition(kind, plain):
+    x = normal(50, 12) * 5
+    assert_same(value_and_gradients(kind.activation, x), value_and_gradients(plain, x), rtol=1e-4, atol=1e-5)
 
 
 def test_extreme_inputs_stay_finite():

@@ -5,17 +5,17 @@ from torch import nn
 
 from lmablate.errors import UserError
 from lmablate.model import LayerNorm, RMSNorm
-from lmablate.model.norm import make_norm
+from lmablate.model.norm import layer_norm, make_norm, rms_norm
 from tests.model.small import assert_same, normal, value_and_gradients
 
 WEIGHT, BIAS = normal(16, seed=1) + 1, normal(16, seed=2)
 
 
-def rms_norm(x, weight):
+def rms_norm_layer(x, weight):
     return torch.func.functional_call(RMSNorm(16), {"weight": weight}, (x,))
 
 
-def layer_norm(x, weight, bias):
+def layer_norm_layer(x, weight, bias):
     return torch.func.functional_call(LayerNorm(16), {"weight": weight, "bias": bias}, (x,))
 
 
@@ -23,20 +23,37 @@ def layer_norm(x, weight, bias):
 def test_rms_norm_is_torchs(scale):
     x = normal(4, 5, 16) * scale
     torchs = value_and_gradients(lambda x, w: F.rms_norm(x, (16,), w, eps=1e-5), x, WEIGHT)
-    assert_same(value_and_gradients(rms_norm, x, WEIGHT), torchs, rtol=1e-4, atol=1e-5 / scale)
+    assert_same(value_and_gradients(rms_norm_layer, x, WEIGHT), torchs, rtol=1e-4, atol=1e-5 / scale)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_layer_norm_is_torchs(scale):
     x = normal(4, 5, 16) * scale + 3 * scale
     torchs = value_and_gradients(lambda x, w, b: F.layer_norm(x, (16,), w, b, eps=1e-5), x, WEIGHT, BIAS)
-    assert_same(value_and_gradients(layer_norm, x, WEIGHT, BIAS), torchs, rtol=1e-4, atol=2e-5 / scale)
+    assert_same(value_and_gradients(layer_norm_layer, x, WEIGHT, BIAS), torchs, rtol=1e-4, atol=2e-5 / scale)
+
+
+def test_the_layers_are_their_definitions():
+    x = normal(4, 5, 16) * 3 + 1
+    plain = value_and_gradients(lambda x, w: rms_norm(x, w, 1e-5), x, WEIGHT)
+    assert_same(value_and_gradients(rms_norm_layer, x, WEIGHT), plain, rtol=1e-4, atol=1e-5)
+    plain = value_and_gradients(lambda x, w, b: layer_norm(x, w, b, 1e-5), x, WEIGHT, BIAS)
+    assert_same(value_and_gradients(layer_norm_layer, x, WEIGHT, BIAS), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_two_backward_passes_agree():
+    x, weight = normal(4, 16).requires_grad_(), WEIGHT.clone().requires_grad_()
+    out = rms_norm_layer(x, weight).square().sum()
+    once = torch.autograd.grad(out, (x, weight), retain_graph=True)
+    assert_same(list(torch.autograd.grad(out, (x, weight))), list(once), rtol=0, atol=0)
 
 
 def test_the_gradients_are_exact():
-    x, weight, bias = (normal(*shape, seed=3, dtype=torch.float64, grad=True) for shape in ((3, 16), (16,), (16,)))
-    assert torch.autograd.gradcheck(rms_norm, (x, weight))
-    assert torch.autograd.gradcheck(layer_norm, (x, weight, bias))
+    x, weight, bias = (
+        normal(*shape, seed=3, dtype=torch.float64, grad=True) for shape in ((3, 16), (16,), (16,))
+    )
+    assert torch.autograd.gradcheck(rms_norm_layer, (x, weight))
+    assert torch.autograd.gradcheck(layer_norm_layer, (x, weight, bias))
 
 
 @pytest.mark.parametrize("norm", [RMSNorm(16), LayerNorm(16)])

@@ -37,7 +37,9 @@ class Reference(nn.Module):
         pairs = x.shape[-1] // 2
         frequency = 10_000.0 ** (-torch.arange(pairs) / pairs)
         angle = torch.outer(torch.arange(x.shape[2]), frequency)
-        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, pairs, 2, 2)
+        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(
+            -1, pairs, 2, 2
+        )
         return torch.einsum("tpij,bhtpj->bhtpi", rotation, x.unflatten(-1, (pairs, 2))).flatten(-2)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

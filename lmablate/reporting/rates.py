@@ -1,0 +1,73 @@
+"""Loss against learning rate: who is ahead at a common rate, and who at each arm's best."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lmablate.evidence import learning_rate_sensitivity
+from lmablate.exports import Exported
+from lmablate.reporting.arms import done_runs, final_losses
+
+RATE = "optim.lr"
+
+
+@dataclass(frozen=True)
+class RateCurves:
+    """means: arms x rates, final validation loss averaged over seeds. sensitivity: by arm, arXiv 2309.14322."""
+
+    means: pd.DataFrame
+    sensitivity: dict[str, float]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The rate at which each arm's mean is lowest."""
+        return {str(arm): float(rate) for arm, rate in self.means.idxmin(axis=1).items()}
+
+    @property
+    def shared(self) -> list[float]:
+        """Rates that every arm was trained at."""
+        return [float(rate) for rate in self.means.columns if self.means[rate].notna().all()]
+
+    def at(self, rate: float) -> list[str]:
+        """The arms from the lowest loss to the highest, all trained at this rate."""
+        return [str(arm) for arm in self.means[rate].sort_values(kind="stable").index]
+
+    @property
+    def at_best(self) -> list[str]:
+        """The arms from the lowest loss to the highest, each at its best rate."""
+        return [str(arm) for arm in self.means.min(axis=1).sort_values(kind="stable").index]
+
+    @property
+    def sentence(self) -> str:
+        """Whether the ranking depends on the rate that one happens to choose."""
+        best = " before ".join(f"{arm} (at {self.best[arm]:g})" for arm in self.at_best)
+        flipped = [rate for rate in self.shared if self.at(rate) != self.at_best]
+        if not flipped:
+            return f"The ranking is the same at every common rate and with each arm at its best: {best}."
+        at_common = "; ".join(f"at {rate:g} it is {' before '.join(self.at(rate))}" for rate in flipped)
+        return f"The ranking flips. With each arm at its best it is {best}; {at_common}."
+
+
+def rate_curves(data: Exported) -> RateCurves | None:
+    """None where the learning rate does not vary, or no run is finished."""
+    if RATE not in data.factors:
+        return None
+    runs = done_runs(data)
+    by_rate: dict[float, dict[str, float]] = {}
+    for rate in sorted(runs[RATE].astype(float).unique()):
+        at_rate = Exported(data.experiment, data.table, runs.loc[runs[RATE].astype(float) == rate])
+        losses = final_losses(at_rate, without=[RATE])
+        by_rate[rate] = {", ".join(arm) or "the model": float(values.mean()) for arm, values in losses.items()}
+    means = pd.DataFrame(by_rate).rename_axis("arm")
+    if means.empty:
+        return None
+    start = initial_loss(data)
+    sensitivity = {str(arm): learning_rate_sensitivity(row.dropna().to_numpy(), start) for arm, row in means.iterrows()}
+    return RateCurves(means, sensitivity)
+
+
+def initial_loss(data: Exported) -> float:
+    """The largest loss at initialisation that the experiment has, in nats; infinite where none was logged."""
+    values = data.table.loc[data.table["metric"] == "init/loss", "value"]
+    return float(values.max()) if len(values) else float(np.inf)
