@@ -22,6 +22,10 @@ EVERY_STEP = ("train/loss", "grad_norm", "lr")
 """Never thinned: spikes, peaks and late slopes are read off them."""
 WHOLE = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
 ROWS_PER_WRITE = 2**18
+EXACT_POWER = 22
+"""Powers of ten up to this one are exact as floating-point numbers."""
+NEARLY_HALF = 1e-3
+"""Numbers that are scaled this close to a half may round to either side."""
 CsvForm = Literal["plain", "gzip", "none"]
 
 
@@ -62,7 +66,15 @@ def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.fl
     """Each value as the number nearest to its first `digits` significant digits; whole numbers unchanged."""
     rounded = values.copy()
     chosen = np.isfinite(values) & (values != np.rint(values))
-    rounded[chosen] = [float(f"{value:.{digits}g}") for value in values[chosen].tolist()]
+    exact = values[chosen]
+    shift = digits - 1 - np.floor(np.log10(np.abs(exact)))
+    power = 10.0 ** np.clip(shift, 0, EXACT_POWER)
+    scaled = exact * power
+    quick = np.rint(scaled) / power  # both are exact, so this is the double next to the decimal number
+    in_doubt = (shift < 0) | (shift > EXACT_POWER) | (digits > 15)
+    in_doubt |= np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < NEARLY_HALF
+    quick[in_doubt] = [float(f"{value:.{digits}g}") for value in exact[in_doubt].tolist()]
+    rounded[chosen] = quick
     return rounded
 
 

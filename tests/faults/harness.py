@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 (torch imports it on demand, which takes seconds: once, before the forks)
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 

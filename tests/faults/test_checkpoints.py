@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -94,7 +95,11 @@ def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupt
 
 @pytest.mark.parametrize(
     ("override", "difference"),
-    [("model.d_model=32", "F32[300, 32]' -> 'F32[300, 16]"), ("seed=1", "run: '"), ("model/pos=learned", "pos.")],
+    [
+        ("model.d_model=32", r"F32\[\d+, 32\]' -> 'F32\[\d+, 16\]'"),
+        ("seed=1", r"something else: run: '\S+-s1-\w+' -> '\S+-s0-\w+'\.$"),
+        ("model/pos=learned", r"F32\[32, 16\]' -> None"),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
     whole, interrupted, tmp_path, log, override, difference
@@ -104,7 +109,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
     shutil.move(the_run(other).checkpoints / "step_00000025", the_run(interrupted).checkpoints)
     assert finish(interrupted, log) == 2
     assert "step_00000025 is a checkpoint of something else: " in last_line(log)
-    assert difference in last_line(log)
+    assert re.search(difference, last_line(log))
 
 
 def test_missing_rows_of_metrics_are_not_passed_over(interrupted, log):
