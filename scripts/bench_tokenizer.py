@@ -229,13 +229,13 @@ def train_gigatoken(folder, clock, corpus: str, size: int):
 
 
 def train_rustbpe(folder, clock, corpus: str, size: int):
-    import rustbpe
+    from rustbpe import Tokenizer  # pyright: ignore[reportAttributeAccessIssue]
 
     from lmablate.tokenizer.pretokenize import PATTERN
 
     with clock.measure():
         texts = (folder / corpus).read_text(newline="").split(SPECIAL)
-        rustbpe.Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
+        Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
 
 
 def train_bpeasy(folder, clock, corpus: str, size: int):
