@@ -5,6 +5,7 @@ trains: torch refuses a backward pass in a fork of a process that has made one.
 """
 
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -68,6 +69,7 @@ def in_a_fork(task: Callable[[], object], log: Path) -> ForkProcess:
     def child() -> None:
         with log.open("a", buffering=1) as sys.stderr:
             os.dup2(sys.stderr.fileno(), 2)
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
             try:
                 task()
             except (UserError, Diverged) as error:
