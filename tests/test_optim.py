@@ -1,5 +1,6 @@
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from lmablate.errors import UserError
 from lmablate.loop import NextTokenLoss, train_step
-from lmablate.model import Learned, LayerNorm, PostNorm
+from lmablate.model import LayerNorm, Learned, PostNorm
 from lmablate.optim import AdamW, adamw_update, clip_grad_norm_, cosine_schedule, decay_groups, grad_norms
 from tests.model.small import CONTEXT, assert_same, normal, random_tokens, small_model
 
@@ -135,8 +136,8 @@ def test_the_schedule_rises_falls_and_stays_in_range(steps, warmup, lr, floor):
     rates = [cosine_schedule(step, **settings) for step in range(steps)]
     top = min(warmup, steps)
     assert all(0 < rate <= lr * (1 + 1e-9) for rate in rates) or floor == 0
-    assert all(a <= b * (1 + 1e-9) for a, b in zip(rates[:top], rates[1:top], strict=False))
-    assert all(a >= b * (1 - 1e-9) for a, b in zip(rates[top:], rates[top + 1 :], strict=False))
+    assert all(a <= b * (1 + 1e-9) for a, b in pairwise(rates[:top]))
+    assert all(a >= b * (1 - 1e-9) for a, b in pairwise(rates[top:]))
     if steps > warmup + 1:
         assert rates[-1] == pytest.approx(lr * floor)
 

@@ -5,6 +5,7 @@ which read and write memory once where the definitions do so several times.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -41,15 +42,12 @@ class MLP(nn.Module):
     """down(activation(up(x))), arXiv 1706.03762, equation 2, without biases. Two matrices of d_model x d_ff."""
 
     matrices = 2
+    activation: Callable[[Hidden], Hidden]
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         self.up = Linear(d_model, d_ff)
         self.down = Linear(d_ff, d_model)
-
-    @staticmethod
-    def activation(x: Hidden) -> Hidden:
-        raise NotImplementedError("a subclass of MLP says which activation it has")
 
     def hidden(self, x: Stream) -> Hidden:
         """The units' activations, which `down` reads."""

@@ -12,7 +12,6 @@ from torch.autograd.function import once_differentiable
 from lmablate.errors import UserError
 from lmablate.precision import widened
 
-
 Stream = Float[Tensor, "*batch d_model"]
 Weight = Float[Tensor, " d_model"]
 

@@ -143,6 +143,8 @@ class ALiBi(Position):
     Slopes are 2^(-8h/n_heads) for h = 1..n_heads; a power of two of heads gives the paper's own numbers.
     """
 
+    slopes: Tensor
+
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__(d_model, n_heads, context_length)
         slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1) / n_heads)

@@ -1,6 +1,6 @@
 """A decoder-only Transformer language model. Everything that an ablation may change is passed in as a class."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jaxtyping import Float, Int
@@ -68,6 +68,8 @@ class Transformer(nn.Module):
     Raises UserError where sizes do not fit together.
     """
 
+    blocks: Sequence[Block]
+
     def __init__(
         self,
         *,
@@ -92,7 +94,7 @@ class Transformer(nn.Module):
         self.vocab_size, self.context_length = vocab_size, context_length
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
-        self.blocks = nn.ModuleList(
+        self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
             norm(d_model, CausalSelfAttention(d_model, n_heads, self.pos), act(d_model, d_ff)) for _ in range(n_layers)
         )
         self.norm = self.blocks[-1].final_norm()

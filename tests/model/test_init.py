@@ -9,7 +9,17 @@ from torch import nn
 
 from lmablate.loss import cross_entropy
 from lmablate.model import (
-    CS336, GELU, GPT2, Learned, LayerNorm, NoPE, PostNorm, PreNorm, RoPE, Scaled, SwiGLU, TiedHead, UntiedHead,
+    CS336,
+    GELU,
+    GPT2,
+    Learned,
+    NoPE,
+    PostNorm,
+    PreNorm,
+    RoPE,
+    Scaled,
+    TiedHead,
+    UntiedHead,
 )  # fmt: skip
 from tests.model.small import random_tokens, small_model
 

@@ -12,9 +12,19 @@ from lmablate.config import build_model, resolve, shape_of
 from lmablate.errors import UserError
 from lmablate.loss import cross_entropy
 from lmablate.model import (
-    ALiBi, GeGLU, Learned, NoPE, PostNorm, PreNorm, RoPE, Sinusoidal, SwiGLU, TiedHead, UntiedHead, attention,
+    ALiBi,
+    GeGLU,
+    Learned,
+    NoPE,
+    PostNorm,
+    PreNorm,
+    RoPE,
+    Sinusoidal,
+    TiedHead,
+    UntiedHead,
+    attention,
 )  # fmt: skip
-from tests.model.small import CONTEXT, VOCAB, random_tokens, small_model
+from tests.model.small import CONTEXT, random_tokens, small_model
 
 POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
 

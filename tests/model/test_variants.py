@@ -41,7 +41,9 @@ def test_the_groups_hold_what_the_report_compares():
     assert found["init"] >= {"cs336", "gpt2", "scaled"}
 
 
-@pytest.mark.parametrize("path", sum(FILES.values(), []), ids=lambda path: f"{path.parent.name}={path.stem}")
+@pytest.mark.parametrize(
+    "path", [*itertools.chain(*FILES.values())], ids=lambda path: f"{path.parent.name}={path.stem}"
+)
 def test_a_choice_composes_on_the_command_line(path, compose_config):
     """The yaml that `combinations` reads directly is what Hydra puts in the slot."""
     cfg = compose_config(f"model/{path.parent.name}={path.stem}")

@@ -1,0 +1,48 @@
+"""The loss of a run over its whole validation file: `python -m lmablate.evaluate run=RUN`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from lmablate.arguments import run as command
+from lmablate.errors import UserError
+from lmablate.inference import Score, score
+from lmablate.loading import load_run
+
+
+@dataclass
+class Arguments:
+    """Scores a trained run on every token of its validation file."""
+
+    run: Annotated[str, "a run's folder, or the beginning of its id"]
+    runs_dir: Annotated[Path, "where runs are"] = Path("runs")
+    batch_size: Annotated[int, "windows of text at a time"] = 16
+    device: Annotated[str, "auto, cpu or cuda"] = "auto"
+
+
+def evaluate(arguments: Arguments) -> Score:
+    """Prints nats, perplexity, bits per byte, and the loss by position."""
+    if arguments.batch_size < 1:
+        raise UserError(f"batch_size={arguments.batch_size} is not allowed: it must be at least 1.")
+    loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
+    tokens = loaded.validation_tokens()
+    result = score(loaded.model, tokens.array, loaded.tokenizer.token_lengths(), arguments.batch_size)
+    print(f"{loaded.run.folder}  step {loaded.step}, {tokens.path}, {result.tokens:,} tokens")
+    print(f"nats per token   {result.nats:.4f}")
+    print(f"perplexity       {result.perplexity:.2f}")
+    print(f"bits per byte    {result.bits_per_byte:.4f}")
+    print("\ncontext, tokens  nats per token")
+    for first, last in octaves(len(result.by_position)):
+        span = f"{first}-{last}" if last > first else f"{first}"
+        print(f"{span:<17}{result.by_position[first - 1 : last].mean():.4f}")
+    return result
+
+
+def octaves(length: int) -> list[tuple[int, int]]:
+    """1, 2-3, 4-7, ... up to `length`: the loss falls with the logarithm of the context."""
+    starts = [2**i for i in range(length.bit_length())]
+    return [(start, min(2 * start - 1, length)) for start in starts]
+
+
+if __name__ == "__main__":
+    command("lmablate.evaluate", Arguments, evaluate)

@@ -1,0 +1,29 @@
+"""A run as a folder that transformers loads: `python -m lmablate.export_hf run=RUN out=DIR`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from lmablate.arguments import run as command
+from lmablate.hugging_face import save_pretrained
+from lmablate.loading import load_run
+
+
+@dataclass
+class Arguments:
+    """Writes config.json, model.safetensors and tokenizer.json for AutoModelForCausalLM and AutoTokenizer."""
+
+    run: Annotated[str, "a run's folder, or the beginning of its id"]
+    out: Annotated[Path, "the folder to write"]
+    runs_dir: Annotated[Path, "where runs are"] = Path("runs")
+
+
+def export_hf(arguments: Arguments) -> None:
+    """Only pre-norm, RMSNorm, RoPE, SwiGLU (as Llama) and pre-norm, LayerNorm, learned, GELU (as GPT-2) are exact."""
+    loaded = load_run(arguments.run, arguments.runs_dir)
+    save_pretrained(loaded.model, loaded.tokenizer, arguments.out)
+    print(f"{arguments.out}  {loaded.run.id}, step {loaded.step}")
+
+
+if __name__ == "__main__":
+    command("lmablate.export_hf", Arguments, export_hf)

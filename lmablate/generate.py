@@ -1,0 +1,68 @@
+"""Text from a trained run: `python -m lmablate.generate run=RUN prompt="def main"`."""
+
+import codecs
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from lmablate import inference
+from lmablate.arguments import run as command
+from lmablate.data.corpora import END_OF_TEXT
+from lmablate.errors import UserError
+from lmablate.loading import load_run
+
+
+@dataclass
+class Arguments:
+    """Continues a prompt with a trained run, up to <|endoftext|> or max_tokens."""
+
+    run: Annotated[str, "a run's folder, or the beginning of its id"]
+    prompt: Annotated[str, "the text to continue; nothing begins a document"] = ""
+    prompts: Annotated[Path | None, "a file of prompts instead, one a line"] = None
+    max_tokens: Annotated[int, "tokens to write at most, for each prompt"] = 200
+    temperature: Annotated[float, "1 is the model's own spread, 0 the likeliest token"] = 1.0
+    top_k: Annotated[int, "draw among so many likeliest tokens; 0 is all"] = 0
+    top_p: Annotated[float, "draw among the likeliest tokens that hold this much probability"] = 1.0
+    seed: Annotated[int, "the same seed, the same text"] = 0
+    runs_dir: Annotated[Path, "where runs are"] = Path("runs")
+    device: Annotated[str, "auto, cpu or cuda"] = "auto"
+
+
+def generate(arguments: Arguments) -> None:
+    """Prints the texts: a single one as it comes, several when each is whole."""
+    for key, least in (("max_tokens", 1), ("seed", 0)):
+        if getattr(arguments, key) < least:
+            raise UserError(f"{key}={getattr(arguments, key)} is not allowed: it must be at least {least}.")
+    sampler = inference.Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
+    texts = lines_of(arguments.prompts) if arguments.prompts else [arguments.prompt]
+    loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
+    tokenizer = loaded.tokenizer
+    end = tokenizer.token_id(END_OF_TEXT.encode())
+    prompts = [tokenizer.encode(text or END_OF_TEXT) for text in texts]
+    tokens = inference.generate(
+        loaded.model, prompts, sampler, max_tokens=arguments.max_tokens, seed=arguments.seed, stop=end
+    )
+    if len(texts) == 1:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end inside a character
+        print(texts[0], end="", flush=True)
+        for _, token in tokens:
+            print(decoder.decode(tokenizer.token_bytes(token)), end="", flush=True)
+        print(decoder.decode(b"", final=True))
+        return
+    written = defaultdict(list)
+    for index, token in tokens:
+        written[index].append(token)
+    for index, text in enumerate(texts):
+        print(f"--- {index + 1}\n{text}{tokenizer.decode(written[index])}")
+
+
+def lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"prompts={path} is not UTF-8 text: {error}.") from error
+
+
+if __name__ == "__main__":
+    command("lmablate.generate", Arguments, generate)
