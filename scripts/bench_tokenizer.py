@@ -371,9 +371,7 @@ def measure(section: str, row: str, folder: Path) -> dict:
 
 
 def run_section(section: str, folder: Path, repeats: int) -> None:
-    rows = [
-        row for row in MEASUREMENTS[section] if row not in PACKAGES or importlib.util.find_spec(PACKAGES[row])
-    ]
+    rows = [row for row in MEASUREMENTS[section] if row not in PACKAGES or importlib.util.find_spec(PACKAGES[row])]
     results: dict[str, list[dict]] = {row: [] for row in rows}
     for _ in range(repeats):
         for row in rows:
@@ -390,9 +388,7 @@ def run_section(section: str, folder: Path, repeats: int) -> None:
             first = first or cost
             name = row if part == "all" else f"{row}: {part}"
             speed = f"{size / 1e6 / cpu:.1f}" if size else ""
-            print(
-                f"| {name} | {cpu:.2f} | {wall:.2f} | {speed} | {cost / first:.2f} | {peak:.2f} |", flush=True
-            )
+            print(f"| {name} | {cpu:.2f} | {wall:.2f} | {speed} | {cost / first:.2f} | {peak:.2f} |", flush=True)
 
 
 REPORTED = """
@@ -429,12 +425,8 @@ def main() -> None:
         make_word_stream(words)
     if not (arguments.folder / f"mix-{LARGE}.json").exists():
         measure("train 32000", "fast, 1 thread", arguments.folder)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-    )
-    print(
-        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, medians of {arguments.repeats}"
-    )
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, ")
+    print(f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, medians of {arguments.repeats}")
     for section in arguments.only:
         run_section(section, arguments.folder, arguments.repeats)
     print(REPORTED)

@@ -89,9 +89,7 @@ def write(
     runs = [run.within(experiment) for run in recorded if experiment in run.experiments]
     if not runs:
         names = sorted({name for run in recorded for name in run.experiments})
-        raise UserError(
-            f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}."
-        )
+        raise UserError(f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}.")
     factors = factor_columns(runs)
     out.mkdir(parents=True, exist_ok=True)
     finals: list[float] = []
@@ -215,9 +213,7 @@ def load(folder: Path, experiment: str) -> Exported:
         table = pd.read_parquet(folder / f"{experiment}.parquet")
         types = {factor: str for factor in table.columns if factor not in FIXED}
         types = {factor: t for factor, t in types.items() if not pd.api.types.is_numeric_dtype(table[factor])}
-        runs = pd.read_csv(
-            folder / f"{experiment}.runs.csv", dtype=types, keep_default_na=False, na_values=[""]
-        )
+        runs = pd.read_csv(folder / f"{experiment}.runs.csv", dtype=types, keep_default_na=False, na_values=[""])
         for factor in types:
             runs[factor] = runs[factor].fillna("")
     except FileNotFoundError as error:

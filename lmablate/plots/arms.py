@@ -52,9 +52,7 @@ class Arms:
         self.data = data
         factors = data.factors
         if factor is not None and factor not in factors:
-            raise UserError(
-                f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}."
-            )
+            raise UserError(f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}.")
         self.factor = factor or (factors[0] if factors else "")
         self.others = [name for name in factors if name != self.factor]
         self.levels = in_order(data.runs[self.factor].unique().tolist()) if self.factor else [""]
@@ -65,10 +63,7 @@ class Arms:
         if not factors:
             return [Arm("", {}, self.colours[""], self.data.runs)]
         groups: Any = self.data.runs.groupby(factors, sort=True, dropna=False)
-        arms = [
-            Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs)
-            for key, runs in groups
-        ]
+        arms = [Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs) for key, runs in groups]
         return sorted(arms, key=lambda arm: self.levels.index(arm.level))
 
     def panels(self) -> dict[str, list[Arm]]:

@@ -43,9 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = [f"data.{name}={folder}/{name}.txt" for name in ("train", "valid")]
     paths += [f"runs_dir={folder}/runs", f"data_dir={folder}/data"]
     command = [sys.executable, "-m", "lmablate.train", "-m", *TINY, *paths]
-    subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     return folder / "runs"
 
 
@@ -121,9 +119,7 @@ def test_csv_of_runs_without_folders_reads_factors_off_names(tmp_path: Path) -> 
 
 
 def test_csv_of_foreign_names_and_seeds(tmp_path: Path) -> None:
-    header = (
-        "Step,my - rope run_seed2 - train/loss,my - rope run_seed2 - train/loss__MIN,sin-s1 - train/loss\n"
-    )
+    header = "Step,my - rope run_seed2 - train/loss,my - rope run_seed2 - train/loss__MIN,sin-s1 - train/loss\n"
     (tmp_path / "page.csv").write_text(header + "0,8.5,8.5,9\n1,7.5,7.5,\n")
     data = open_experiment("saved", tmp_path, tmp_path)
     assert data.factors == ["variant"]

@@ -33,9 +33,7 @@ def naive(tokenizer: Tokenizer) -> NaiveEncoder:
 TEXTS = st.lists(
     st.one_of(
         st.text(max_size=30),
-        st.sampled_from(
-            ["<a>", "<a", "a>b", SPECIAL, SPECIAL[:5], "  ", "\r\n", "\0", "'ll", "the", "=" * 70, "中文"]
-        ),
+        st.sampled_from(["<a>", "<a", "a>b", SPECIAL, SPECIAL[:5], "  ", "\r\n", "\0", "'ll", "the", "=" * 70, "中文"]),
     ),
     max_size=25,
 ).map("".join)
