@@ -4,34 +4,45 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: ablation test test-slow test-slurm test-faults check figures clean
+# A result's last bits depend on the number of threads, and tests run side by side.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: ablation test test-slow test-slurm test-faults check figures study bench clean
 
 # Compare four position encodings, trained from scratch on the Python standard library, and draw the result.
 ablation: $(READY)
-	$(BIN)/python -m lmablate.train experiment=positional_encoding
-	$(BIN)/python -m lmablate.export experiment=positional_encoding
-	$(BIN)/python -m lmablate.figures experiment=positional_encoding
+	$(BIN)/python -m lmablate.train experiment=positional_encoding seed=0,1
+	$(BIN)/python -m lmablate.export experiment=positional_encoding out=runs/exports
+	$(BIN)/python -m lmablate.figures experiment=positional_encoding exports=runs/exports out=runs/figures
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -n auto
 
+# Minutes instead of seconds.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -n auto -m slow
 
+# Needs a cluster: scripts/slurm_cluster.sh up
 test-slurm: $(READY)
-	$(BIN)/python -m pytest -m slurm
+	$(PYTEST) -m slurm
 
+# Hundreds of kills, full disks and fuzzed files (docs/reliability.md).
 test-faults: $(READY)
-	$(BIN)/python -m pytest -m faults
+	$(PYTEST) -n auto -m faults
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Redraw every figure and the report from the exports in the repository; trains nothing.
 figures: $(READY)
 	$(BIN)/python -m lmablate.report
+
+# Train everything that the report is made of (some hours on two cores; may be interrupted), then export it.
+study: $(READY)
+	PYTHON=$(BIN)/python scripts/study.sh
+	$(BIN)/python -m lmablate.export experiment=all every=5
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

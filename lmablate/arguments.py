@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from lmablate.errors import UserError
-from lmablate.trust import refuse_typed_secrets
+from lmablate.secrets import refuse_typed_secrets
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}

@@ -56,8 +56,9 @@ def table(arms: list[ArmAudit]) -> Table:
 
 def findings(arguments: list[str], sweep: Sweep, arms: list[ArmAudit], warned: list[str]) -> dict[str, object]:
     """The audit as a JSON value, with the command that it is about and the machine that it ran on."""
+    said = [a for a in arguments if not a.startswith(("runs_dir=", "data_dir="))]
     return {
-        "command": " ".join(["python -m lmablate.train", *arguments]),
+        "command": " ".join(["python -m lmablate.train", *said]),
         "scale": sweep.jobs[0].choices.get("scale"),
         "machine": f"{processor()}, {config.cores()} cores, torch {torch.__version__}",
         "arms": [{key: value for key, value in asdict(arm).items() if key != "cfg"} for arm in arms],

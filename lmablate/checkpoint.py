@@ -5,13 +5,13 @@ JSON, and a manifest with the sha256 of each. It is written under another name, 
 there whole or not at all. A reader takes the newest one whose manifest holds.
 """
 
-import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ def save_checkpoint(
     target, part = folder / f"{PREFIX}{step:08d}", folder / f".writing_{step:08d}"
     part.mkdir()
     try:
-        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, part / "model.safetensors")
-        save_file(optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
+        with system_errors():
+            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, part / "model.safetensors")
+            save_file(optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
         write_json(part / "state.json", {"step": step, **(state or {})})
         names = ("model.safetensors", "optimizer.safetensors", "state.json")
         for name in names:
@@ -75,6 +76,17 @@ def save_checkpoint(
         raise
     prune(folder, keep)
     return target
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Makes an OSError of what safetensors raises for one: it hides the number, such as a full disk's, in its text."""
+    try:
+        yield
+    except SafetensorError as error:
+        if match := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(match[1]), os.strerror(int(match[1]))) from error
+        raise
 
 
 def load_checkpoint(
@@ -173,7 +185,7 @@ def verify(path: Path) -> None:
         for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
             if sha256(path / name) != manifest[name]:
                 raise CorruptCheckpoint(f"{name} does not have the sha256 of the manifest")
-    except (json.JSONDecodeError, KeyError, TypeError, OSError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, OSError) as error:
         raise CorruptCheckpoint(f"{type(error).__name__}: {error}") from error
 
 

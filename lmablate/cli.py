@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.errors import Diverged, UserError
-from lmablate.trust import guard_hydra, refuse_typed_secrets
+from lmablate.secrets import refuse_typed_secrets
+from lmablate.trust import guard_hydra
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")

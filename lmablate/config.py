@@ -17,7 +17,8 @@ from lmablate.errors import UserError
 from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
 from lmablate.model import CausalSelfAttention, Embedding, Transformer
-from lmablate.trust import flat, refuse_foreign, refuse_secrets
+from lmablate.secrets import flat, refuse_secrets
+from lmablate.trust import refuse_foreign
 
 NOT_IDENTITY = ("name", "data", "match", "scale", "tracking", "runs_dir", "data_dir", "skip_failed")
 """Keys that do not change what a run computes: `data` counts by its fingerprint, `match` by the d_ff it found."""

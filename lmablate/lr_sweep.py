@@ -30,18 +30,18 @@ def sweep(arguments: list[str]) -> None:
     refuse_own_rates(arguments, base)
     grids = dict.fromkeys(base.arms, grid_of(base))
     launch(first_round(arguments, base))
-    for widening in range(MOST_ROUNDS + 1):
-        losses = {arm: final_losses(base, arm, rates) for arm, rates in grids.items()}
-        added = {arm: found for arm in grids if (found := widened(losses[arm]))}
-        if not added or widening == MOST_ROUNDS:
+    for _ in range(MOST_ROUNDS):
+        added = {arm: rate for arm in grids if (rate := widened(final_losses(base, arm, grids[arm])))}
+        if not added:
             break
         for arm, rate in added.items():
             grids[arm] = sorted([*grids[arm], rate])
             launch(one_arm(arguments, base, arm, rate))
-    for arm, by_rate in losses.items():
-        best = min(by_rate, key=lambda rate: by_rate[rate])
-        edge = f", still on the edge after {MOST_ROUNDS} widenings" if arm in added else ""
-        print(f"{arm}: best {RATE}={best:g}, val/loss {by_rate[best]:.4f}{edge}")
+    for arm, rates in grids.items():
+        losses = final_losses(base, arm, rates)
+        best = min(losses, key=losses.__getitem__)
+        edge = f", still on the edge after {MOST_ROUNDS} widenings" if widened(losses) else ""
+        print(f"{arm}: best {RATE}={best:g}, val/loss {losses[best]:.4f}{edge}")
 
 
 def refuse_own_rates(arguments: list[str], base: Sweep) -> None:
@@ -59,22 +59,24 @@ def grid_of(base: Sweep) -> list[float]:
 
 def first_round(arguments: list[str], base: Sweep) -> list[str]:
     """The command line of all arms over the starting grid."""
-    return with_params(arguments, base, {RATE: ",".join(map(typed, grid_of(base)))})
+    return command_line(arguments, base, grid_of(base), {})
 
 
 def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[str]:
     """The command line of one arm at one more rate, with all seeds."""
     swept = dict(override.split("=", 1) for override in base.arms[arm].overrides)
-    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in base.factors]
-    return with_params(rest, base, {**{factor: swept[factor] for factor in base.factors}, RATE: typed(rate)})
+    return command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
 
 
-def with_params(arguments: list[str], base: Sweep, params: Mapping[str, str]) -> list[str]:
-    """`arguments` as a sweep over `params`, which replace those of the experiment, under the sweep's name."""
-    listed = ",".join(f"{key}:'{values}'" for key, values in params.items())
-    name = base.jobs[0].cfg.name
-    rest = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    return ["-m", *rest, f"name={name}_lr", f"hydra.sweeper.params={{{listed}}}"]
+def command_line(arguments: list[str], base: Sweep, rates: Sequence[float], levels: Mapping[str, str]) -> list[str]:
+    """`arguments` at these rates, with these levels in place of the factors that they or the experiment sweep over."""
+    said = {argument.split("=", 1)[0] for argument in arguments}
+    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", *levels}]
+    replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in said]
+    params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in said)
+    of_experiment = [f"hydra.sweeper.params={{{params}}}"] if params else []
+    grid = f"{RATE}={','.join(map(typed, rates))}"
+    return ["-m", *rest, *replaced, *of_experiment, f"name={base.jobs[0].cfg.name}_lr", grid]
 
 
 def typed(rate: float) -> str:
@@ -99,7 +101,7 @@ def final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, f
     losses: dict[float, list[float]] = {}
     for job, run in expected(Sweep(jobs, [*base.factors, RATE])):
         status = run.status()
-        diverged = status["state"] == "failed" and str(status.get("error")).startswith("Diverged")
+        diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
         if status["state"] != "done" and not diverged:
             sys.exit(f"lmablate: {run.id} is {status['state']}: run the same command again to go on.")
         losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])

@@ -1,5 +1,7 @@
 """What a command would train and what that costs: `python -m lmablate.train [overrides] +plan=true`."""
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +18,7 @@ def show(arguments: list[str]) -> None:
     if LR_SWEEP in arguments:
         sweep = plan(first_round([argument for argument in arguments if argument != LR_SWEEP], sweep))
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
-    console = Console(highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(table(arms))
     console.print(sentence(sweep, cost(sweep, arms), len(arms)))
 

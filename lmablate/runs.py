@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import Diverged, UserError
-from lmablate.files import read_json, write_atomic, write_json
+from lmablate.files import disk_errors_named, read_json, write_atomic, write_json
 from lmablate.locks import Busy, locked
 
 log = logging.getLogger(__name__)
@@ -59,13 +59,11 @@ class Run:
         Raises UserError where the folder cannot be written, or holds another identity (with the difference).
         """
         run = cls(runs_dir / run_id(identity, label))
-        try:
+        with disk_errors_named("runs_dir", runs_dir):
             (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
             if not run.facts_path.exists():
                 write_atomic(run.folder / "config.yaml", config_yaml.encode())
                 write_json(run.facts_path, {"id": run.id, "identity": identity})
-        except OSError as error:
-            raise UserError(f"runs_dir={runs_dir} cannot be written: {error.strerror or error}.") from error
         if changes := differences(run.facts()["identity"], identity):
             raise UserError(f"{run.folder} belongs to another configuration: {'; '.join(changes[:10])}.")
         return run
@@ -92,11 +90,14 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says. Raises UserError where it is missing or unreadable."""
+        """What run.json says. Raises UserError where it is missing, unreadable or without an identity."""
         try:
-            return read_json(self.facts_path)
-        except (OSError, ValueError) as error:
+            facts = read_json(self.facts_path)
+            if not isinstance(facts, dict) or not isinstance(facts.get("identity"), dict):
+                raise ValueError("it has no identity")
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+        return facts
 
     def add_facts(self, **facts: Any) -> None:
         write_json(self.facts_path, {**self.facts(), **facts})
@@ -107,13 +108,16 @@ class Run:
         Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one of them and a
         list of single choices in another.
         """
-        write_json(self.folder / "experiments" / experiment, dict(choices or {}))
+        with disk_errors_named("runs_dir", self.folder.parent):
+            write_json(self.folder / "experiments" / experiment, dict(choices or {}))
 
     def status(self) -> dict[str, Any]:
+        """What status.json says; {"state": "missing"} where it is not there, or not ours."""
         try:
-            return read_json(self.folder / "status.json")
-        except (OSError, ValueError):
-            return {"state": "missing"}
+            status = read_json(self.folder / "status.json")
+        except (OSError, ValueError, RecursionError):
+            status = None
+        return status if isinstance(status, dict) and isinstance(status.get("state"), str) else {"state": "missing"}
 
     def is_due(self, skip_failed: bool = False) -> bool:
         """Whether there is anything left to do: not where it is done, nor, if asked for, where it failed before."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from lmablate.cli import report_mistakes
@@ -60,7 +61,7 @@ def table(states: list[State]) -> Table:
         colour = COLOURS.get(s.state, "white")
         step = f"{s.step}/{s.max_steps}" if s.step is not None and s.max_steps else ""
         left = f"{s.seconds_left:.0f} s" if s.seconds_left is not None else ""
-        out.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, s.detail)
+        out.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
     return out
 
 

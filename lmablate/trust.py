@@ -1,4 +1,4 @@
-"""What a config from somebody else may do: build classes of ours, and nothing else. And what it must not hold.
+"""What a config from somebody else may do: build classes of ours, and nothing else.
 
 Hydra calls whatever `_target_` names, anywhere in a config, and some of it before our code runs: callbacks,
 launcher, sweeper, log handlers.
@@ -6,9 +6,8 @@ launcher, sweeper, log handlers.
 
 import functools
 import importlib
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -20,10 +19,6 @@ PACKAGES = ("data", "diagnostics", "evidence", "model", "tracking")
 """Where the classes are that a config chooses from. Others of ours write files, or start processes."""
 TARGET = re.compile(rf"(lmablate\.(?:{'|'.join(PACKAGES)})(?:\.\w+)*)\.(\w+)", re.ASCII)
 CALLBACKS = {"failures": {"_target_": "lmablate.cli.SayFailures"}}
-
-SECRET_NAME = re.compile(r"(api_?key|access_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
-SHORTEST_SECRET = 8
-"""Characters. What is shorter is no key, and could be part of any value."""
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -92,36 +87,3 @@ def refuse_unsafe(cfg: DictConfig) -> None:
             raise UserError(f"hydra.{key} is refused: lmablate logs by itself, and a handler could be anything.")
     if hydra["job"]["env_set"]:
         raise UserError("hydra.job.env_set is refused: set environment variables in your shell.")
-
-
-def refuse_secrets(values: Mapping[str, Any]) -> None:
-    """Raises UserError where a key of `values` is called like a secret, or a value has one of the environment in it.
-
-    Configs are written to run folders, shown in logs and sent to trackers.
-    """
-    secrets = [
-        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
-    ]
-    for key, value in values.items():
-        if SECRET_NAME.search(key) or any(secret in str(value) for secret in secrets):
-            raise UserError(
-                f"{key} holds a secret, which would be written to files: leave it in the environment "
-                "(WANDB_API_KEY, HF_TOKEN), or say it once to `wandb login`."
-            )
-
-
-def refuse_typed_secrets(arguments: Sequence[str]) -> None:
-    """`refuse_secrets` of a command line."""
-    refuse_secrets({key: value for key, _, value in (argument.partition("=") for argument in arguments)})
-
-
-def flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of a plain container."""
-    if isinstance(node, Mapping):
-        for name, child in node.items():
-            yield from flat(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for child in node:
-            yield from flat(child, key)
-    else:
-        yield key, node

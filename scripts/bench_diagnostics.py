@@ -98,9 +98,7 @@ def report(scale: str, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=("cpu", "report"), nargs="+", default=("cpu", "report"))
     parser.add_argument("--rounds", type=int, default=15, help="steps per level (default: %(default)s)")
     args = parser.parse_args()

@@ -5,7 +5,8 @@
 Every measurement is a process of its own, so that peak memory and cold caches are its own too; repeats
 of different measurements take turns, so that a busy moment hits all alike. Ratios compare CPU seconds,
 which other jobs on the machine disturb less than wall time; a row with two threads is to be judged by its
-wall time. Peers that are not installed are left out: pip install tiktoken tokenizers gigatoken rustbpe bpeasy.
+wall time. Peers that are not installed are left out: pip install tiktoken tokenizers gigatoken rustbpe
+bpeasy.
 
 The text is this machine's own: documentation, manual pages and dictionaries, each file at most 200 kB, in an
 order that depends on the names alone. If it falls short of 100 MB, install more of it:
@@ -228,13 +229,13 @@ def train_gigatoken(folder, clock, corpus: str, size: int):
 
 
 def train_rustbpe(folder, clock, corpus: str, size: int):
-    import rustbpe
+    from rustbpe import Tokenizer  # pyright: ignore[reportAttributeAccessIssue]
 
     from lmablate.tokenizer.pretokenize import PATTERN
 
     with clock.measure():
         texts = (folder / corpus).read_text(newline="").split(SPECIAL)
-        rustbpe.Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
+        Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
 
 
 def train_bpeasy(folder, clock, corpus: str, size: int):
@@ -370,9 +371,7 @@ def measure(section: str, row: str, folder: Path) -> dict:
 
 
 def run_section(section: str, folder: Path, repeats: int) -> None:
-    rows = [
-        row for row in MEASUREMENTS[section] if row not in PACKAGES or importlib.util.find_spec(PACKAGES[row])
-    ]
+    rows = [row for row in MEASUREMENTS[section] if row not in PACKAGES or importlib.util.find_spec(PACKAGES[row])]
     results: dict[str, list[dict]] = {row: [] for row in rows}
     for _ in range(repeats):
         for row in rows:
@@ -389,9 +388,7 @@ def run_section(section: str, folder: Path, repeats: int) -> None:
             first = first or cost
             name = row if part == "all" else f"{row}: {part}"
             speed = f"{size / 1e6 / cpu:.1f}" if size else ""
-            print(
-                f"| {name} | {cpu:.2f} | {wall:.2f} | {speed} | {cost / first:.2f} | {peak:.2f} |", flush=True
-            )
+            print(f"| {name} | {cpu:.2f} | {wall:.2f} | {speed} | {cost / first:.2f} | {peak:.2f} |", flush=True)
 
 
 REPORTED = """
@@ -428,12 +425,8 @@ def main() -> None:
         make_word_stream(words)
     if not (arguments.folder / f"mix-{LARGE}.json").exists():
         measure("train 32000", "fast, 1 thread", arguments.folder)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-    )
-    print(
-        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, medians of {arguments.repeats}"
-    )
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, ")
+    print(f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, medians of {arguments.repeats}")
     for section in arguments.only:
         run_section(section, arguments.folder, arguments.repeats)
     print(REPORTED)

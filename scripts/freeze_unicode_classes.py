@@ -28,9 +28,7 @@ def ranges():
 
 
 def main() -> None:
-    lines = [
-        f"# version {VERSION}; L letters, N numbers, W whitespace, as regex {regex.__version__} has them"
-    ]
+    lines = [f"# version {VERSION}; L letters, N numbers, W whitespace, as regex {regex.__version__} has them"]
     lines += [f"{letter} {first:X} {last:X}" for first, last, letter in sorted(ranges())]
     OUTPUT.write_text("\n".join(lines) + "\n", encoding="ascii")
     print(f"{OUTPUT}: {len(lines) - 1} ranges")

@@ -45,9 +45,7 @@ for name, figure in gallery(data):
 
 def notebook(name: str, question: str) -> nbformat.NotebookNode:
     title = f"# {name.replace('_', ' ').capitalize()}\n\n{question}\n\n"
-    how = (
-        f"The runs come from `python -m lmablate.train experiment={name}`, the tables from `lmablate.export`."
-    )
+    how = f"The runs come from `python -m lmablate.train experiment={name}`, the tables from `lmablate.export`."
     sources = [SETTINGS.format(name=name), LOAD, DRAW]
     cells = [new_markdown_cell(title + how), *map(new_code_cell, sources)]
     for number, cell in enumerate(cells):

@@ -58,7 +58,8 @@ def test_a_sweep_over_tying_and_activations_runs_as_typed(tiny: list[str]) -> No
     done = command(sweep)
     assert done.returncode == 0, done.stderr
     names = {p.parent.name.rsplit("-", 1)[0] for p in runs_dir(tiny).glob("*/status.json")}
-    assert {f"prenorm-rope-{act}-{head}-scaled-s0" for act in ("swiglu", "relu") for head in ("tiedhead", "untiedhead")} <= names
+    arms = [(act, head) for act in ("swiglu", "relu") for head in ("tiedhead", "untiedhead")]
+    assert {f"prenorm-rope-{act}-{head}-scaled-s0" for act, head in arms} <= names
 
 
 def test_the_rest_of_a_sweep_runs_when_one_fails(tiny: list[str]) -> None:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lmablate"
 ENTRY_POINTS = {
     "audit", "evaluate", "export", "export_hf", "figures", "generate", "prepare", "report", "status", "train",
 }  # fmt: skip
-KNOW_HYDRA = {*ENTRY_POINTS, "cli", "config", "sweeps", "auditing", "lr_sweep", "loading"}
+KNOW_HYDRA = {*ENTRY_POINTS, "cli", "config", "sweeps", "auditing", "lr_sweep", "loading", "trust"}
 KNOW_WANDB = {"tracking", "export", "exports"}
 KNOW_NO_TORCH = {"evidence", "exports", "plots", "reporting", "figures", "export", "report"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

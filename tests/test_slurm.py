@@ -42,9 +42,7 @@ def test_nothing_is_asked_about_no_jobs():
 
 
 def test_stop_and_slurm_know_neither_hydra_nor_submitit():
-    code = (
-        "import sys, lmablate.slurm, lmablate.preempt; print({'hydra', 'submitit', 'torch'} & {*sys.modules})"
-    )
+    code = "import sys, lmablate.slurm, lmablate.preempt; print({'hydra', 'submitit', 'torch'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

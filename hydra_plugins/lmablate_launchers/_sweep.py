@@ -129,9 +129,7 @@ class SweepLauncher(Launcher):
         labels = _labels(job_overrides, initial_job_idx)
         jobs = [
             HydraJob(number, label, list(overrides), self.config, self.hydra_context, self.task_function)
-            for number, (label, overrides) in enumerate(
-                zip(labels, job_overrides, strict=True), initial_job_idx
-            )
+            for number, (label, overrides) in enumerate(zip(labels, job_overrides, strict=True), initial_job_idx)
         ]
         outcomes = self.run(jobs)
         _report(outcomes)

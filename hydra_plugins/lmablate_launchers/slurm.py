@@ -93,17 +93,14 @@ class SlurmLauncher(SweepLauncher):
             "srun_args": ["--kill-on-bad-exit=1"],
         }
         self.parameters = {
-            key if key in COMMON_PARAMETERS else f"slurm_{key}": _plain(value)
-            for key, value in parameters.items()
+            key if key in COMMON_PARAMETERS else f"slurm_{key}": _plain(value) for key, value in parameters.items()
         }
 
     def run(self, jobs: Sequence[HydraJob]) -> Sequence[Outcome]:
         submissions = self._submit(jobs)
         self.record((s.job, s.job_id, s.log_file) for s in submissions)
         first, last = submissions[0].job_id, submissions[-1].job_id
-        log.info(
-            "%d jobs submitted, %s to %s; their list and logs: %s", len(jobs), first, last, self.sweep_dir
-        )
+        log.info("%d jobs submitted, %s to %s; their list and logs: %s", len(jobs), first, last, self.sweep_dir)
         if self.detach:
             return []
         try:

@@ -34,6 +34,6 @@ class DeadUnits(Probe):
 
     def dead(self, mlp: MLP, hidden: Tensor) -> Tensor:
         """True for each unit, [d_ff], that no token of `hidden` [batch, time, d_ff] activates."""
-        flat = not mlp.activation(torch.tensor(-1.0)).any()
+        flat = not mlp.activation(torch.tensor([-1.0])).any()
         bar = 0.0 if flat else self.tolerance * hidden.float().square().mean().sqrt()
         return hidden.abs().amax((0, 1)) <= bar

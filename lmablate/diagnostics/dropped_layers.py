@@ -17,8 +17,7 @@ class DroppedLayers(Probe):
             return {}
         whole = loss(moment.model, moment.tokens, moment.targets)
         return {
-            f"residual/drop_loss/layer_{i}": loss_without(i, moment.model, moment.tokens, moment.targets)
-            - whole
+            f"residual/drop_loss/layer_{i}": loss_without(i, moment.model, moment.tokens, moment.targets) - whole
             for i in range(len(moment.model.blocks))
         }
 

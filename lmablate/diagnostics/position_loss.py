@@ -33,10 +33,7 @@ class PositionLoss(Probe):
         bins = by_length[1].tensor_split(self.BINS) if 1 in by_length else ()
         return {
             **{f"position_loss/bin_{i}": part.mean() for i, part in enumerate(bins) if len(part)},
-            **{
-                f"position_loss/{n}x": losses[3 * len(losses) // 4 :].mean()
-                for n, losses in by_length.items()
-            },
+            **{f"position_loss/{n}x": losses[3 * len(losses) // 4 :].mean() for n, losses in by_length.items()},
         }
 
     def losses(self, moment: Moment, contexts: int) -> Float[Tensor, " time"] | None:

@@ -70,9 +70,7 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
         yield
 
 
-def logits_by_row(
-    model: Transformer, tokens: Int[Tensor, "batch time"]
-) -> Iterator[Float[Tensor, "time vocab_size"]]:
+def logits_by_row(model: Transformer, tokens: Int[Tensor, "batch time"]) -> Iterator[Float[Tensor, "time vocab_size"]]:
     """The logits of one row after the other: those of a whole batch may not fit into memory."""
     for hidden in model.hidden(tokens):
         yield hidden @ model.head.weight.mT

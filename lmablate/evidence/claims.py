@@ -98,9 +98,7 @@ def load_claim(path: str | Path) -> Claim:
     raw = read_yaml(Path(path))
     validate(raw, CLAIM_SCHEMA, str(path))
     defaults = {key: raw.pop(key) for key in INHERITED if key in raw}
-    all_of = tuple(
-        parse_predicate(defaults | test, f"{path}: all_of[{i}]") for i, test in enumerate(raw.pop("all_of"))
-    )
+    all_of = tuple(parse_predicate(defaults | test, f"{path}: all_of[{i}]") for i, test in enumerate(raw.pop("all_of")))
     return Claim(**raw, all_of=all_of)
 
 
@@ -108,9 +106,7 @@ def parse_predicate(test: dict[str, Any], where: str) -> Predicate:
     arguments = dict(test)
     name = arguments.pop("predicate")
     if name not in PREDICATES:
-        raise UserError(
-            f"{where}: predicate={name} is not allowed: it must be one of {', '.join(PREDICATES)}."
-        )
+        raise UserError(f"{where}: predicate={name} is not allowed: it must be one of {', '.join(PREDICATES)}.")
     validate(arguments, predicate_schema(PREDICATES[name]), f"{where} ({name})")
     return PREDICATES[name](**arguments)
 
@@ -123,8 +119,7 @@ def predicate_schema(predicate: type[Predicate]) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": [f.name for f in arguments if f.default is MISSING and f.default_factory is MISSING],
-        "properties": {field.name: field_schema(hints[field.name]) for field in arguments}
-        | {"margin": MARGIN},
+        "properties": {field.name: field_schema(hints[field.name]) for field in arguments} | {"margin": MARGIN},
     }
 
 

@@ -258,9 +258,7 @@ class SlopeWith(Predicate):
         seeds = sorted(set.intersection(*(set(r) for r in runs)))
         if not seeds:
             raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor}")
-        slopes = [
-            slope(levels, [self.reading.of(table, self.experiment, r[seed]) for r in runs]) for seed in seeds
-        ]
+        slopes = [slope(levels, [self.reading.of(table, self.experiment, r[seed]) for r in runs]) for seed in seeds]
         label = f"{self.quantity} rises by {self.slope:g} per unit of {self.factor}"
         used = tuple(r[seed] for r in runs for seed in seeds)
         return [Equality(label, Sample.of(np.array(slopes) - self.slope), self.margin, used)]
@@ -317,7 +315,5 @@ class TrendWithDepth(Predicate):
     def change(self, table: RunTable, run: str) -> float:
         layers = self.reading.by_layer(table, self.experiment, run)
         if len(layers) < 2:
-            raise NotMeasured(
-                f"run {run} of {self.experiment} has one layer of {self.metric}, too few for a trend"
-            )
+            raise NotMeasured(f"run {run} of {self.experiment} has one layer of {self.metric}, too few for a trend")
         return slope(np.linspace(0, 1, len(layers)), layers)

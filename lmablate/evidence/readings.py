@@ -90,9 +90,7 @@ class Reading:
         first, last = self._bounds(table, experiment, run)
         inside = (first <= steps) & (steps <= last)
         if inside.sum() < FEWEST_POINTS.get(self.reduce, 1):
-            raise NotMeasured(
-                f"run {run} of {experiment} has {inside.sum()} points of {metric} in {self.during}"
-            )
+            raise NotMeasured(f"run {run} of {experiment} has {inside.sum()} points of {metric} in {self.during}")
         return REDUCTIONS[self.reduce](steps[inside], values[inside])
 
     def _bounds(self, table: RunTable, experiment: str, run: str) -> tuple[float, float]:

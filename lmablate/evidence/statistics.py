@@ -121,9 +121,7 @@ def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0
     return high
 
 
-def seeds_needed_for_equivalence(
-    margin: float, sd: float, alpha: float = 0.05, goal: float = 0.8
-) -> int | None:
+def seeds_needed_for_equivalence(margin: float, sd: float, alpha: float = 0.05, goal: float = 0.8) -> int | None:
     """The pairs with which two one-sided tests show a true zero to be within the margin with power >= `goal`.
 
     Each side may fail with half of 1 − goal: a bound, exact enough for planning, that never promises too
@@ -157,9 +155,7 @@ def late_slope(steps: ArrayLike, losses: ArrayLike, since: float = 0.5) -> float
     return slope(steps[late], losses[late])
 
 
-def compare_late_slopes(
-    steps: ArrayLike, a: Sequence[ArrayLike], b: Sequence[ArrayLike], since: float = 0.5
-) -> Sample:
+def compare_late_slopes(steps: ArrayLike, a: Sequence[ArrayLike], b: Sequence[ArrayLike], since: float = 0.5) -> Sample:
     """Late slope of a's loss minus b's, paired over seeds: a[i] and b[i] are the curves of seed i over
     `steps`.
 

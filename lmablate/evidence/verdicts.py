@@ -93,9 +93,7 @@ class Verdict:
         return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": " ".join(self.runs)}
 
 
-def evaluate(
-    claims: Sequence[Claim], table: pd.DataFrame, facts: pd.DataFrame, alpha: float = 0.05
-) -> list[Verdict]:
+def evaluate(claims: Sequence[Claim], table: pd.DataFrame, facts: pd.DataFrame, alpha: float = 0.05) -> list[Verdict]:
     """One verdict per claim, in the claims' order, by the rule of this module.
 
     table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order.
@@ -154,9 +152,7 @@ def decide_one(
     return Decision(Kind.UNDERPOWERED, weakest, min(p_values[:2]), min(support, against))
 
 
-def state(
-    claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable
-) -> Verdict:
+def state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable) -> Verdict:
     """The verdict of a decision, with the seeds that a test at level alpha would need."""
     contrast = decision.contrast
     low, high = contrast.interval
@@ -204,11 +200,7 @@ def sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
 def remedy(decision: Decision, seeds: int | None) -> str:
     n = decision.contrast.sample.n
     if seeds is None:
-        return (
-            "two seeds or more would show the spread"
-            if n < 2
-            else "no number of seeds that is feasible decides"
-        )
+        return "two seeds or more would show the spread" if n < 2 else "no number of seeds that is feasible decides"
     if seeds > n:
         return f"about {seeds} seeds would decide"
     return f"the effect is nearer to its margin of {decision.contrast.margin:g} than {n} seeds can tell apart"

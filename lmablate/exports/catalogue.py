@@ -36,9 +36,7 @@ def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
 def choices_of_name(name: str) -> tuple[dict[str, str], int]:
     """Choices and seed from a run's name: our label, or any name, whose end -s3 or _seed3 is the seed."""
     if label := LABEL.match(name):
-        return {f"model/{slot}": options(slot).get(label[slot], label[slot]) for slot in SLOTS}, int(
-            label["seed"]
-        )
+        return {f"model/{slot}": options(slot).get(label[slot], label[slot]) for slot in SLOTS}, int(label["seed"])
     if match := NAME.match(name):
         return {"variant": match["variant"]}, int(match["seed"])
     return {"variant": name}, 0

@@ -48,9 +48,7 @@ def recorded(run: str, metrics: dict[str, Points], runs_dir: Path, experiment: s
     if "/" not in run and ours.facts_path.exists():
         return from_folder(ours, curves)
     if experiment is None:
-        raise UserError(
-            f"{run} has no folder in runs_dir={runs_dir}: say which experiment it is, experiment=NAME."
-        )
+        raise UserError(f"{run} has no folder in runs_dir={runs_dir}: say which experiment it is, experiment=NAME.")
     choices, seed = choices_of_name(run)
     return Recorded(run, seed, "unknown", curves, choices, experiments={experiment: {}})
 

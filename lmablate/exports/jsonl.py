@@ -3,7 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from lmablate.exports.recorded import Curves, Recorded, check_size, from_folder, make_curves
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from lmablate.exports.recorded import LAST_STEP, Curves, Recorded, check_size, curve, from_folder, make_curves
 from lmablate.runs import all_runs, read_metrics
 
 
@@ -19,5 +23,34 @@ def curves(path: Path) -> Curves:
     if not path.exists():
         return {}
     check_size(path)
+    if (table := plain_table(path)) is not None:
+        return {name: column_curve(table, name) for name in sorted(table.column_names) if name != "step"}
     rows = read_metrics(path)
     return make_curves(((int(row.pop("step")), row) for row in rows), path)
+
+
+def plain_table(path: Path) -> pa.Table | None:
+    """The rows as columns, parsed many times faster than line by line; None for a file that is not all numbers.
+
+    That one may be damaged, torn, or hold a NaN, and is for the careful reader.
+    """
+    try:
+        table = pyarrow.json.read_json(path)
+    except pa.ArrowException:
+        return None
+    numeric = all(pa.types.is_int64(column.type) or pa.types.is_float64(column.type) for column in table.columns)
+    if not numeric or "step" not in table.column_names or table.num_rows != path.read_bytes().count(b"\n"):
+        return None
+    if table["step"].null_count or not pa.types.is_int64(table["step"].type):
+        return None
+    steps = table["step"].to_numpy()
+    return table if steps.size and steps.min() >= 0 and steps.max() < LAST_STEP else None
+
+
+def column_curve(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a value in column `name`."""
+    column, step = table[name], table["step"]
+    if column.null_count:
+        there = column.is_valid()
+        column, step = column.filter(there), step.filter(there)
+    return curve(step.to_numpy(), column.to_numpy())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lmablate.errors import UserError
 from lmablate.exports.catalogue import choices_of
@@ -144,7 +144,7 @@ def number(value: Any, what: str) -> float:
     raise UserError(f"{what} is no number: {str(value)[:40]!r}.")
 
 
-def curve(steps: list[int], values: list[float]) -> Curve:
+def curve(steps: ArrayLike, values: ArrayLike) -> Curve:
     x, y = np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
     if np.all(x[1:] > x[:-1]):
         return x, y

@@ -22,6 +22,10 @@ EVERY_STEP = ("train/loss", "grad_norm", "lr")
 """Never thinned: spikes, peaks and late slopes are read off them."""
 WHOLE = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
 ROWS_PER_WRITE = 2**18
+EXACT_POWER = 22
+"""Powers of ten up to this one are exact as floating-point numbers."""
+NEARLY_HALF = 1e-3
+"""Numbers that are scaled this close to a half may round to either side."""
 CsvForm = Literal["plain", "gzip", "none"]
 
 
@@ -62,7 +66,15 @@ def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.fl
     """Each value as the number nearest to its first `digits` significant digits; whole numbers unchanged."""
     rounded = values.copy()
     chosen = np.isfinite(values) & (values != np.rint(values))
-    rounded[chosen] = [float(f"{value:.{digits}g}") for value in values[chosen].tolist()]
+    exact = values[chosen]
+    shift = digits - 1 - np.floor(np.log10(np.abs(exact)))
+    power = 10.0 ** np.clip(shift, 0, EXACT_POWER)
+    scaled = exact * power
+    quick = np.rint(scaled) / power  # both are exact, so this is the double next to the decimal number
+    in_doubt = (shift < 0) | (shift > EXACT_POWER) | (digits > 15)
+    in_doubt |= np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < NEARLY_HALF
+    quick[in_doubt] = [float(f"{value:.{digits}g}") for value in exact[in_doubt].tolist()]
+    rounded[chosen] = quick
     return rounded
 
 
@@ -77,9 +89,7 @@ def write(
     runs = [run.within(experiment) for run in recorded if experiment in run.experiments]
     if not runs:
         names = sorted({name for run in recorded for name in run.experiments})
-        raise UserError(
-            f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}."
-        )
+        raise UserError(f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}.")
     factors = factor_columns(runs)
     out.mkdir(parents=True, exist_ok=True)
     finals: list[float] = []
@@ -203,9 +213,7 @@ def load(folder: Path, experiment: str) -> Exported:
         table = pd.read_parquet(folder / f"{experiment}.parquet")
         types = {factor: str for factor in table.columns if factor not in FIXED}
         types = {factor: t for factor, t in types.items() if not pd.api.types.is_numeric_dtype(table[factor])}
-        runs = pd.read_csv(
-            folder / f"{experiment}.runs.csv", dtype=types, keep_default_na=False, na_values=[""]
-        )
+        runs = pd.read_csv(folder / f"{experiment}.runs.csv", dtype=types, keep_default_na=False, na_values=[""])
         for factor in types:
             runs[factor] = runs[factor].fillna("")
     except FileNotFoundError as error:

@@ -74,17 +74,30 @@ class Learned(Position):
 class Sinusoidal(Position):
     """Fixed sines and cosines of geometric wavelengths, added to the embedding, arXiv 1706.03762, section 3.5.
 
-    p[t, 2i] = sin(t / theta^(2i/d)),  p[t, 2i+1] = cos(t / theta^(2i/d))
+    p[t, 2i] = a · sin(t / theta^(2i/d)),  p[t, 2i+1] = a · cos(t / theta^(2i/d)),  a = 1/sqrt(d)
+
+    The amplitude is the paper's: it multiplies the embeddings by sqrt(d) before it adds waves of amplitude 1
+    (section 3.4). Without either, waves drown embeddings that are as small as tied ones have to be.
     """
 
-    def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        context_length: int,
+        *,
+        theta: Any = 10_000.0,
+        amplitude: Any = None,
+    ) -> None:
         super().__init__(d_model, n_heads, context_length)
         self.theta = positive("theta", theta)
+        self.amplitude = d_model**-0.5 if amplitude is None else positive("amplitude", amplitude)
         self.register_buffer("table", self.waves(context_length), persistent=False)
 
     def waves(self, length: int) -> Float[Tensor, "{length} d_model"]:
         angle = angles(length, self.d_model, self.theta)
-        return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, : self.d_model]
+        waves = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, : self.d_model]
+        return self.amplitude * waves
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
         end = start + x.shape[1]

@@ -52,9 +52,7 @@ class Arms:
         self.data = data
         factors = data.factors
         if factor is not None and factor not in factors:
-            raise UserError(
-                f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}."
-            )
+            raise UserError(f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}.")
         self.factor = factor or (factors[0] if factors else "")
         self.others = [name for name in factors if name != self.factor]
         self.levels = in_order(data.runs[self.factor].unique().tolist()) if self.factor else [""]
@@ -65,10 +63,7 @@ class Arms:
         if not factors:
             return [Arm("", {}, self.colours[""], self.data.runs)]
         groups: Any = self.data.runs.groupby(factors, sort=True, dropna=False)
-        arms = [
-            Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs)
-            for key, runs in groups
-        ]
+        arms = [Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs) for key, runs in groups]
         return sorted(arms, key=lambda arm: self.levels.index(arm.level))
 
     def panels(self) -> dict[str, list[Arm]]:
@@ -105,15 +100,17 @@ class Arms:
 
     @property
     def last_step(self) -> int:
-        return int(self.data.table["step"].max()) if len(self.data.table) else 0
+        return int(self.data.table["step"].to_numpy().max()) if len(self.data.table) else 0
 
     @property
     def warmup_ends(self) -> dict[Any, int]:
         """Level -> the step where its warm-up ends, for levels whose runs agree."""
-        known: Any = self.data.runs.dropna(subset=["warmup_steps"])
-        steps = known["warmup_steps"]
-        groups: Any = steps.groupby(known[self.factor]) if self.factor else [("", steps)]
-        return {level: int(each.max()) for level, each in groups if each.nunique() == 1}
+        known = self.data.runs.dropna(subset=["warmup_steps"])
+        ends: dict[Any, set[int]] = {}
+        levels = known[self.factor] if self.factor else [""] * len(known)
+        for level, steps in zip(levels, known["warmup_steps"], strict=True):
+            ends.setdefault(level, set()).add(int(steps))
+        return {level: steps.pop() for level, steps in ends.items() if len(steps) == 1}
 
     @property
     def tokens_per_step(self) -> float | None:

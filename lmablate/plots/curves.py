@@ -120,9 +120,7 @@ def draw(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, cut: bool)
         ends = arms.warmup_ends
         common = len({*ends.values()}) == 1
         for level, step in [*ends.items()][:1] if common else ends.items():
-            axes.axvline(
-                step, color=GREY if common else arms.colours[level], lw=0.7, ls=(0, (4, 3)), zorder=0.5
-            )
+            axes.axvline(step, color=GREY if common else arms.colours[level], lw=0.7, ls=(0, (4, 3)), zorder=0.5)
 
 
 def draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
@@ -141,9 +139,7 @@ def draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> 
         low, high = smooth.min(axis=1).to_numpy(), smooth.max(axis=1).to_numpy()
         axes.fill_between(steps, low, high, color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
     marker = "" if dense else "o"
-    axes.plot(
-        *thin(steps, mean), marker=marker, color=arm.colour, ms=2.6, mew=0, zorder=2, label=arms.name(arm)
-    )
+    axes.plot(*thin(steps, mean), marker=marker, color=arm.colour, ms=2.6, mew=0, zorder=2, label=arms.name(arm))
 
 
 def thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,9 +230,7 @@ def add_legend(figure: Figure, arms: Arms) -> None:
     seen: dict[str, Any] = {arms.name(arm): arm.colour for arm in arms.arms}
     handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in seen.items()]
     title = factor_name(arms.factor) if arms.factor else None
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), title=title, alignment="left"
-    )
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title, alignment="left")
 
 
 def add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
@@ -247,16 +241,12 @@ def add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
     if seeds[-1] > 1:
         parts.append(f"Line: mean over {n} seeds; band: lowest to highest seed.")
     if any(len(arms.wide(metric, arms.data.runs["run"].tolist())) >= DENSE for metric in metrics):
-        parts.append(
-            f"Smoothed by a two-sided exponential moving average, half-life {half_life(arms)} steps;"
-        )
+        parts.append(f"Smoothed by a two-sided exponential moving average, half-life {half_life(arms)} steps;")
         parts.append("pale: before smoothing.")
     incomplete = any(arm.incomplete for arm in arms.arms)
     diverged = any(arm.diverged for arm in arms.arms)
     if incomplete:
-        parts.append(
-            "Dashed: single runs that are not finished" + (", × where one diverged." if diverged else ".")
-        )
+        parts.append("Dashed: single runs that are not finished" + (", × where one diverged." if diverged else "."))
     if parts:
         width = int(figure.get_figwidth() * 20)
         text = textwrap.fill(" ".join(parts), width)

@@ -23,9 +23,7 @@ def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for metric in metrics:
         if match := re.search(r"\d+(?=x?$)", metric):
-            found.setdefault(metric[: match.start()] + INDEX + metric[match.end() :], []).append(
-                int(match[0])
-            )
+            found.setdefault(metric[: match.start()] + INDEX + metric[match.end() :], []).append(int(match[0]))
     return {pattern: sorted(indices) for pattern, indices in found.items() if len(indices) > 1}
 
 
@@ -108,9 +106,7 @@ def draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: 
         axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3)
     for rate, arm in rates.items():
         if arm.diverged:
-            axes.plot(
-                [rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=axes.get_xaxis_transform()
-            )
+            axes.plot([rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=axes.get_xaxis_transform())
 
 
 def finish(figure: Figure, arms: Arms) -> None:

@@ -39,10 +39,6 @@ def envelope(steps: NDArray, values: NDArray, points: int = 1000) -> tuple[NDArr
         return steps, values
     edges = np.linspace(0, len(values), points + 1).astype(int)
     chosen = sorted(
-        {
-            start + extreme(values[start:stop])
-            for start, stop in pairwise(edges)
-            for extreme in (np.argmin, np.argmax)
-        }
+        {start + extreme(values[start:stop]) for start, stop in pairwise(edges) for extreme in (np.argmin, np.argmax)}
     )
     return steps[chosen], values[chosen]

@@ -1,6 +1,7 @@
 """Finished runs of an experiment by arm and seed, as numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -8,7 +9,8 @@ from lmablate.exports import Exported
 from lmablate.plots.style import level_name
 
 
-def done_runs(data: Exported) -> pd.DataFrame:
+def done_runs(data: Exported) -> Any:
+    """The rows of `data.runs` in state done."""
     return data.runs.loc[data.runs["state"] == "done"]
 
 

@@ -94,8 +94,8 @@ def pairings(study: Study) -> list[Pairing]:
     found = []
     for name, data in study.experiments.items():
         losses = final_losses(data)
-        pairs = [(a.align(b, join="inner")) for a, b in combinations(losses.values(), 2)]
-        finite: Any = [(a, b) for a, b in pairs if len(a) >= 2 and np.isfinite(a).all() and np.isfinite(b).all()]
+        pairs: Any = [a.align(b, join="inner") for a, b in combinations(losses.values(), 2)]
+        finite = [(a, b) for a, b in pairs if len(a) >= 2 and np.isfinite(a).all() and np.isfinite(b).all()]
         unpaired = sum(a.var() + b.var() for a, b in finite)
         if unpaired > 0:
             paired = sum((a - b).var() for a, b in finite)

@@ -95,7 +95,7 @@ def description(experiment: str) -> str:
 def measured(runs: pd.DataFrame) -> dict[str, str]:
     """Size and length of the runs, each as a number or a range."""
     ranges = {"parameters": "parameters", "tokens": "training tokens each", "max_steps": "steps"}
-    values = {words: runs[column].dropna() for column, words in ranges.items()}
+    values: Any = {words: runs[column].dropna() for column, words in ranges.items()}
     known = {words: column for words, column in values.items() if len(column)}
     spans = {words: (int(column.min()), int(column.max())) for words, column in known.items()}
     return {words: f"{low:,}" if low == high else f"{low:,} to {high:,}" for words, (low, high) in spans.items()}

@@ -1,6 +1,7 @@
 """Loss against learning rate: who is ahead at a common rate, and who at each arm's best."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,16 +28,16 @@ class RateCurves:
     @property
     def shared(self) -> list[float]:
         """Rates that every arm was trained at."""
-        return [float(rate) for rate in self.means.columns if self.means[rate].notna().all()]
+        return [float(rate) for rate in self.means.dropna(axis="columns").columns]
 
     def at(self, rate: float) -> list[str]:
         """The arms from the lowest loss to the highest, all trained at this rate."""
-        return [str(arm) for arm in self.means[rate].sort_values(kind="stable").index]
+        return ascending(self.means[rate])
 
     @property
     def at_best(self) -> list[str]:
         """The arms from the lowest loss to the highest, each at its best rate."""
-        return [str(arm) for arm in self.means.min(axis=1).sort_values(kind="stable").index]
+        return ascending(self.means.min(axis=1))
 
     @property
     def sentence(self) -> str:
@@ -49,11 +50,15 @@ class RateCurves:
         return f"The ranking flips. With each arm at its best it is {best}; {at_common}."
 
 
+def ascending(losses: Any) -> list[str]:
+    return [str(arm) for arm in losses.sort_values(kind="stable").index]
+
+
 def rate_curves(data: Exported) -> RateCurves | None:
     """None where the learning rate does not vary, or no run is finished."""
     if RATE not in data.factors:
         return None
-    runs = done_runs(data)
+    runs: Any = done_runs(data)
     by_rate: dict[float, dict[str, float]] = {}
     for rate in sorted(runs[RATE].astype(float).unique()):
         at_rate = Exported(data.experiment, data.table, runs.loc[runs[RATE].astype(float) == rate])
@@ -69,5 +74,5 @@ def rate_curves(data: Exported) -> RateCurves | None:
 
 def initial_loss(data: Exported) -> float:
     """The largest loss at initialisation that the experiment has, in nats; infinite where none was logged."""
-    values = data.table.loc[data.table["metric"] == "init/loss", "value"]
+    values: Any = data.table.loc[data.table["metric"] == "init/loss", "value"]
     return float(values.max()) if len(values) else float(np.inf)

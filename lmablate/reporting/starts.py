@@ -20,7 +20,7 @@ def warnings(data: Exported) -> list[str]:
     later = [factor for factor in data.factors if factor.startswith(NO_MATTER_AT_START)]
     arms = Arms(Exported(data.experiment, data.table.drop(columns=later), data.runs))
     starts = [start(arms, arm.levels, arm.complete) for arm in arms.arms]
-    seeds = int(data.runs["seed"].nunique())
+    seeds = len({*data.runs["seed"]})
     rates = data.table.loc[data.table["metric"] == "lr", "value"]
     common_lr = float(rates.max()) if len(rates) and RATE not in data.factors else None
     return list(confounds([each for each in starts if each], seeds, common_lr))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,6 +48,6 @@ class Study:
         return RunTable(self.table, self.facts)
 
     @property
-    def done(self) -> pd.DataFrame:
-        """The finished runs, each once."""
+    def done(self) -> Any:
+        """The rows of the finished runs, each run once."""
         return self.facts.loc[self.facts["state"] == "done"].drop_duplicates("run")

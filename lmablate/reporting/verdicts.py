@@ -21,7 +21,7 @@ MEANINGS = {
     Kind.SUPPORTED: "holds",
     Kind.REFUTED: "does not hold",
     Kind.EQUIVALENT: "makes a difference too small to matter",
-    Kind.UNDERPOWERED: "is open: these runs do not decide it",
+    Kind.UNDERPOWERED: "is open, for these runs do not decide it",
     Kind.NOT_RUN: "was not run",
 }
 PLURALS = {
@@ -75,11 +75,10 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 def terminal(verdicts: Sequence[Verdict]) -> Table:
     table = Table(title=summary(verdicts), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column, justify in (
-        ("id", "left"), ("claim, as it was reported", "left"), ("verdict", "left"), ("effect", "right"),
-        ("interval", "right"), ("n", "right"), ("seeds needed", "right"),
-    ):  # fmt: skip
-        table.add_column(column, justify=justify, no_wrap=column in ("id", "verdict", "effect", "n"))
+    for column in ("id", "claim, as it was reported", "verdict"):
+        table.add_column(column, no_wrap=column != "claim, as it was reported")
+    for column in ("effect", "interval", "n", "seeds needed"):
+        table.add_column(column, justify="right", no_wrap=True)
     for v in verdicts:
         badge, n = f"[{COLOURS[v.kind]}]{v.kind}[/]", str(v.n or "")
         table.add_row(v.claim.id, v.claim.reported, badge, number(v.effect), interval(v), n, seeds(v))

@@ -7,9 +7,7 @@ from U+0100 on (so a space is written "Ġ"). Files of vocabularies, ours and oth
 _PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 _HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
 
-CHARACTER_OF_BYTE = {byte: chr(byte) for byte in _PRINTABLE} | {
-    byte: chr(0x100 + i) for i, byte in enumerate(_HIDDEN)
-}
+CHARACTER_OF_BYTE = {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(0x100 + i) for i, byte in enumerate(_HIDDEN)}
 BYTE_OF_CHARACTER = {character: byte for byte, character in CHARACTER_OF_BYTE.items()}
 
 

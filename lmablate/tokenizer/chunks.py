@@ -161,9 +161,7 @@ def padded(text: bytes) -> np.ndarray:
     return array
 
 
-def read_chunks(
-    stream: ByteStream, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES
-) -> Iterator[Chunk]:
+def read_chunks(stream: ByteStream, specials: SpecialTokens, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
     """The stream as chunks of about `chunk_bytes`; longer only where a single pre-token is."""
     carried = np.empty(0, np.uint8)
     while True:

@@ -50,9 +50,7 @@ class Counts(NamedTuple):
 def _has_room(counts, length):
     """Whether another word of `length` bytes neither crowds the table nor overruns the arena."""
     crowded = 8 * counts.used[ENTRIES_USED] >= 5 * (len(counts.entries) // FIELDS)
-    return not crowded and (
-        length < SHORT or counts.used[ARENA_USED] + length + ARENA_PADDING <= len(counts.arena)
-    )
+    return not crowded and (length < SHORT or counts.used[ARENA_USED] + length + ARENA_PADDING <= len(counts.arena))
 
 
 @step

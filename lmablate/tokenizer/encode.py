@@ -321,9 +321,7 @@ def _seed(text, size, token_id, cache):
 class Encoder:
     """What one tokenizer needs to encode; its caches may be used by one thread each."""
 
-    def __init__(
-        self, ids: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]], specials: Sequence[bytes]
-    ):
+    def __init__(self, ids: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]], specials: Sequence[bytes]):
         self._rules = _merge_rules(ids, merges)
         self._seeds = [(padded(special), len(special), ids[special]) for special in specials]
 

@@ -49,11 +49,7 @@ def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
 
 def _ordinary_vocab(tokenizer: Tokenizer) -> dict[str, int]:
     specials = {special.encode() for special in tokenizer.special_tokens}
-    return {
-        to_printable(token): i
-        for i, token in tokenizer.vocab.items()
-        if token not in specials or len(token) == 1
-    }
+    return {to_printable(token): i for i, token in tokenizer.vocab.items() if token not in specials or len(token) == 1}
 
 
 def _added_token(tokenizer: Tokenizer, special: str) -> dict:

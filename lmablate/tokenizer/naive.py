@@ -43,10 +43,7 @@ def merge_word(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
 def count_words(text: bytes, specials: Iterable[bytes]) -> Counter[tuple[bytes, ...]]:
     """How often each pre-token occurs, each as a tuple of its bytes."""
     counts = Counter(
-        word
-        for piece, is_special in split_at_specials(text, specials)
-        if not is_special
-        for word in split_naive(piece)
+        word for piece, is_special in split_at_specials(text, specials) if not is_special for word in split_naive(piece)
     )
     return Counter({tuple(bytes([byte]) for byte in word): count for word, count in counts.items()})
 
@@ -59,9 +56,7 @@ def count_pairs(words: Mapping[tuple[bytes, ...], int]) -> Counter[Pair]:
     return counts
 
 
-def learn_merges(
-    words: Mapping[tuple[bytes, ...], int], tokens: list[bytes], size: int, tie: TieRule
-) -> list[Pair]:
+def learn_merges(words: Mapping[tuple[bytes, ...], int], tokens: list[bytes], size: int, tie: TieRule) -> list[Pair]:
     """Append merged tokens to `tokens` until there are `size`, or no pair is left; returns the merges.
 
     Two different merges may make the same token ("a" + "aa" and "aa" + "a"): it gets one id, both are listed.

@@ -62,9 +62,7 @@ class Tokenizer:
 
     def _check(self) -> None:
         if len(self._tokens) > LARGEST_VOCABULARY:
-            raise UserError(
-                f"vocab must have at most {LARGEST_VOCABULARY} tokens, but has {len(self._tokens)}."
-            )
+            raise UserError(f"vocab must have at most {LARGEST_VOCABULARY} tokens, but has {len(self._tokens)}.")
         if len(self._ids) < len(self._tokens):
             twice = next(token for i, token in enumerate(self._tokens) if self._ids[token] != i)
             raise UserError(f"vocab must not have a token twice, but has {twice!r} twice.")
@@ -72,9 +70,7 @@ class Tokenizer:
             raise UserError(f"vocab must have every single byte, but lacks {bytes(missing[:1])!r}.")
         for pair in self._merges:
             if any(token not in self._ids for token in (*pair, pair[0] + pair[1])):
-                raise UserError(
-                    f"merges must join tokens of vocab into tokens of vocab, but {pair!r} does not."
-                )
+                raise UserError(f"merges must join tokens of vocab into tokens of vocab, but {pair!r} does not.")
         if len(set(self._merges)) < len(self._merges):
             raise UserError("merges must not have a pair twice.")
 
@@ -278,9 +274,7 @@ def _problem_in(content: Any) -> str | None:
         if content.get(key) != value:
             return f"{key} must be {value!r}, but is {content.get(key)!r}"
     for key in ("tokens", "special_tokens"):
-        if not isinstance(content.get(key), list) or not all(
-            isinstance(token, str) for token in content[key]
-        ):
+        if not isinstance(content.get(key), list) or not all(isinstance(token, str) for token in content[key]):
             return f"{key} must be a list of strings"
     count = len(content["tokens"])
     merges = content.get("merges")

@@ -79,9 +79,7 @@ def train_bpe(
 
     new_specials = [token for token in specials.encoded if len(token) > 1]
     if vocab_size - len(new_specials) < 256:
-        raise UserError(
-            f"vocab_size must hold 256 bytes + {len(new_specials)} special tokens, but is {vocab_size}."
-        )
+        raise UserError(f"vocab_size must hold 256 bytes + {len(new_specials)} special tokens, but is {vocab_size}.")
     trainer = trainers[method](tie or GreaterBytes(), threads, progress and sys.stderr.isatty())
     tokens, merges = trainer.train(path, specials, vocab_size - len(new_specials))
     tokens += new_specials
@@ -143,16 +141,12 @@ class _FastTrainer(_Trainer):
             counting = bars.add_task("counting words", total=path.stat().st_size)
             merging = bars.add_task("learning merges", total=size - 256)
             chunks = read_chunks(file, specials)
-            counter = count_words(
-                chunks, specials.encoded, self._threads, lambda size: bars.advance(counting, size)
-            )
+            counter = count_words(chunks, specials.encoded, self._threads, lambda size: bars.advance(counting, size))
             words = pack_words(counter.counts)
             del counter
             return self._learn(words, size, lambda merges: bars.advance(merging, merges))
 
-    def _learn(
-        self, words: Words, size: int, on_merges: Callable[[int], None]
-    ) -> tuple[list[bytes], list[Pair]]:
+    def _learn(self, words: Words, size: int, on_merges: Callable[[int], None]) -> tuple[list[bytes], list[Pair]]:
         tokens, moves = byte_tokens(self._tie.byte_keys()), empty_moves()
         lefts, rights = np.empty(_ROUND, np.uint16), np.empty(_ROUND, np.uint16)
         pairs: list[tuple[int, int]] = []

@@ -117,9 +117,7 @@ def _block_starts(text, begin, end, classes):
     numbers &= ~beyond
     whitespace |= beyond
     if non_ascii != 0:
-        letters, numbers, undecided = _add_wide_characters(
-            text, begin, end, non_ascii, letters, numbers, classes
-        )
+        letters, numbers, undecided = _add_wide_characters(text, begin, end, non_ascii, letters, numbers, classes)
         if undecided:
             return _UNDECIDED
     others = ~(letters | numbers | whitespace)

@@ -204,9 +204,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_download_goes_on_later(hub, ma
 
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_named(make, monkeypatch):
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}"
-    )
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}")
     with pytest.raises(UserError, match=r"The download of train\.txt .* failed"):
         train_text(make())
 

@@ -54,10 +54,7 @@ def test_the_folder_holds_what_is_promised(corpus, tmp_path):
         "train.txt",
         "valid.txt",
         "corpus.json",
-        *(
-            f"tokenizer-300/{name}"
-            for name in ("tokenizer.json", "train.bin", "train.json", "valid.bin", "valid.json")
-        ),
+        *(f"tokenizer-300/{name}" for name in ("tokenizer.json", "train.bin", "train.json", "valid.bin", "valid.json")),
     }
     facts = json.loads((folder / "corpus.json").read_text())
     assert facts["fingerprint"] == data.fingerprint
@@ -117,10 +114,7 @@ def test_a_corrupted_token_file_is_reported(corpus, tmp_path):
         prepare(corpus, Vocabulary(), tmp_path / "data")
     data.train.path.unlink()
     data.train.path.with_suffix(".json").unlink()
-    assert (
-        decoded(prepare(corpus, Vocabulary(), tmp_path / "data"), "train")
-        == corpus.sources["train"].read_text()
-    )
+    assert decoded(prepare(corpus, Vocabulary(), tmp_path / "data"), "train") == corpus.sources["train"].read_text()
 
 
 def test_corrupted_text_is_reported_before_it_is_used(corpus, tmp_path):
@@ -167,7 +161,5 @@ def test_a_data_dir_that_cannot_be_written_is_named(corpus, tmp_path):
 def test_token_files_are_little_endian_uint16(corpus, tmp_path):
     data = prepare(corpus, Vocabulary(), tmp_path / "data")
     raw = data.valid.path.read_bytes()
-    assert [int.from_bytes(raw[i : i + 2], "little") for i in range(0, 20, 2)] == data.valid.array[
-        :10
-    ].tolist()
+    assert [int.from_bytes(raw[i : i + 2], "little") for i in range(0, 20, 2)] == data.valid.array[:10].tolist()
     assert np.asarray(data.valid.array).max() < 300

@@ -87,11 +87,7 @@ def test_evaluation_windows_are_fixed_spread_and_disjoint(n, context, batch, n_b
     assert len(first) == len(batches) <= n_batches
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     targets = torch.cat([y.flatten() for _, y in first])
-    assert (
-        len(targets.unique())
-        == len(targets)
-        == min(batch * n_batches, (len(tokens) - 1) // context) * context
-    )
+    assert len(targets.unique()) == len(targets) == min(batch * n_batches, (len(tokens) - 1) // context) * context
     gaps = np.diff(batches.starts)
     assert len(gaps) == 0 or gaps.max() - gaps.min() <= context
 
@@ -181,9 +177,7 @@ def change_manifest(path: Path, **changes) -> None:
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **changes}))
 
 
-@pytest.mark.parametrize(
-    "file", ["../train.bin", "/etc/passwd", "a/train.bin", "..", ".hidden", "", "a\0b", "a\n"]
-)
+@pytest.mark.parametrize("file", ["../train.bin", "/etc/passwd", "a/train.bin", "..", ".hidden", "", "a\0b", "a\n"])
 def test_a_manifest_names_no_file_outside_its_folder(token_path, file):
     change_manifest(token_path, file=file)
     with pytest.raises(UserError, match=r"malformed at \$\.file"):

@@ -78,9 +78,7 @@ def test_each_metric_is_in_the_rows_where_it_is_due(tmp_path):
     }
     for row in rows:
         step = row["step"]
-        assert (
-            ("grad_norm_clipped" in row) == ("grad_norm/layer_2" in row) == ("clipped" in row) == (step < 6)
-        )
+        assert ("grad_norm_clipped" in row) == ("grad_norm/layer_2" in row) == ("clipped" in row) == (step < 6)
         assert ("init/loss" in row) == (step == 0)
         assert panel <= names(row) if step % 2 == 0 else not panel & names(row)
         assert ("untied_grad/cosine" in row) == (step % 2 == 0)

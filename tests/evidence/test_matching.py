@@ -40,9 +40,7 @@ shapes = st.builds(
     learned_positions=st.booleans(),
     norm_params=st.just(0),
     final_norm=st.booleans(),
-).flatmap(
-    lambda s: st.sampled_from([replace(s, norm_params=s.d_model), replace(s, norm_params=2 * s.d_model)])
-)
+).flatmap(lambda s: st.sampled_from([replace(s, norm_params=s.d_model), replace(s, norm_params=2 * s.d_model)]))
 
 
 class Plain(nn.Module):
@@ -59,9 +57,7 @@ class Plain(nn.Module):
                 {
                     "norms": nn.ModuleList([norm(d), norm(d)]),
                     "qkvo": nn.ModuleList(nn.Linear(d, d, bias=False) for _ in range(4)),
-                    "up": nn.ModuleList(
-                        nn.Linear(d, shape.d_ff, bias=False) for _ in range(shape.mlp_matrices - 1)
-                    ),
+                    "up": nn.ModuleList(nn.Linear(d, shape.d_ff, bias=False) for _ in range(shape.mlp_matrices - 1)),
                     "down": nn.Linear(shape.d_ff, d, bias=False),
                 }
             )

@@ -64,9 +64,7 @@ def test_holm_of_no_test_is_empty():
     assert holm([]).size == 0
 
 
-@pytest.mark.parametrize(
-    ("effect", "sd", "n", "alpha"), [(0.5, 1, 10, 0.025), (1, 0.7, 3, 0.05), (0, 1, 5, 0.05)]
-)
+@pytest.mark.parametrize(("effect", "sd", "n", "alpha"), [(0.5, 1, 10, 0.025), (1, 0.7, 3, 0.05), (0, 1, 5, 0.05)])
 def test_power_is_statsmodels(effect, sd, n, alpha):
     reference = TTestPower().power(effect / sd, n, alpha, alternative="larger")
     assert power(effect, sd, n, alpha) == pytest.approx(reference)

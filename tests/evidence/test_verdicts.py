@@ -40,9 +40,7 @@ def judge(scene, values):
     verdict = evaluate([claim(scene(runs, values))], runs.table, runs.facts)[0]
     assert verdict.effect == pytest.approx(np.mean(values), abs=1e-3 * MARGIN)
     assert verdict.n == len(values)
-    assert (verdict.low, verdict.high) == pytest.approx(
-        Sample.of(values).interval(verdict.level), abs=1e-3 * MARGIN
-    )
+    assert (verdict.low, verdict.high) == pytest.approx(Sample.of(values).interval(verdict.level), abs=1e-3 * MARGIN)
     assert set(verdict.runs) <= set(runs.facts["run"])
     return verdict
 
@@ -258,14 +256,10 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
     table["value"] = (3 + shared + rng.normal(0, 1, (experiments, seeds, 2, 3))).ravel()
     table["experiment"] = "e" + table["experiment"].astype(str)
     table = table.assign(run=[f"r{i}" for i in range(len(table))], step=1, metric="val/loss")
-    facts = table[["run", "experiment"]].assign(
-        data_fingerprint="d", code_version="c", tokens=1, state="done"
-    )
+    facts = table[["run", "experiment"]].assign(data_fingerprint="d", code_version="c", tokens=1, state="done")
     sweeps = [
         claim(
-            predicate(
-                "lower_at_best_lr", experiment=f"e{i}", better={"arm": "a"}, worse={"arm": "b"}, margin=0.0
-            ),
+            predicate("lower_at_best_lr", experiment=f"e{i}", better={"arm": "a"}, worse={"arm": "b"}, margin=0.0),
             id=f"C{i}",
         )
         for i in range(experiments)
@@ -306,9 +300,7 @@ def test_the_order_of_rows_and_the_spelling_of_factors_do_not_matter():
     flags = Runs()
     for seed in range(3):
         for tied in (True, False):
-            flags.add("e", seed, {"model/tying": tied})(
-                "val/loss", [3 + tied + seed / 10 + tied * seed / 50], [9]
-            )
+            flags.add("e", seed, {"model/tying": tied})("val/loss", [3 + tied + seed / 10 + tied * seed / 50], [9])
     untied_is_lower = predicate("lower", better={"model/tying": "false"}, worse={"model/tying": True})
     assert evaluate([claim(untied_is_lower)], flags.table, flags.facts)[0].effect == pytest.approx(1.02)
 
@@ -336,9 +328,7 @@ def test_a_diverged_run_counts_as_one_that_learnt_nothing():
             log = runs.add("e", seed, {"arm": arm})
             log("val/loss", [9.2, np.nan if arm == "b" and seed == 1 else 3.0 + seed / 100], [0, 400])
             log("init/loss", [9.2], [0])
-    verdict = evaluate(
-        [claim(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}))], runs.table, runs.facts
-    )[0]
+    verdict = evaluate([claim(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}))], runs.table, runs.facts)[0]
     assert verdict.n == 3
     assert verdict.effect == pytest.approx((9.2 - 3.01) / 3)
 

@@ -13,9 +13,7 @@ BASE = {"norm": "post", "pos": "sin", "act": "relu", "tying": "true", "init": "s
 Row = dict[str, float]
 
 
-def make_config(
-    seed: int = 0, max_steps: int = 200, warmup_steps: int = 20, lr: float = 3e-3, **slots: str
-) -> dict:
+def make_config(seed: int = 0, max_steps: int = 200, warmup_steps: int = 20, lr: float = 3e-3, **slots: str) -> dict:
     """The part of a config that counts for a run's identity."""
     chosen = BASE | slots
     classes = {slot: {option: name for name, option in options(slot).items()} for slot in SLOTS}
@@ -73,9 +71,7 @@ def learning(
             spike = 4.0 if noise.random() < 0.01 else 1.0
             row |= {
                 "train/loss": loss + 0.08 * float(noise.standard_normal()),
-                "grad_norm": spike
-                * float(np.exp(0.25 * noise.standard_normal()))
-                * (0.5 + 1.5 / (1 + step / 10)),
+                "grad_norm": spike * float(np.exp(0.25 * noise.standard_normal())) * (0.5 + 1.5 / (1 + step / 10)),
                 "lr": 3e-3 * min(1.0, (step + 1) / 20),
                 "tokens_per_s": 3000 + 50 * float(noise.standard_normal()),
             }

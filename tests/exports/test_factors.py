@@ -22,10 +22,7 @@ def test_the_choice_stands_for_its_class_and_the_seed_is_none() -> None:
 
 def test_a_solved_width_is_no_factor_but_a_chosen_one_is() -> None:
     arms = product(("true", "false"), ("relu", "swiglu"))
-    solved = [
-        recorded(0, {"model/tying": t, "model/act": a}, model={"d_ff": 100 * len(t) + len(a)})
-        for t, a in arms
-    ]
+    solved = [recorded(0, {"model/tying": t, "model/act": a}, model={"d_ff": 100 * len(t) + len(a)}) for t, a in arms]
     assert [*factor_columns(solved)] == ["model/act", "model/tying"]
     chosen = [recorded(0, {"model/act": "relu"}, model={"d_ff": width}) for width in (128, 256)]
     assert factor_columns(chosen) == {"model.d_ff": [128, 256]}

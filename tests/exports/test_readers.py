@@ -31,9 +31,7 @@ def points(curves: dict) -> dict[tuple[str, int], float]:
 def test_jsonl_reads_every_number(tmp_path: Path, rows: list[dict]) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(as_lines(rows))
-    assert points(jsonl.curves(path)) == {
-        (m, i): float(v) for i, row in enumerate(rows) for m, v in row.items()
-    }
+    assert points(jsonl.curves(path)) == {(m, i): float(v) for i, row in enumerate(rows) for m, v in row.items()}
 
 
 @quick

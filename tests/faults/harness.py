@@ -5,6 +5,7 @@ trains: torch refuses a backward pass in a fork of a process that has made one.
 """
 
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 (torch imports it on demand, which takes seconds: once, before the forks)
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -67,6 +69,7 @@ def in_a_fork(task: Callable[[], object], log: Path) -> ForkProcess:
     def child() -> None:
         with log.open("a", buffering=1) as sys.stderr:
             os.dup2(sys.stderr.fileno(), 2)
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
             try:
                 task()
             except (UserError, Diverged) as error:

@@ -40,9 +40,7 @@ def slurm_cluster():
 def our_cluster(slurm_cluster):
     """For tests that break the cluster: never someone else's."""
     config = subprocess.run(["scontrol", "show", "config"], text=True, capture_output=True).stdout
-    settings = {
-        key.strip(): value.strip() for key, _, value in (s.partition("=") for s in config.splitlines())
-    }
+    settings = {key.strip(): value.strip() for key, _, value in (s.partition("=") for s in config.splitlines())}
     if settings.get("ClusterName") != "lmablate":
         pytest.skip("the cluster is not that of scripts/slurm_cluster.sh")
     return settings

@@ -30,9 +30,7 @@ def with_at_most_one_repeated(steps: list[int]) -> bool:
 def test_an_array_spreads_over_the_nodes(slurm_sweep):
     assert slurm_sweep.run("+name=a,b,c,d", *LASTING) == 0, slurm_sweep.output
     assert "4 of 4 jobs done" in slurm_sweep.output
-    assert {"running on n1", "running on n2"} <= {
-        line.split(": ")[-1] for line in slurm_sweep.output.splitlines()
-    }
+    assert {"running on n1", "running on n2"} <= {line.split(": ")[-1] for line in slurm_sweep.output.splitlines()}
     assert all(once_each(slurm_sweep.steps(name)) for name in "abcd")
     assert len({job["job_id"].split("_")[0] for job in slurm_sweep.jobs()}) == 1
 
@@ -147,9 +145,7 @@ def test_a_restarted_controller_is_waited_for(slurm_sweep, our_cluster):
     assert all(once_each(slurm_sweep.steps(name)) for name in "ab")
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGHUP, -1)]
-)
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGHUP, -1)])
 def test_jobs_outlive_the_launcher(slurm_sweep, signum, code):
     slurm_sweep.start("+name=a,b", *LASTING).wait_for_step("a", 2)
     slurm_sweep.signal(signum)

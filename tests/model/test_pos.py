@@ -56,12 +56,19 @@ def test_the_tables_grow_past_the_trained_context():
 
 
 def test_sinusoids_are_the_papers():
-    table = Sinusoidal(6, 2, 50).embed(torch.zeros(1, 50, 6))[0]
+    table = Sinusoidal(6, 2, 50, amplitude=1.0).embed(torch.zeros(1, 50, 6))[0]
     for t in (0, 1, 17, 49):
         for i in range(3):
             angle = t / 10_000 ** (2 * i / 6)
             assert table[t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
             assert table[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
+
+
+def test_sinusoids_stand_beside_embeddings_as_in_the_paper():
+    """Embeddings of 1/sqrt(d) plus our waves are the paper's sqrt(d) · embeddings plus its waves, over sqrt(d)."""
+    embeddings = normal(2, 50, 16) / 4
+    papers = 4 * embeddings + Sinusoidal(16, 2, 50, amplitude=1.0).embed(torch.zeros(1, 50, 16))
+    torch.testing.assert_close(4 * Sinusoidal(16, 2, 50).embed(embeddings), papers)
 
 
 def test_an_odd_width_has_sinusoids_too():

@@ -32,9 +32,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for norm, best in (("pre", 3e-3), ("post", 1e-3)):
             for lr in (3e-4, 1e-3, 3e-3):
                 rows = learning(seed, 5 + abs(np.log10(lr / best)))
-                make_run(
-                    folder / "runs", rows, {"lr": {"model/norm": norm}}, make_config(seed, lr=lr, norm=norm)
-                )
+                make_run(folder / "runs", rows, {"lr": {"model/norm": norm}}, make_config(seed, lr=lr, norm=norm))
     recorded = read("metrics", folder / "runs")
     for experiment in ("pos", "lr"):
         write(recorded, experiment, folder, Thinning())
@@ -66,9 +64,7 @@ def test_cut_begins_where_warm_up_ends(data: Exported) -> None:
 
 
 def test_a_diverged_run_ends_in_a_cross(data: Exported) -> None:
-    crosses = [
-        drawn for drawn in curve_figure(data, "train/loss").axes[0].get_lines() if drawn.get_marker() == "x"
-    ]
+    crosses = [drawn for drawn in curve_figure(data, "train/loss").axes[0].get_lines() if drawn.get_marker() == "x"]
     assert [np.asarray(cross.get_xdata()).tolist() for cross in crosses] == [[49]]
 
 
@@ -94,9 +90,7 @@ def test_wide_ranges_are_logarithmic(data: Exported) -> None:
 def test_profiles_are_read_at_the_end(data: Exported) -> None:
     figure = profile_figure(data, "residual/branch_ratio_mlp/layer_{i}")
     rows = data.table[(data.table["step"] == 200) & (data.table["model/pos"] == "rope")]
-    expected = [
-        rows.loc[rows["metric"] == f"residual/branch_ratio_mlp/layer_{i}", "value"].mean() for i in range(4)
-    ]
+    expected = [rows.loc[rows["metric"] == f"residual/branch_ratio_mlp/layer_{i}", "value"].mean() for i in range(4)]
     np.testing.assert_allclose(line(figure, "RoPE")[1], expected)
 
 
@@ -116,11 +110,7 @@ def test_a_figure_is_the_same_to_the_byte(data: Exported, tmp_path: Path) -> Non
 
 
 def test_the_gallery_has_every_metric_full_and_cut_and_the_mechanisms(exports: Path) -> None:
-    curves = {
-        f"{metric}{cut}"
-        for metric in ("train_loss", "val_loss", "grad_norm")
-        for cut in ("", "_after_warmup")
-    }
+    curves = {f"{metric}{cut}" for metric in ("train_loss", "val_loss", "grad_norm") for cut in ("", "_after_warmup")}
     common = {"overview", "residual_branch_ratio_mlp_layer", *curves}
     assert {name for name, _ in gallery(load(exports, "pos"))} == common
     assert {name for name, _ in gallery(load(exports, "lr"))} == common | {"learning_rate"}

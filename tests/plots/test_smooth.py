@@ -12,9 +12,7 @@ VALUES = st.lists(st.floats(-100, 100) | st.just(float("nan")), min_size=1, max_
 
 
 @given(VALUES, st.integers(0, 2**32 - 1), st.floats(0.5, 20))
-def test_two_sided_ema_is_the_weighted_mean_that_it_claims(
-    values: list[float], seed: int, half: float
-) -> None:
+def test_two_sided_ema_is_the_weighted_mean_that_it_claims(values: list[float], seed: int, half: float) -> None:
     steps = np.cumsum(np.random.default_rng(seed).integers(1, 5, len(values)))
     y = np.array(values)
     weights = 0.5 ** (np.abs(steps[:, None] - steps[None, :]) / half) * np.isfinite(y)

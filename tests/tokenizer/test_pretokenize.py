@@ -3,13 +3,16 @@
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmablate.tokenizer.chunks import padded
 from lmablate.tokenizer.pretokenize import STARTS_CAPACITY, split_naive, split_scalar
 from lmablate.tokenizer.unicode_classes import class_table
 from lmablate.tokenizer.vector import split_vector
+
+# The first example may have to compile.
+UNTIMED = settings(deadline=None)
 
 
 def kernel_for(split):
@@ -47,17 +50,17 @@ def assert_all_agree(text: bytes):
 
 
 # Characters whose classes and lengths in UTF-8 differ, and everything that the pattern names.
-INTERESTING = st.text(
-    st.sampled_from("ab sdtmlver''  \n\t\r\x1c\x0012٣,-=\u3000\xa0\x85\u2028é中😀"), max_size=220
-)
+INTERESTING = st.text(st.sampled_from("ab sdtmlver''  \n\t\r\x1c\x0012٣,-=\u3000\xa0\x85\u2028é中😀"), max_size=220)
 
 
 @given(INTERESTING)
+@UNTIMED
 def test_kernels_equal_the_pattern_on_interesting_text(text):
     assert_all_agree(text.encode())
 
 
 @given(st.text(max_size=150))
+@UNTIMED
 def test_kernels_equal_the_pattern_on_any_text(text):
     assert_all_agree(text.encode())
 
@@ -66,6 +69,7 @@ FRAGMENTS = st.sampled_from([b" a's", "中\u3000'".encode(), b"\xe4\xb8"])
 
 
 @given(st.lists(st.one_of(st.binary(max_size=20), FRAGMENTS)))
+@UNTIMED
 def test_kernels_equal_the_pattern_on_bytes_that_are_no_text(pieces):
     assert_all_agree(b"".join(pieces))
 

@@ -137,7 +137,8 @@ def test_gpt2_files_are_read(tokenizer, tmp_path):
     lines = [
         "#version: 0.2",
         *(f"{to_printable(left)} {to_printable(right)}" for left, right in tokenizer.merges),
-    ](tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    ]
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
     (tmp_path / "merges.txt").write_text("\n".join(lines) + "\n")
     loaded = load_gpt2(tmp_path / "vocab.json", tmp_path / "merges.txt", [SPECIAL])
     assert loaded.fingerprint == tokenizer.fingerprint

@@ -1,0 +1,188 @@
+"""Damage to the files of a run: reported, survived where another checkpoint is whole, refused where it is not ours."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from lmablate.checkpoint import best_of, checkpoints
+from lmablate.files import sha256
+from lmablate.runs import read_metrics
+
+from .harness import configured, finish, result, the_run
+
+MB = 2**20
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory) -> tuple[list[str], Path, dict[str, bytes]]:
+    """Overrides, the folder and the result of a run that was left alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    overrides = [*corpus, "train.max_steps=20", "train.keep_checkpoints=3"]
+    cfg = configured(*overrides, f"runs_dir={folder / 'runs'}")
+    assert finish(cfg, folder / "log") == 0, (folder / "log").read_text()
+    return overrides, folder / "runs", result(cfg)
+
+
+@pytest.fixture
+def interrupted(whole, tmp_path) -> DictConfig:
+    """A copy of that run as a kill just after the last checkpoint leaves it."""
+    overrides, runs, _ = whole
+    shutil.copytree(runs, tmp_path / "runs")
+    cfg = configured(*overrides, f"runs_dir={tmp_path / 'runs'}")
+    (the_run(cfg).folder / "status.json").unlink()
+    return cfg
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_last_ones_and_the_best_are_kept(interrupted):
+    folder = the_run(interrupted).checkpoints
+    assert [int(path.name[5:]) for path in checkpoints(folder)][-3:] == [10, 15, 20]
+    assert best_of(checkpoints(folder)) in checkpoints(folder)
+    for path in checkpoints(folder):
+        for name, digest in json.loads((path / "manifest.json").read_text()).items():
+            assert sha256(path / name) == digest
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(whole, interrupted, log, damage, name):
+    run = the_run(interrupted)
+    damage(checkpoints(run.checkpoints)[-1] / name)
+    assert finish(interrupted, log) == 0, log.read_text()
+    assert "step_00000020 is damaged" in log.read_text()
+    assert "goes on at step 15 of 20" in log.read_text()
+    assert result(interrupted) == whole[2]
+
+
+def test_without_a_whole_checkpoint_the_run_begins_again(whole, interrupted, log):
+    for path in checkpoints(the_run(interrupted).checkpoints):
+        truncate(path / "model.safetensors")
+    assert finish(interrupted, log) == 0, log.read_text()
+    assert "starting again from step 0" in log.read_text()
+    assert result(interrupted) == whole[2]
+
+
+def last_line(log: Path) -> str:
+    return log.read_text().strip().splitlines()[-1]
+
+
+def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupted, log):
+    run = the_run(interrupted)
+    facts = run.facts()
+    facts["identity"]["config"]["optim"]["lr"] = 0.5
+    facts["identity"]["data_fingerprint"] = "0" * 64
+    run.facts_path.write_text(json.dumps(facts))
+    assert finish(interrupted, log) == 2
+    assert "belongs to another configuration: config.optim.lr: 0.5 -> 0.01; data_fingerprint: '0000" in last_line(log)
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("model.d_model=32", r"F32\[\d+, 32\]' -> 'F32\[\d+, 16\]'"),
+        ("seed=1", r"something else: run: '\S+-s1-\w+' -> '\S+-s0-\w+'\.$"),
+        ("model/pos=learned", r"F32\[32, 16\]' -> None"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
+    whole, interrupted, tmp_path, log, override, difference
+):
+    other = configured(*whole[0], override, "train.max_steps=25", f"runs_dir={tmp_path / 'other'}")
+    assert finish(other, log) == 0, log.read_text()
+    shutil.move(the_run(other).checkpoints / "step_00000025", the_run(interrupted).checkpoints)
+    assert finish(interrupted, log) == 2
+    assert "step_00000025 is a checkpoint of something else: " in last_line(log)
+    assert re.search(difference, last_line(log))
+
+
+def test_missing_rows_of_metrics_are_not_passed_over(interrupted, log):
+    path = the_run(interrupted).metrics_path
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5] + lines[6:]))
+    assert finish(interrupted, log) == 2
+    assert "has 19 rows before step 20, but had 20" in last_line(log)
+
+
+def test_damage_behind_the_checkpoint_does_no_harm(whole, interrupted, log):
+    with the_run(interrupted).metrics_path.open("ab") as file:
+        file.write(bytes(100) + b"\n" + b'{"step": 21, "tra')  # as a power cut leaves it
+    assert finish(interrupted, log) == 0, log.read_text()
+    assert result(interrupted) == whole[2]
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """A file system of `size` bytes at `folder`, for the block."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill_a_disk(overrides: list[str], undisturbed: dict[str, bytes], size: int, disk: Path, log: Path) -> int:
+    """Trains where only `size` bytes are free; then makes room and trains on. Returns the first exit code."""
+    with small_disk(disk, size):
+        cfg = configured(*overrides, f"runs_dir={disk / 'runs'}")
+        code = finish(cfg, log)
+        if code == 0:
+            return code
+        assert code == 2, log.read_text()
+        assert last_line(log).endswith("has no space left: free some, or name another folder.")
+        for run in disk.glob("runs/*/run.json"):
+            kept = checkpoints(run.parent / "checkpoints")
+            assert all((path / "manifest.json").exists() for path in kept)
+            metrics = run.parent / "metrics.jsonl"
+            steps = [row["step"] for row in read_metrics(metrics)] if metrics.exists() else []
+            assert steps == list(range(len(steps)))
+            assert len(steps) >= max((int(path.name[5:]) for path in kept), default=0)
+        subprocess.run(["mount", "-o", f"remount,size={64 * MB}", str(disk)], check=True)
+        assert finish(cfg, log) == 0, log.read_text()
+        assert result(cfg) == undisturbed
+    return code
+
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+
+
+@NEEDS_ROOT
+def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(whole, tmp_path, log):
+    """Sizes at which the disk is full before the first checkpoint, within one, and within a later one."""
+    codes = [
+        fill_a_disk(whole[0], whole[2], size, tmp_path / f"disk{size}", log)
+        for size in (48 * 1024, 160 * 1024, 400 * 1024)
+    ]
+    assert 2 in codes
+
+
+@NEEDS_ROOT
+@pytest.mark.faults
+def test_a_disk_full_in_every_page_loses_nothing(whole, tmp_path, log):
+    full = 0
+    for size in range(16 * 1024, 1024 * 1024, 12 * 1024):
+        if fill_a_disk(whole[0], whole[2], size, tmp_path / f"disk{size}", log) == 0:
+            break
+        full += 1
+    print(f"{full} full disks")
+    assert full > 20

@@ -1,0 +1,259 @@
+"""Readers on inputs that nobody thought of: an answer that is right, or a UserError; no crash, no hang.
+
+The long version tries 20,000 inputs a test (`INPUTS`), the short one 60.
+"""
+
+import json
+import math
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lmablate.cli import quote_group_values
+from lmablate.data.tokens import Manifest
+from lmablate.errors import UserError
+from lmablate.exports import csv_pages
+from lmablate.runs import dump_row, read_metrics
+from lmablate.tokenizer import Tokenizer
+
+from .harness import options
+
+INPUTS = 20_000
+FUZZ = [
+    pytest.param(60, id="short"),
+    pytest.param(INPUTS, id="long", marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
+]
+
+
+def attack(number: int, check, *strategies) -> None:
+    """`check` on `number` inputs; a single one may take 5 seconds."""
+    relaxed = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    fuzz = settings(max_examples=number, deadline=5000, suppress_health_check=relaxed, database=None)
+    fuzz(given(*strategies)(check))()
+
+
+def bitten(whole: bytes) -> st.SearchStrategy[bytes]:
+    """`whole` with some bytes replaced, cut out or put in."""
+
+    def bite(cuts: list[tuple[int, int, bytes]]) -> bytes:
+        data = whole
+        for at, length, new in cuts:
+            at %= len(data) + 1
+            data = data[:at] + new + data[at + length :]
+        return data
+
+    cut = st.tuples(st.integers(0, 1 << 16), st.integers(0, 9), st.binary(max_size=9))
+    return st.lists(cut, min_size=1, max_size=4).map(bite)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def small_tokenizer() -> Tokenizer:
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"th", 257: b"the", 258: b"  ", 259: b"<|endoftext|>"}
+    return Tokenizer(vocab, [(b"t", b"h"), (b"th", b"e"), (b" ", b" ")], ["<|endoftext|>"])
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_a_tokenizer_gives_back_what_it_was_given(number):
+    tokenizer = small_tokenizer()
+    piece = st.sampled_from(["the", " th", "<|endoftext|>", "<|endof", "\r\n", "\u2028", "\x00", "'re", "١٢"])
+
+    def check(text: str) -> None:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text.encode("utf-8", "replace").decode() or not is_unicode(text)
+        assert tokenizer.decode_bytes(ids) == text.encode("utf-8", "surrogatepass") or not is_unicode(text)
+        assert all(0 <= token < tokenizer.vocab_size for token in ids)
+
+    attack(number, check, st.lists(piece | st.text(max_size=12), max_size=6).map("".join))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 has it: half of a surrogate pair alone is no character."""
+    return not any(0xD800 <= ord(character) < 0xE000 for character in text)
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_any_tokenizer_file_is_read_as_written_or_refused(number, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    small_tokenizer().save(path)
+    whole = path.read_bytes()
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            tokenizer = Tokenizer.from_files(path)
+        except UserError:
+            return
+        assert tokenizer.decode(tokenizer.encode("the thesis")) == "the thesis"
+
+    attack(number, check, bitten(whole) | st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_any_manifest_is_read_as_written_or_refused(number, tmp_path):
+    path = tmp_path / "train.json"
+    digest = "0" * 64
+    written = Manifest("train.bin", digest, 5, 20, digest, digest, {"corpus": "text"})
+    written.save(path)
+    whole = json.loads(path.read_bytes())
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            manifest = Manifest.load(path)
+        except UserError:
+            return
+        assert (tmp_path / manifest.file).parent == tmp_path
+        assert "/" not in manifest.file
+        assert 0 <= manifest.tokens <= 2**53
+
+    changed = st.tuples(st.sampled_from(sorted(whole)), JSON | st.sampled_from(["../x", "/etc/passwd", ".."])).map(
+        lambda pair: json.dumps(whole | {pair[0]: pair[1]}).encode()
+    )
+    attack(number, check, bitten(json.dumps(whole).encode()) | changed)
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_metrics_come_back_as_written_without_a_torn_last_line(number, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    row = st.dictionaries(st.text(max_size=6), st.floats() | st.integers(-(2**60), 2**60), max_size=4)
+
+    def check(rows: list[dict], torn: int) -> None:
+        rows = [{**row, "step": step} for step, row in enumerate(rows)]
+        whole = "".join(map(dump_row, rows)).encode()
+        cut = len(whole) - torn % (len(whole) + 1)
+        path.write_bytes(whole[:cut])
+        complete = whole[:cut].count(b"\n")
+        got = read_metrics(path)
+        # Only the line break may be lost: then the row is whole, and counts.
+        assert len(got) in (complete, complete + 1)
+        assert [dump_row(r) for r in got] == [dump_row(r) for r in rows[: len(got)]]
+
+    attack(number, check, st.lists(row, max_size=5), st.integers(0, 400))
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_any_metrics_file_is_read_or_refused(number, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = "".join(dump_row({"step": step, "train/loss": 1 / (step + 1)}) for step in range(4)).encode()
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            rows = read_metrics(path)
+        except UserError:
+            return
+        assert all(type(row["step"]) is int for row in rows)
+
+    attack(number, check, bitten(whole) | st.binary(max_size=40) | st.lists(JSON, max_size=3).map(lines_of))
+
+
+def lines_of(values: list) -> bytes:
+    return "\n".join(map(json.dumps, values)).encode()
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_any_csv_of_wandbs_page_is_read_as_it_stands_or_refused(number, tmp_path):
+    path = tmp_path / "chart.csv"
+    cell = st.floats().map(repr) | st.integers().map(str) | st.sampled_from(["", "1_000", " 1", "nan", "abc", '"'])
+    tables = st.lists(st.tuples(st.integers(0, 99), cell, cell), max_size=4).map(
+        lambda rows: "\n".join(
+            ["Step,a - train/loss,b - c - val/loss", *(f"{step},{x},{y}" for step, x, y in rows)]
+        ).encode()
+    )
+    whole = (
+        b'"Step","a - train/loss","a - train/loss__MIN","a - train/loss__MAX"\n"0","1.5","1.5","1.5"\n"1","2","2","2"\n'
+    )
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            read = list(csv_pages.columns(path))
+        except UserError:
+            return
+        text = data.decode("utf-8-sig")
+        for run, metric, points in read:
+            assert f"{run} - {metric}" in text.replace('""', '"')
+            for step, value in points.items():
+                assert type(step) is int
+                assert math.isnan(value) or any(number_in(field, value) for field in fields_of(text))
+
+    attack(number, check, tables | bitten(whole) | st.binary(max_size=60))
+
+
+def fields_of(text: str) -> list[str]:
+    return [field.strip('"') for line in text.splitlines() for field in line.split(",")]
+
+
+def number_in(field: str, value: float) -> bool:
+    try:
+        return float(field) == value
+    except ValueError:
+        return False
+
+
+@example(["model/tying=true"])
+@given(st.lists(st.text(max_size=20), max_size=3))
+@settings(max_examples=200, deadline=None, database=None)
+def test_the_shim_keeps_the_number_and_order_of_arguments(arguments):
+    quoted = quote_group_values(arguments)
+    assert len(quoted) == len(arguments)
+    assert [a.split("=")[0] for a in quoted] == [a.split("=")[0] for a in arguments]
+
+
+@pytest.mark.parametrize("number", FUZZ)
+def test_hydra_reads_quoted_overrides_as_it_reads_the_rest(number):
+    """Whatever Hydra makes of an override, it makes of ours, but that values it takes for no string are strings."""
+    parser = OverridesParser.create()
+    key = st.sampled_from(
+        ["model/tying", "+model/pos", "model/tying@x", "seed", "optim.lr", "~model/act", "hydra/launcher"]
+    )
+    word = st.sampled_from(["true", "False", "on", "1", "1.5", "null", "1e3", "rope", '"true"', "'on'", "nan", "-inf"])
+    choice = word | st.sampled_from(
+        [*options("pos"), "a b", "range(3)", "[1,2]", "{a:1}", "glob(*)", "${x}", "a\\,b", ""]
+    )
+    value = st.lists(choice, min_size=1, max_size=3).map(",".join) | st.text(max_size=8)
+
+    def check(key: str, value: str) -> None:
+        typed = f"{key}={value}"
+        (quoted,) = quote_group_values([typed])
+        if "/" not in key or key.startswith("hydra/"):
+            assert quoted == typed
+        try:
+            before = parser.parse_override(typed)
+        except HydraException:
+            with pytest.raises(HydraException):
+                parser.parse_override(quoted)
+            return
+        after = parser.parse_override(quoted)
+        assert (after.key_or_group, after.type, after.package) == (before.key_or_group, before.type, before.package)
+        assert after.value_type == before.value_type
+        assert as_text(after) == as_text(before)
+
+    attack(number, check, key, value)
+
+
+def as_text(override) -> list[str]:
+    """The values of an override as one would read them aloud, each in lower case."""
+    value = override.value()
+    choices = value.list if hasattr(value, "list") else [value]
+    return [spoken(choice) for choice in choices]
+
+
+def spoken(value) -> str:
+    if hasattr(value, "text"):
+        value = value.text
+    if value is None:
+        return "null"
+    try:
+        return repr(float(value)) if not isinstance(value, bool | list | dict) else str(value).lower()
+    except (TypeError, ValueError):
+        return str(value).lower()
