@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lmablate import config
 from lmablate.checkpoint import load_checkpoint
-from lmablate.data.tokens import TokenFile, open_tokens
+from lmablate.data.prepare import prepare
+from lmablate.data.tokens import TokenFile
 from lmablate.errors import UserError
 from lmablate.model import Transformer
 from lmablate.runs import Run
@@ -26,8 +27,18 @@ class LoadedRun:
     step: int
 
     def validation_tokens(self) -> TokenFile:
-        """The validation file that the run was evaluated on. Raises UserError where it is gone."""
-        return open_tokens(Path(self.run.facts()["tokenizer"]).parent / "valid.bin")
+        """The validation file that the run was evaluated on, prepared again where it is gone.
+
+        Raises UserError where the source has changed since.
+        """
+        prepared = prepare(config.build(self.cfg.data), self.cfg.tokenizer, self.cfg.data_dir)
+        trained_on = self.run.facts()["identity"]["data_fingerprint"]
+        if prepared.fingerprint != trained_on:
+            raise UserError(
+                f"{self.run.folder} was trained on the text {trained_on[:12]}, and its source is now "
+                f"{prepared.fingerprint[:12]}."
+            )
+        return prepared.valid
 
 
 def find_run(name: str, runs_dir: Path) -> Run:
@@ -57,11 +68,10 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
     state = load_checkpoint(run.checkpoints, model)
     if state is None:
         raise UserError(f"{run.folder} has no good checkpoint: train it for some steps first.")
-    path = run.facts().get("tokenizer")
-    if path is None or not Path(path).is_file():
-        raise UserError(f"{run.folder} was trained with the tokenizer {path}, which is not there.")
+    if not run.tokenizer_path.is_file():
+        raise UserError(f"{run.tokenizer_path} is missing: the run's folder is not whole.")
     model = model.to(config.device_of(device)).eval()
-    return LoadedRun(run, cfg, model, Tokenizer.from_files(path), int(state["step"]))
+    return LoadedRun(run, cfg, model, Tokenizer.from_files(run.tokenizer_path), int(state["step"]))
 
 
 def read_config(path: Path) -> DictConfig:

@@ -44,7 +44,9 @@ class Arguments:
 
     case: Annotated[Literal["10k", "32k", "all"], "size of the vocabulary; 10k has batch 64, 32k has 32"] = "all"
     heap: Annotated[Literal["default", "kept", "all"], "whether malloc keeps what is freed"] = "all"
-    with_: Annotated[str, "contestants: ours, nanogpt, hf, xtransformers, litgpt"] = "ours,nanogpt,hf,xtransformers,litgpt"
+    with_: Annotated[str, "contestants: ours, nanogpt, hf, xtransformers, litgpt"] = (
+        "ours,nanogpt,hf,xtransformers,litgpt"
+    )
     rounds: Annotated[int, "timed steps of each"] = 5
     threads: Annotated[int, "of torch"] = 2
     batch: Annotated[int, "rows of a batch instead of the case's; 0 is the case's"] = 0

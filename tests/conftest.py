@@ -1,5 +1,6 @@
 """Shape annotations are executable: in tests, every call into these modules is checked against them."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from hydra import compose, initialize_config_dir
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
+# A shell that starts the tests in the background has the interrupt ignored, and `nohup` the hang-up.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
 install_import_hook(["lmablate.model", "lmablate.loss", "lmablate.optim"], "beartype.beartype")
 

@@ -83,14 +83,15 @@ def test_a_reader_meets_whole_files_only(busy):
     cfg, first = busy
     run = the_run(cfg)
     seen = set()
-    for _ in range(500):
+    deadline = time.monotonic() + 120
+    while len(seen) < 2:
+        assert time.monotonic() < deadline
         status = json.loads((run.folder / "status.json").read_bytes())
         assert status["state"] == "running"
         rows = read_metrics(run.metrics_path)
         assert [row["step"] for row in rows] == list(range(len(rows)))
         seen.add(len(rows))
     assert first.is_alive()
-    assert len(seen) > 1
 
 
 def test_of_several_processes_one_trains_and_the_result_is_the_same(corpus, tmp_path, log):

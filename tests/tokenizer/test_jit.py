@@ -18,6 +18,7 @@ print(Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b"
 def run(code: str, root: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=root,  # python -c looks there first
         env=os.environ | {"PYTHONPATH": str(root)} | environment,
         capture_output=True,
         text=True,
