@@ -50,7 +50,7 @@ def test_a_loaded_run_has_the_loss_that_it_ended_with(arm, runs):
     result = evaluate.evaluate(evaluate.Arguments(run=str(loaded.run.folder), batch_size=3))
     rows = [json.loads(line) for line in loaded.run.metrics_path.read_text().splitlines()]
     assert loaded.step == 12
-    assert result.nats == pytest.approx(rows[-1]["val/loss"], abs=0.2)  # theirs is over eight windows only
+    assert result.nats == pytest.approx(rows[-1]["val/loss"], abs=0.4)  # theirs is over eight windows only
     assert result.tokens == loaded.validation_tokens().n_tokens - 1
     assert result.nats < rows[0]["val/loss"]
 

@@ -15,7 +15,7 @@ from lmablate.cli import entry
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = [
-    "tokenizer.vocab_size=300", "model.d_model=16", "model.n_layers=2", "model.n_heads=2", "model.d_ff=32",
+    "tokenizer.vocab_size=280", "model.d_model=16", "model.n_layers=2", "model.n_heads=2", "model.d_ff=32",
     "model.context_length=16", "train.batch_size=4", "train.max_steps=12", "train.eval_every=4",
     "train.eval_batches=2", "train.checkpoint_every=4", "optim.warmup_steps=3", "tracking=none",
 ]  # fmt: skip
