@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from lmablate.exports.recorded import LAST_STEP, Curves, Recorded, check_size, curve, from_folder, make_curves
@@ -44,7 +43,7 @@ def plain_table(path: Path) -> pa.Table | None:
         return None
     if table["step"].null_count or not pa.types.is_int64(table["step"].type):
         return None
-    if any(pc.any(pc.is_inf(column)).as_py() for column in table.columns if pa.types.is_float64(column.type)):
+    if any(np.isinf(column.to_numpy()).any() for column in table.columns if pa.types.is_float64(column.type)):
         return None  # a number too large for a float
     steps = table["step"].to_numpy()
     return table if steps.size and steps.min() >= 0 and steps.max() < LAST_STEP else None
