@@ -1,0 +1,131 @@
+"""Does training several seeds of one arm in one process, as one stacked model, gain anything on this machine?
+
+    python scripts/bench_seeds.py seeds=4 d_model=64
+
+Stacked: torch.func.stack_module_state and vmap, every matrix product a batched one. In turn: a step of each seed,
+one after the other, in the forms that `lmablate.train` uses; what both must beat. The two take turns, so ratios hold
+on a busy machine.
+"""
+
+import copy
+import importlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from lmablate.arguments import run as command
+from lmablate.heap import keep_heap
+from lmablate.loop import NextTokenLoss, train_step
+from lmablate.loss import cross_entropy
+from lmablate.model import PreNorm, RMSNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer, attention
+from lmablate.model.norm import rms_norm
+from lmablate.model.pos import RoPE as Rotation
+from lmablate.model.pos import turn_plain
+from lmablate.optim import AdamW, clip_grad_norm_, decay_groups
+
+
+@dataclass
+class Arguments:
+    """Times a step of several seeds, stacked and in turn."""
+
+    seeds: Annotated[int, "models of one arm"] = 4
+    d_model: Annotated[int, "width; the MLP is four times as wide"] = 64
+    vocab_size: Annotated[int, "tokens of the vocabulary"] = 2048
+    batch: Annotated[int, "rows of a batch, for each seed"] = 16
+    context: Annotated[int, "tokens of a row"] = 128
+    threads: Annotated[int, "of torch"] = 2
+    rounds: Annotated[int, "timed steps of each"] = 9
+
+
+def models(arguments: Arguments) -> list[Transformer]:
+    sizes: dict[str, Any] = dict(
+        vocab_size=arguments.vocab_size, d_model=arguments.d_model, n_layers=4, n_heads=4,
+        d_ff=4 * arguments.d_model, context_length=arguments.context,
+    )  # fmt: skip
+    parts: dict[str, Any] = dict(norm=PreNorm, pos=RoPE, act=SwiGLU, tying=TiedHead, init=Scaled())
+    return [Transformer(**sizes, **parts, seed=seed) for seed in range(arguments.seeds)]
+
+
+def batches(arguments: Arguments) -> tuple[Tensor, Tensor]:
+    """Tokens and targets, [seeds, batch, time]."""
+    shape = (arguments.seeds, arguments.batch, arguments.context)
+    return torch.randint(arguments.vocab_size, shape), torch.randint(arguments.vocab_size, shape)
+
+
+@contextmanager
+def definitions() -> Iterator[None]:
+    """The plain forms: vmap cannot look into a hand-written backward pass."""
+    module = importlib.import_module("lmablate.model.attention")
+    with (
+        patch.object(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias)),
+        patch.object(RMSNorm, "forward", lambda self, x: rms_norm(x, self.weight, self.eps)),
+        patch.object(importlib.import_module(Rotation.__module__), "turn", turn_plain),
+    ):
+        yield
+
+
+def in_turn(arguments: Arguments) -> Callable[[], None]:
+    losses = [NextTokenLoss(model) for model in models(arguments)]
+    optimizers = [AdamW(decay_groups(loss, 0.1)) for loss in losses]
+    tokens, targets = batches(arguments)
+
+    def step() -> None:
+        for loss, optimizer, *batch in zip(losses, optimizers, tokens, targets, strict=True):
+            train_step(loss, optimizer, tuple(batch), lr=1e-3, grad_clip=1.0)  # pyright: ignore[reportArgumentType]
+
+    return step
+
+
+def stacked(arguments: Arguments) -> Callable[[], None]:
+    """One AdamW over stacked parameters; clipping by the norm of all seeds together, which costs the same."""
+    seeds = models(arguments)
+    # Tied: the head reads the embedding through the functional call, as in the model itself.
+    parameters, buffers = torch.func.stack_module_state(seeds)  # pyright: ignore[reportArgumentType]
+    shell = copy.deepcopy(seeds[0]).to("meta")
+    stack = {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
+    optimizer = AdamW(stack.values(), weight_decay=0.1)
+    tokens, targets = batches(arguments)
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(torch.func.functional_call(shell, (parameters, buffers), (x,)), y).mean()
+
+    def step() -> None:
+        with definitions():
+            torch.func.vmap(loss)(stack, buffers, tokens, targets).sum().backward()
+        clip_grad_norm_(stack.values(), 1.0)  # pyright: ignore[reportArgumentType]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def main(arguments: Arguments) -> None:
+    keep_heap()
+    torch.set_num_threads(arguments.threads)
+    steps = {"in turn": in_turn(arguments), "stacked": stacked(arguments)}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(arguments.rounds + 1):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if number:  # the first is slow for everybody
+                seconds[name].append(time.perf_counter() - started)
+    gains = [a / b for a, b in zip(seconds["in turn"], seconds["stacked"], strict=True)]
+    low, middle, high = statistics.quantiles(gains, n=4, method="inclusive")
+    each = {name: statistics.median(values) / arguments.seeds for name, values in seconds.items()}
+    print(
+        f"{arguments.seeds} seeds, d {arguments.d_model}, batch {arguments.batch} x {arguments.context}, "
+        f"{arguments.threads} threads: {each['in turn'] * 1e3:.1f} ms a seed's step in turn, "
+        f"{each['stacked'] * 1e3:.1f} stacked; gain {middle:.2f} ({low:.2f}-{high:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    command("scripts.bench_seeds", Arguments, main)

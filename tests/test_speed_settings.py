@@ -1,0 +1,39 @@
+"""`train.precision=bf16` and `train.compile=true` train to the loss of the plain run."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+
+def losses(folder: Path, *overrides: str) -> list[float]:
+    """Training losses of the tiny run, from the command line: torch.compile wants code without shape checks."""
+    done = tiny.command([*tiny.overrides(folder), *overrides])
+    assert done.returncode == 0, done.stderr
+    run = Path(re.search(r"^(\S+)  val/loss", done.stdout, re.MULTILINE)[1])  # pyright: ignore[reportOptionalSubscript]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["train/loss"] for row in rows if "train/loss" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arm", [[], ["model/norm=post", "model.norm.kind=layernorm", "model/pos=alibi", "model/act=relu2"]]
+)
+def test_bf16_learns_what_float32_learns(arm, tmp_path):
+    exact, half = losses(tmp_path, *arm), losses(tmp_path, *arm, "train.precision=bf16")
+    assert len(half) == len(exact) == 12
+    assert half == pytest.approx(exact, rel=0.01)
+    assert half != exact, "autocast changed nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_step_is_the_eager_one(precision, tmp_path):
+    settings = [f"train.precision={precision}"]
+    eager, compiled = losses(tmp_path, *settings), losses(tmp_path, *settings, "train.compile=true")
+    assert compiled == pytest.approx(eager, rel=1e-4 if precision == "fp32" else 0.01)
