@@ -10,7 +10,6 @@ is used as its documentation has it and has the same products to do: the three m
 that are half as wide again. Peak memory is each contestant's own process's, over that after its imports.
 """
 
-import ctypes
 import gc
 import importlib
 import json
@@ -282,19 +281,12 @@ def main(arguments: Arguments) -> None:
     names = [name for name in arguments.with_.split(",") if installed(name)]
     print(
         f"torch {torch.__version__}, {arguments.threads} threads, {arguments.clock} clock, "
-        f"{platform.machine()}, {libc()}, {time.strftime('%Y-%m-%d')}"
+        f"{platform.machine()}, {' '.join(platform.libc_ver())}, {time.strftime('%Y-%m-%d')}"
     )
     for case in CASES if arguments.case == "all" else [arguments.case]:
         for heap in ("default", "kept") if arguments.heap == "all" else [arguments.heap]:
             for line in report(arguments, case, heap, names):
                 print(line, flush=True)
-
-
-def libc() -> str:
-    try:
-        return ctypes.CDLL(None).gnu_get_libc_version and "glibc"
-    except (AttributeError, OSError):
-        return "no glibc"
 
 
 if __name__ == "__main__":
