@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -222,27 +223,25 @@ def train_hugging_face(folder, clock, corpus: str, size: int):
 
 
 def train_gigatoken(folder, clock, corpus: str, size: int):
-    import gigatoken
+    gigatoken = import_module("gigatoken")
 
     with clock.measure():
         gigatoken.train_bpe(folder / corpus, size, [SPECIAL])
 
 
 def train_rustbpe(folder, clock, corpus: str, size: int):
-    from rustbpe import Tokenizer  # pyright: ignore[reportAttributeAccessIssue]
-
     from lmablate.tokenizer.pretokenize import PATTERN
 
+    rustbpe = import_module("rustbpe")
     with clock.measure():
         texts = (folder / corpus).read_text(newline="").split(SPECIAL)
-        Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
+        rustbpe.Tokenizer().train_from_iterator(iter(texts), size, pattern=PATTERN)
 
 
 def train_bpeasy(folder, clock, corpus: str, size: int):
-    import bpeasy
-
     from lmablate.tokenizer.pretokenize import PATTERN
 
+    bpeasy = import_module("bpeasy")
     with clock.measure():
         texts = (folder / corpus).read_text(newline="").split(SPECIAL)
         bpeasy.train_bpe(iter(texts), PATTERN, 128, size)
@@ -277,10 +276,9 @@ def encode_hugging_face(folder, clock):
 
 
 def encode_gigatoken(folder, clock):
-    import gigatoken
-
     from lmablate.tokenizer.interchange import save_hugging_face
 
+    gigatoken = import_module("gigatoken")
     save_hugging_face(our_tokenizer(folder), folder / "gigatoken.json")
     tokenizer = gigatoken.Tokenizer.from_json((folder / "gigatoken.json").read_text())
     source = gigatoken.TextFileSource([folder / "mix"], separator=SPECIAL.encode())
