@@ -76,7 +76,8 @@ def prepare(corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str
         verify: compare token files that are already there with their SHA-256 sums.
 
     Raises:
-        UserError: bad source text, a corrupted file, or a `data_dir` that is full or not writable.
+        UserError: bad source text, one that does not yield the vocabulary, a corrupted file, or a `data_dir`
+            that is full or not writable.
     """
     identity = corpus.identity()
     folder = Path(data_dir).absolute() / f"{corpus.name}-{_key(identity)}"
@@ -137,7 +138,13 @@ class _Preparation:
             self.tokenizer_folder.mkdir(exist_ok=True)
             with replacing(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
-        return Tokenizer.from_files(self.tokenizer_path)
+        tokenizer = Tokenizer.from_files(self.tokenizer_path)
+        if tokenizer.vocab_size != self.vocab_size:  # the model would have rows that no token ever trains
+            raise UserError(
+                f"tokenizer.vocab_size={self.vocab_size} cannot be had: {self.tokenizer_path} has "
+                f"{tokenizer.vocab_size} tokens, all that the train text yields; ask for at most as many."
+            )
+        return tokenizer
 
     def tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer, verify: bool) -> TokenFile:
         """Encode one split, then write the manifest, whose presence says that the token file is whole."""

@@ -49,9 +49,8 @@ def train_bpe(
 
     Args:
         input_path: a file of UTF-8 text; bytes that are not valid are kept as they are.
-        vocab_size: how many tokens to make, 257 to 65,536. Where the text yields fewer, there are fewer, and
-        a
-            warning says so.
+        vocab_size: how many tokens to make, 257 to 65,536. Where the text yields fewer, there are fewer,
+            and a warning says so.
         special_tokens: strings that are tokens whole; they cut the text, and nothing is learnt from them.
         method: "fast", or "naive" for the slow reference; the result is the same.
         threads: threads that count words; any number gives the same result.
@@ -65,8 +64,7 @@ def train_bpe(
         byte keeps that id.
 
     Raises:
-        UserError: bad vocab_size, special_tokens, method or threads; the file is missing, unreadable or
-        empty.
+        UserError: bad vocab_size, special_tokens, method or threads; the file is missing, unreadable or empty.
     """
     specials = SpecialTokens.of(special_tokens)
     trainers: dict[str, type[_Trainer]] = {"fast": _FastTrainer, "naive": _NaiveTrainer}

@@ -126,11 +126,21 @@ def test_corrupted_text_is_reported_before_it_is_used(corpus, tmp_path):
 
 def test_another_tokenizer_in_the_folder_is_noticed(corpus, tmp_path):
     data = prepare(corpus, Vocabulary(), tmp_path / "data")
-    vocab = {i: bytes([i]) for i in range(256)} | {256: END_OF_TEXT.encode()}
-    Tokenizer(vocab, [], [END_OF_TEXT]).save(data.tokenizer_path)
+    useless = [(b"z", bytes([i])) for i in range(43)]
+    vocab = [bytes([i]) for i in range(256)] + [b"".join(pair) for pair in useless] + [END_OF_TEXT.encode()]
+    Tokenizer(dict(enumerate(vocab)), useless, [END_OF_TEXT]).save(data.tokenizer_path)
     again = prepare(corpus, Vocabulary(), tmp_path / "data")
     assert again.train.n_tokens > data.train.n_tokens
     assert decoded(again, "train") == corpus.sources["train"].read_text()
+
+
+def test_a_text_that_does_not_yield_the_vocabulary_stops_with_a_sentence(tmp_path):
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("abab abab\n")
+    short = TextFiles(str(tmp_path / "train.txt"), str(tmp_path / "valid.txt"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"tokenizer\.vocab_size=300 cannot be had: .* has 26\d tokens"):
+            prepare(short, Vocabulary(300), tmp_path / "data")
 
 
 def test_a_bad_source_leaves_nothing_that_looks_whole(corpus, tmp_path):
