@@ -13,8 +13,6 @@ that are half as wide again. Peak memory is each contestant's own process's, ove
 import gc
 import importlib
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from machine import describe, peak_bytes
 from torch import Tensor, nn
 
 from lmablate.arguments import run as command
@@ -223,11 +222,11 @@ def peak_memory(names: list[str], vocab: int, tokens: Tensor, targets: Tensor, a
     (name,) = names
     if name in PACKAGES:
         importlib.import_module(PACKAGES[name])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     step = CONTESTANTS[name](vocab, tokens, targets)
     for _ in range(3):
         step()
-    return {name: (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024}
+    return {name: peak_bytes() - before}
 
 
 def ask(arguments: Arguments, job: str) -> dict:
@@ -279,10 +278,7 @@ def main(arguments: Arguments) -> None:
     if arguments.worker:
         return worker(arguments)
     names = [name for name in arguments.with_.split(",") if installed(name)]
-    print(
-        f"torch {torch.__version__}, {arguments.threads} threads, {arguments.clock} clock, "
-        f"{platform.machine()}, {' '.join(platform.libc_ver())}, {time.strftime('%Y-%m-%d')}"
-    )
+    print(f"{describe()}, torch {torch.__version__}, {arguments.threads} threads, {arguments.clock} clock")
     for case in CASES if arguments.case == "all" else [arguments.case]:
         for heap in ("default", "kept") if arguments.heap == "all" else [arguments.heap]:
             for line in report(arguments, case, heap, names):
