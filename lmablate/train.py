@@ -42,10 +42,10 @@ def train(cfg: DictConfig) -> float:
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
-    loss = run.status().get("val/loss", float("nan"))  # a failed run that was skipped has none
-    if workers.leads:
-        print(f"{run.folder}  val/loss {loss:.4f}")
-    return loss
+    status = run.status()
+    if workers.leads and status["state"] == "done":
+        print(f"{run.folder}  val/loss {status['val/loss']:.4f}")
+    return status.get("val/loss", float("nan"))  # a failed run that was skipped has none
 
 
 def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
