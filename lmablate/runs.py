@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmablate import slurm
 from lmablate.errors import Diverged, UserError
 from lmablate.files import disk_errors_named, read_json, write_atomic, write_json
 from lmablate.locks import Busy, locked
@@ -135,7 +136,7 @@ class Run:
         where = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+            "slurm_job_id": slurm.own_job_id(),
         }
         name = f"status.rank{rank}.json" if rank else "status.json"
         write_json(self.folder / name, {"state": state, "heartbeat": time.time(), **where, **facts})

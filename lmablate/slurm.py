@@ -5,6 +5,7 @@ its end; `sacct` remembers longer, and is missing where no accounting database r
 "12_3" for the task of an array.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -70,6 +71,15 @@ class QueuedJob:
 def available() -> bool:
     """Whether the commands of SLURM are installed here."""
     return shutil.which("squeue") is not None
+
+
+def own_job_id() -> str | None:
+    """The job that this process is part of, by the name that `scancel` and `squeue` know it by; None outside SLURM.
+
+    (The task of an array has a number of its own in SLURM_JOB_ID, which scancel does not heed.)
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def queue(job_ids: Iterable[str]) -> dict[str, QueuedJob]:

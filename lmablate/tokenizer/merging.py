@@ -21,6 +21,9 @@ one; else it is put back with the present one.
 A merge may make a token that exists already ("a" + "aa" after "aa" + "a"). It then adds to pairs that exist,
 tracked or not, which is the only way that a count can rise after birth; for an untracked one the bound rises
 with it.
+
+**Plain arrays in inner loops.** numba counts references, atomically, whenever an array is taken out of a named
+tuple. So a function that loops is handed the arrays themselves.
 """
 
 from typing import NamedTuple
@@ -28,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmablate.tokenizer.counting import word_at, word_length
-from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, prefetch, store_u64
+from lmablate.tokenizer.intrinsics import load_u64, multiply_fold, peek, poke, prefetch, store_u64
 from lmablate.tokenizer.jit import inline, kernel, step
 from lmablate.tokenizer.wordtable import (
     ARENA_PADDING,
@@ -63,6 +66,10 @@ _UNTRACKED = -1
 BEFORE, AFTER, BETWEEN = 0, SYMBOLS, 2 * SYMBOLS
 SORTS_OF_MOVES = 2 * SYMBOLS + 1
 
+# The fields of Moves.sums, for each sort of move: how often it happened, in how many records, and the last of
+# these. Once a merge has been carried out on the pairs, `LAST` is the pair that gained by the move instead.
+WEIGHT, LISTED, LAST, MOVE_FIELDS = 0, 1, 2, 4
+
 # The fields of Tracked.state.
 PAIRS, OCCURRENCES, HEAP, THRESHOLD, BOUND = 0, 1, 2, 3, 4
 
@@ -90,18 +97,15 @@ class Tokens(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """What one merge does to the pairs, by sort of move.
+    """What one merge does to the pairs.
 
-    weights: int64, how often; listed: int64, in how many records; last: int64, the last of these;
-    touched: int64, the sorts that happened; sorts, records: int64, all (sort, record) in order of discovery
+    sums: int64 [SORTS_OF_MOVES * MOVE_FIELDS]; touched: int64, the sorts that happened;
+    places: int64, sort << 32 | record, all of them in order of discovery
     """
 
-    weights: np.ndarray
-    listed: np.ndarray
-    last: np.ndarray
+    sums: np.ndarray
     touched: np.ndarray
-    sorts: np.ndarray
-    records: np.ndarray
+    places: np.ndarray
 
 
 class Tracked(NamedTuple):
@@ -223,42 +227,49 @@ def make_token(tokens, left, right, keys_are_prefixes):
     return symbols, True, tokens
 
 
-@step
-def _comes_later(one, other, tokens):
+@inline
+def _comes_later(one, other, keys, text, begins, lengths):
     """Whether token `one` is greater than a different token `other` in the order of the tie rule."""
-    if tokens.keys[one] != tokens.keys[other]:
-        return tokens.keys[one] > tokens.keys[other]
-    length = min(tokens.lengths[one], tokens.lengths[other])
+    if keys[one] != keys[other]:
+        return keys[one] > keys[other]
+    return _spells_later(one, other, text, begins, lengths)
+
+
+@step
+def _spells_later(one, other, text, begins, lengths):
+    length = min(lengths[one], lengths[other])
     for i in range(length):
-        byte, other_byte = tokens.text[tokens.begins[one] + i], tokens.text[tokens.begins[other] + i]
+        byte, other_byte = text[begins[one] + i], text[begins[other] + i]
         if byte != other_byte:
             return byte > other_byte
-    return tokens.lengths[one] > tokens.lengths[other]
+    return lengths[one] > lengths[other]
 
 
 # ---------------------------------------------------------------------------------------------------- heap
 
 
 @inline
-def _beats(count, pair, other_count, other_pair, tracked, tokens):
+def _beats(count, pair, other_count, other_pair, lefts, rights, keys, text, begins, lengths):
     """Whether a pair with its count is to be merged before the other."""
     if count != other_count:
         return count > other_count
-    left, other_left = tracked.lefts[pair], tracked.lefts[other_pair]
+    left, other_left = lefts[pair], lefts[other_pair]
     if left != other_left:
-        return _comes_later(left, other_left, tokens)
-    right, other_right = tracked.rights[pair], tracked.rights[other_pair]
-    return right != other_right and _comes_later(right, other_right, tokens)
+        return _comes_later(left, other_left, keys, text, begins, lengths)
+    right, other_right = rights[pair], rights[other_pair]
+    return right != other_right and _comes_later(right, other_right, keys, text, begins, lengths)
 
 
 @step
 def _push(pair, tracked, tokens):
     counts, pairs, count = tracked.heap_counts, tracked.heap_pairs, tracked.counts[pair]
+    lefts, rights = tracked.lefts, tracked.rights
+    keys, text, begins, lengths = tokens.keys, tokens.text, tokens.begins, tokens.lengths
     child = tracked.state[HEAP]
     tracked.state[HEAP] += 1
     while child > 0:
         parent = (child - 1) >> 1
-        if not _beats(count, pair, counts[parent], pairs[parent], tracked, tokens):
+        if not _beats(count, pair, counts[parent], pairs[parent], lefts, rights, keys, text, begins, lengths):
             break
         counts[child], pairs[child] = counts[parent], pairs[parent]
         child = parent
@@ -269,14 +280,17 @@ def _push(pair, tracked, tokens):
 def _replace_top(count, pair, tracked, tokens):
     """Put (count, pair) in the place of the heap's top."""
     counts, pairs, size = tracked.heap_counts, tracked.heap_pairs, tracked.state[HEAP]
+    lefts, rights = tracked.lefts, tracked.rights
+    keys, text, begins, lengths = tokens.keys, tokens.text, tokens.begins, tokens.lengths
     parent = 0
     while 2 * parent + 1 < size:
         child = 2 * parent + 1
-        if child + 1 < size and _beats(
-            counts[child + 1], pairs[child + 1], counts[child], pairs[child], tracked, tokens
-        ):
-            child += 1
-        if not _beats(counts[child], pairs[child], count, pair, tracked, tokens):
+        if child + 1 < size:
+            other = child + 1
+            child += _beats(
+                counts[other], pairs[other], counts[child], pairs[child], lefts, rights, keys, text, begins, lengths
+            )
+        if not _beats(counts[child], pairs[child], count, pair, lefts, rights, keys, text, begins, lengths):
             break
         counts[parent], pairs[parent] = counts[child], pairs[child]
         parent = child
@@ -383,9 +397,9 @@ def _track(left, right, count, room, tracked):
 
 
 @inline
-def _list(record, pair, tracked):
-    tracked.occurrences[tracked.list_begins[pair] + tracked.list_lengths[pair]] = record
-    tracked.list_lengths[pair] += 1
+def _list(record, pair, list_begins, list_lengths, occurrences):
+    occurrences[list_begins[pair] + list_lengths[pair]] = record
+    list_lengths[pair] += 1
 
 
 # ---------------------------------------------------------------------------------------------------- scan
@@ -467,96 +481,123 @@ def scan(words, tokens, ratio):
             key = keys[i] - _ONE
             pair = _track(key >> np.uint64(16), key & np.uint64(0xFFFF), counts[i], occurrences[i], tracked)
             _push(pair, tracked, tokens)
-    records = words.records
-    for record in words.begins:
-        for i in range(record + HEADER, _end(records, record) - 1):
-            pair = _find(tracked.numbers, records[i], records[i + 1])
-            if pair != _UNTRACKED:
-                last = tracked.list_begins[pair] + tracked.list_lengths[pair] - 1
-                if tracked.list_lengths[pair] == 0 or tracked.occurrences[last] != record:
-                    _list(record, pair, tracked)
+    lists = tracked.list_begins, tracked.list_lengths, tracked.occurrences
+    _list_all(words.records, words.begins, tracked.numbers, *lists)
     return tracked
+
+
+@step
+def _list_all(records, begins, numbers, list_begins, list_lengths, occurrences):
+    """List every record for every tracked pair in it, once."""
+    for record in begins:
+        for i in range(record + HEADER, _end(records, record) - 1):
+            pair = _find(numbers, records[i], records[i + 1])
+            if pair != _UNTRACKED:
+                last = list_begins[pair] + list_lengths[pair] - 1
+                if list_lengths[pair] == 0 or occurrences[last] != record:
+                    _list(record, pair, list_begins, list_lengths, occurrences)
 
 
 # ---------------------------------------------------------------------------------------------------- merge
 
 
 @inline
-def _note(sort, record, count, moves, touched, found):
-    """Add a move in a record; returns (how many sorts are touched, how many (sort, record) are found)."""
-    if moves.listed[sort] == 0:
-        moves.touched[touched] = sort
+def _note(sort, record, count, sums, touched_sorts, places, touched, found):
+    """Add a move in a record; returns (how many sorts are touched, how many places are found)."""
+    move = MOVE_FIELDS * sort
+    if sums[move + LISTED] == 0:
+        touched_sorts[touched] = sort
         touched += 1
-    moves.weights[sort] += count
-    if moves.last[sort] != record:
-        moves.last[sort] = record
-        moves.listed[sort] += 1
-        moves.sorts[found] = sort
-        moves.records[found] = record
+    sums[move + WEIGHT] += count
+    if sums[move + LAST] != record:
+        sums[move + LAST] = record
+        sums[move + LISTED] += 1
+        places[found] = sort << 32 | record
         found += 1
     return touched, found
 
 
-@step
-def _replace_in_record(record, left, right, symbol, words, moves, touched, found):
-    """Replace (left, right) by `symbol` in one record, note the moves; returns the new (touched, found)."""
-    records = words.records
-    begin, end = record + HEADER, _end(records, record)
-    at = begin
-    while at + 1 < end and not (records[at] == left and records[at + 1] == right):
+@inline
+def _find_in_record(records, at, last, wanted):
+    """Where from `at` on two symbols (the left one is the low half of `wanted`) stand side by side; else `last`."""
+    while at < last and (load_u64(records, at) & np.uint64(0xFFFF_FFFF)) != wanted:
         at += 1
-    if at + 1 >= end:
+    return at
+
+
+@inline
+def _replace_in_record(record, wanted, symbol, records, sums, touched_sorts, places, touched, found):
+    """Replace the pair `wanted` by `symbol` in one record, note the moves; returns the new (touched, found)."""
+    begin, end = record + HEADER, _end(records, record)
+    at = _find_in_record(records, begin, end - 1, wanted)
+    if at >= end - 1:
         return touched, found
     count = _count(records, record)
     write = at
-    # Whether the symbol just written stands for an occurrence, so that the next one would be its neighbour.
-    after_occurrence = False
-    while at < end:
-        if at + 1 < end and records[at] == left and records[at + 1] == right:
-            if after_occurrence:
-                touched, found = _note(BETWEEN, record, count, moves, touched, found)
-            elif write > begin:
-                touched, found = _note(BEFORE + records[write - 1], record, count, moves, touched, found)
-            at += 2
-            records[write] = symbol
-            after_occurrence = True
-            followed = at + 1 < end and records[at] == left and records[at + 1] == right
-            if at < end and not followed:
-                touched, found = _note(AFTER + records[at], record, count, moves, touched, found)
-        else:
-            records[write] = records[at]
-            at += 1
-            after_occurrence = False
+    if at > begin:
+        before = BEFORE + np.int64(peek(records, at - 1))
+        touched, found = _note(before, record, count, sums, touched_sorts, places, touched, found)
+    while True:
+        poke(records, write, symbol)
         write += 1
+        at += 2
+        if at >= end:
+            break
+        following = _find_in_record(records, at, end - 1, wanted)
+        if following == at and at < end - 1:
+            touched, found = _note(BETWEEN, record, count, sums, touched_sorts, places, touched, found)
+            continue
+        after = AFTER + np.int64(peek(records, at))
+        touched, found = _note(after, record, count, sums, touched_sorts, places, touched, found)
+        is_last = following == end - 1
+        while at < following + is_last:
+            poke(records, write, peek(records, at))
+            write += 1
+            at += 1
+        if is_last:
+            break
+        before = BEFORE + np.int64(peek(records, write - 1))
+        touched, found = _note(before, record, count, sums, touched_sorts, places, touched, found)
     _set_length(records, record, write - begin)
     return touched, found
 
 
 @step
+def _replace_listed(begin, end, wanted, symbol, records, occurrences, sums, touched_sorts, places, touched, found):
+    """Replace a pair in the records listed from `begin` to `end`, or as far as there is room in `places`.
+
+    Returns (where it stopped, number of sorts of moves, number of places found).
+    """
+    for i in range(begin, end):
+        if i + 12 < end:
+            ahead = np.int64(occurrences[i + 12])
+            prefetch(records, ahead)
+            prefetch(records, ahead + 24)
+        record = np.int64(occurrences[i])
+        # A record of n symbols has fewer than n moves.
+        if found + _end(records, record) - record > len(places):
+            return i, touched, found
+        touched, found = _replace_in_record(
+            record, wanted, symbol, records, sums, touched_sorts, places, touched, found
+        )
+    return end, touched, found
+
+
+@step
 def _replace(pair, symbol, words, tracked, moves):
-    """Replace a pair in all its records; returns (number of sorts of moves, number found, moves)."""
-    left, right = tracked.lefts[pair], tracked.rights[pair]
+    """Replace a pair in all its records; returns (number of sorts of moves, number of places found, moves)."""
+    records, occurrences = words.records, tracked.occurrences
+    wanted = np.uint64(tracked.lefts[pair]) | np.uint64(tracked.rights[pair]) << np.uint64(16)
     begin = tracked.list_begins[pair]
     end = begin + tracked.list_lengths[pair]
     touched, found = 0, 0
-    for i in range(begin, end):
-        if i + 12 < end:
-            ahead = np.int64(tracked.occurrences[i + 12])
-            prefetch(words.records, ahead)
-            prefetch(words.records, ahead + 24)
-        record = np.int64(tracked.occurrences[i])
-        # A record of n symbols has fewer than n moves.
-        room = found + _end(words.records, record) - record
-        if room > len(moves.sorts):
-            moves = Moves(
-                moves.weights,
-                moves.listed,
-                moves.last,
-                moves.touched,
-                grown(moves.sorts, room),
-                grown(moves.records, room),
-            )
-        touched, found = _replace_in_record(record, left, right, symbol, words, moves, touched, found)
+    while begin < end:
+        begin, touched, found = _replace_listed(
+            begin, end, wanted, symbol, records, occurrences, moves.sums, moves.touched, moves.places, touched, found
+        )
+        if begin < end:
+            record = np.int64(occurrences[begin])
+            moves = Moves(moves.sums, moves.touched, grown(moves.places, found + _end(records, record) - record))
     return touched, found, moves
 
 
@@ -582,19 +623,22 @@ def _relist(pair, more, tracked):
 
 
 @inline
-def _records_gained(left, right, sort, symbol, moves):
+def _records_gained(left, right, sort, symbol, sums):
     """How many records a new pair may gain; those of (symbol, symbol) may come from three sorts of moves."""
     if left == symbol and right == symbol:
-        return moves.listed[BEFORE + symbol] + moves.listed[AFTER + symbol] + moves.listed[BETWEEN]
-    return moves.listed[sort]
+        before, after, between = BEFORE + symbol, AFTER + symbol, BETWEEN
+        return (
+            sums[MOVE_FIELDS * before + LISTED]
+            + sums[MOVE_FIELDS * after + LISTED]
+            + sums[MOVE_FIELDS * between + LISTED]
+        )
+    return sums[MOVE_FIELDS * sort + LISTED]
 
 
 @step
 def _gain(left, right, weight, records, is_new, tracked, tokens):
     """Let a pair occur `weight` more often, in up to `records` more; returns its number, or _UNTRACKED."""
     if is_new:
-        if weight < tracked.state[THRESHOLD]:
-            return _UNTRACKED
         pair = _track(left, right, weight, records, tracked)
     else:
         pair = _find(tracked.numbers, left, right)
@@ -607,50 +651,73 @@ def _gain(left, right, weight, records, is_new, tracked, tokens):
 
 
 @step
-def _room_for_gains(symbol, left, right, touched, is_new, tracked, moves):
+def _room_for_gains(symbol, left, right, touched, is_new, tracked, sums, touched_sorts):
     """How many occurrences `_gain` will take for all the moves of a merge, at most."""
     room = 0
+    numbers, list_lengths = tracked.numbers, tracked.list_lengths
     for i in range(touched):
-        sort = moves.touched[i]
+        sort = touched_sorts[i]
         _, _, new_left, new_right = _move(sort, left, right, symbol)
-        room += _records_gained(new_left, new_right, sort, symbol, moves)
-        pair = _UNTRACKED if is_new else _find(tracked.numbers, new_left, new_right)
+        room += _records_gained(new_left, new_right, sort, symbol, sums)
+        pair = _UNTRACKED if is_new else _find(numbers, new_left, new_right)
         if pair != _UNTRACKED:
-            room += tracked.list_lengths[pair]
+            room += list_lengths[pair]
     return room
+
+
+@step
+def _lose(symbol, left, right, touched, numbers, counts, sums, touched_sorts):
+    """Let the tracked pairs beside the occurrences of a merge occur less often."""
+    for i in range(touched):
+        sort = touched_sorts[i]
+        old_left, old_right, _, _ = _move(sort, left, right, symbol)
+        old = _find(numbers, old_left, old_right)
+        if old != _UNTRACKED:
+            counts[old] -= sums[MOVE_FIELDS * sort + WEIGHT]
+
+
+@step
+def _list_places(found, places, sums, list_begins, list_lengths, occurrences):
+    """List every place for the pair that has gained there."""
+    for i in range(found):
+        gained = sums[MOVE_FIELDS * (places[i] >> 32) + LAST]
+        if gained != _UNTRACKED:
+            _list(places[i] & 0xFFFF_FFFF, gained, list_begins, list_lengths, occurrences)
+
+
+@step
+def _clear(touched, sums, touched_sorts):
+    for i in range(touched):
+        move = MOVE_FIELDS * touched_sorts[i]
+        sums[move + WEIGHT] = 0
+        sums[move + LISTED] = 0
+        sums[move + LAST] = -1
 
 
 @step
 def _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves):
     """Carry out the moves of a merge on the tracked pairs, and clear them; returns tracked."""
     left, right = np.int64(tracked.lefts[pair]), np.int64(tracked.rights[pair])
-    room = _room_for_gains(symbol, left, right, touched, is_new, tracked, moves)
+    sums, touched_sorts = moves.sums, moves.touched
+    room = _room_for_gains(symbol, left, right, touched, is_new, tracked, sums, touched_sorts)
     tracked = _with_room(tracked, touched, room)
+    _lose(symbol, left, right, touched, tracked.numbers, tracked.counts, sums, touched_sorts)
     largest_unseen = 0
+    threshold = tracked.state[THRESHOLD]
     for i in range(touched):
-        sort = moves.touched[i]
-        old_left, old_right, _, _ = _move(sort, left, right, symbol)
-        old = _find(tracked.numbers, old_left, old_right)
-        if old != _UNTRACKED:
-            tracked.counts[old] -= moves.weights[sort]
-    for i in range(touched):
-        sort = moves.touched[i]
-        _, _, new_left, new_right = _move(sort, left, right, symbol)
-        records = _records_gained(new_left, new_right, sort, symbol, moves)
-        gained = _gain(new_left, new_right, moves.weights[sort], records, is_new, tracked, tokens)
+        sort = touched_sorts[i]
+        weight = sums[MOVE_FIELDS * sort + WEIGHT]
+        gained = _UNTRACKED
+        if not is_new or weight >= threshold:  # a new pair's first count is the most that it will ever have
+            _, _, new_left, new_right = _move(sort, left, right, symbol)
+            records = _records_gained(new_left, new_right, sort, symbol, sums)
+            gained = _gain(new_left, new_right, weight, records, is_new, tracked, tokens)
         if gained == _UNTRACKED:
-            largest_unseen = max(largest_unseen, moves.weights[sort])
-        # From here on, `last` is the pair whose list the records of this move belong to.
-        moves.last[sort] = gained
-    for i in range(found):
-        gained = moves.last[moves.sorts[i]]
-        if gained != _UNTRACKED:
-            _list(moves.records[i], gained, tracked)
-    for i in range(touched):
-        sort = moves.touched[i]
-        moves.weights[sort] = 0
-        moves.listed[sort] = 0
-        moves.last[sort] = -1
+            largest_unseen = max(largest_unseen, weight)
+        sums[MOVE_FIELDS * sort + LAST] = gained
+    lists = tracked.list_begins, tracked.list_lengths, tracked.occurrences
+    _list_places(found, moves.places, sums, *lists)
+    _clear(touched, sums, touched_sorts)
     tracked.counts[pair] = 0
     tracked.list_lengths[pair] = 0
     if not is_new:
@@ -682,14 +749,9 @@ def merge_tracked(words, tracked, tokens, moves, size, keys_are_prefixes, lefts,
 
 def empty_moves() -> Moves:
     """No moves, as before every merge."""
-    return Moves(
-        np.zeros(SORTS_OF_MOVES, np.int64),
-        np.zeros(SORTS_OF_MOVES, np.int64),
-        np.full(SORTS_OF_MOVES, -1),
-        np.empty(SORTS_OF_MOVES, np.int64),
-        np.empty(1 << 12, np.int64),
-        np.empty(1 << 12, np.int64),
-    )
+    sums = np.zeros(SORTS_OF_MOVES * MOVE_FIELDS, np.int64)
+    sums[LAST::MOVE_FIELDS] = -1
+    return Moves(sums, np.empty(SORTS_OF_MOVES, np.int64), np.empty(1 << 12, np.int64))
 
 
 def byte_tokens(byte_keys: np.ndarray) -> Tokens:

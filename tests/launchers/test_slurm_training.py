@@ -93,6 +93,7 @@ def lose_the_node(job: str, launcher: subprocess.Popen) -> None:
 
 def restart_the_controller(job: str, launcher: subprocess.Popen) -> None:
     call("scontrol", "shutdown", "slurmctld")
+    wait_until(lambda: subprocess.run(["sinfo"], capture_output=True).returncode != 0)
     call(str(ROOT / "scripts/slurm_cluster.sh"), "up", "--nodes", "2")
 
 
