@@ -171,6 +171,7 @@ class Trainer:
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
+        torch.manual_seed(seed)  # nothing here draws from it; what a new part draws is a function of the seed, too
         state = load_checkpoint(run.checkpoints, model, self.optimizer, of=run.id) or {"step": 0}
         self.step = self.first = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from lmablate.train import train
@@ -43,6 +44,16 @@ def kill_at_random(cfg: DictConfig, log: Path, kills: int, draw: random.Random) 
     assert finish(cfg, log) == 0, log.read_text()
     assert result(cfg) == whole
     return finished
+
+
+def test_torchs_random_state_is_a_function_of_the_seed(corpus, tmp_path, log):
+    saved = []
+    for number in range(2):
+        cfg = configured(*corpus, f"runs_dir={tmp_path / str(number)}", "train.max_steps=1", "optim.warmup_steps=1")
+        torch.seed()  # as every process begins: with a seed of its own
+        assert finish(cfg, log) == 0, log.read_text()
+        saved.append(result(cfg)["optimizer.safetensors"])
+    assert saved[0] == saved[1]
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=" ".join)
