@@ -17,6 +17,9 @@ from lmablate.states import alive
 from .harness import CONF, TINY, configured, finish, result
 
 SEEDS = (0, 1)
+KILLS = 12
+LONG = ["train.max_steps=800", "train.eval_every=100", "train.log_every=10"]
+"""So many steps that the run is still under way after all the kills."""
 
 
 def sweep(*arguments: str) -> subprocess.Popen:
@@ -49,6 +52,7 @@ def of_seed(runs_dir: Path, seed: int) -> Run:
     return run
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("launcher", "options"),
     [
@@ -58,12 +62,14 @@ def of_seed(runs_dir: Path, seed: int) -> Run:
     ],
 )
 def test_a_sweep_whose_processes_are_killed_ends_in_the_same_bytes(launcher, options, corpus, tmp_path, log):
+    corpus = [*corpus, *LONG]
     alone = {seed: one_alone(corpus, seed, tmp_path / f"alone{seed}", log) for seed in SEEDS}
     runs_dir, draw, kills, starts = tmp_path / "runs", random.Random(0), 0, 0
     arguments = [*corpus, f"runs_dir={runs_dir}", f"hydra/launcher={launcher}", "seed=0,1", *options]
-    while kills < 12 and starts < 30:
+    while kills < KILLS and starts < 2 * KILLS:
         kills += kill_trainers(sweep(*arguments), runs_dir, draw)
         starts += 1
+    assert kills >= KILLS
     last = sweep(*arguments)
     said, _ = last.communicate()
     assert last.returncode == 0, said
