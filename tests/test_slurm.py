@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -55,6 +56,9 @@ def test_a_job_from_its_submission_to_its_end():
     tasks = [f"{job_id}_0", f"{job_id}_1"]
     assert set(slurm.queue(tasks)) == set(tasks)
     subprocess.run(["scancel", job_id], check=True)
+    deadline = time.monotonic() + 60
+    while slurm.epitaph(tasks[0]).startswith(("RUNNING", "COMPLETING")) and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert slurm.epitaph(tasks[0]).startswith("CANCELLED")
     assert slurm.queue(["99999999"]) == {}
     assert slurm.epitaph("99999999") == "unknown to SLURM by now"
