@@ -33,7 +33,7 @@ class Arguments:
 def report(args: Arguments) -> None:
     """Prints and writes; the last line is the page's path."""
     study, claims = Study.load(args.exports), load_claims(args.claims)
-    judged = evaluate(claims, study.table, study.facts)
+    judged = evaluate(claims, study.runs)
     tests, pairs = calibration.null_tests(study), calibration.pairings(study)
     say(judged, tests, pairs)
     table = verdicts.frame(judged).to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -17,7 +17,6 @@ from lmablate.cli import report_mistakes
 from lmablate.errors import UserError
 from lmablate.runs import Run, all_runs
 from lmablate.states import State, survey
-from lmablate.sweeps import expected, plan
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "missing": "yellow"}
 
@@ -50,6 +49,8 @@ def rows_of(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: name one that holds runs, or an experiment=NAME.")
         return [(run, "", "") for run in all_runs(folder)], folder
+    from lmablate.sweeps import expected, plan  # here: it imports torch, which a folder does not need
+
     sweep = plan(arguments)
     rows = [(run, f"{j.arm(sweep.factors)} seed={j.seed}", " ".join(sorted(j.overrides))) for j, run in expected(sweep)]
     return rows, Path(sweep.jobs[0].cfg.runs_dir)

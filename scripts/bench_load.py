@@ -45,7 +45,7 @@ def metrics(seed: int) -> bytes:
 
 
 def make_runs(runs_dir: Path, count: int) -> None:
-    """`count` runs of one experiment over four arms, as far as the commands can tell from training's own."""
+    """`count` runs over the four arms of an experiment that claims are made of, like training's own to every reader."""
     samples = [metrics(seed) for seed in range(8)]
     for number in range(count):
         pos, seed = list(OPTIONS)[number % 4], number // 4
@@ -57,7 +57,7 @@ def make_runs(runs_dir: Path, count: int) -> None:
         status = {"state": "done", "heartbeat": time.time(), "step": ROWS - 1, "max_steps": ROWS - 1, "val/loss": 3.0}
         (folder / "run.json").write_text(json.dumps(facts))
         (folder / "status.json").write_text(json.dumps(status))
-        (folder / "experiments" / "load").write_text(json.dumps({"model/pos": pos}))
+        (folder / "experiments" / "positional_encoding").write_text(json.dumps({"model/pos": pos}))
         (folder / "metrics.jsonl").write_bytes(samples[number % 8])
 
 
@@ -82,6 +82,8 @@ def main(counts: list[int]) -> None:
             measure("status", "lmablate.status", str(folder / "runs"))
             measure("export", "lmablate.export", f"runs_dir={folder / 'runs'}", f"out={folder / 'exports'}", "csv=none")
             measure("figures", "lmablate.figures", f"exports={folder / 'exports'}", f"out={folder / 'figures'}")
+            report = [f"{key}={folder / key}" for key in ("exports", "figures", "out", "verdicts")]
+            measure("report", "lmablate.report", *report)
         finally:
             shutil.rmtree(folder)
     sweep = ["-m", "seed=range(0,125)", "model/pos=rope,sin,learned,nope"]

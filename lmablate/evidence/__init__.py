@@ -18,7 +18,7 @@ from lmablate.evidence.statistics import (
     spike_score,
     variance_ratio,
 )
-from lmablate.evidence.tables import RunTable, check_facts
+from lmablate.evidence.tables import Measured, RunTable, check_facts
 from lmablate.evidence.verdicts import Decision, Kind, Verdict, decide, evaluate
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Difference",
     "Equality",
     "Kind",
+    "Measured",
     "Predicate",
     "Reading",
     "RunTable",

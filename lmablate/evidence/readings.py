@@ -87,17 +87,17 @@ class Reading:
 
     def _reduced(self, table: RunTable, experiment: str, run: str, metric: str) -> float:
         steps, values = table.series(experiment, run, metric)
-        first, last = self._bounds(table, experiment, run)
+        first, last = self._bounds(table, experiment, run, steps[-1])
         inside = (first <= steps) & (steps <= last)
         if inside.sum() < FEWEST_POINTS.get(self.reduce, 1):
             raise NotMeasured(f"run {run} of {experiment} has {inside.sum()} points of {metric} in {self.during}")
         return REDUCTIONS[self.reduce](steps[inside], values[inside])
 
-    def _bounds(self, table: RunTable, experiment: str, run: str) -> tuple[float, float]:
+    def _bounds(self, table: RunTable, experiment: str, run: str, last_step: float) -> tuple[float, float]:
         if self.during == "warmup":
             return 0, table.warmup_end(experiment, run)
         if self.during == "after_warmup":
             return table.warmup_end(experiment, run) + 1, np.inf
         first, last = self.during
-        length = table.last_step(experiment, run)
+        length = max(last_step, table.last_step(experiment, run))
         return float(first) * length, float(last) * length

@@ -1,9 +1,10 @@
-"""The tidy table of measurements, read run by run, and the refusal of what cannot be compared."""
+"""Measurements read run by run, and the refusal of what cannot be compared."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,54 @@ def refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """An experiment's measurements, read metric by metric, so that they need not all be in memory.
+
+    runs: columns run, seed, and one per factor. rows: metric -> columns run, step, value, in any order; where a
+    run that resumed logged a step twice, the later row counts.
+    """
+
+    runs: pd.DataFrame
+    metrics: Collection[str]
+    rows: Callable[[str], pd.DataFrame]
+
+    @classmethod
+    def split(cls, table: pd.DataFrame) -> "dict[str, Measured]":
+        """By experiment; table: columns experiment, run, seed, step, metric, value, and one per factor."""
+        require_columns(table, MEASUREMENT_COLUMNS, "measurements")
+        return {str(name): cls.of(rows) for name, rows in table.groupby("experiment", sort=False)}
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Measured":
+        runs = table.drop(columns=["experiment", "step", "metric", "value"]).drop_duplicates("run")
+        places: Any = table.groupby("metric", sort=False).indices
+        columns = table[["run", "step", "value"]]
+        return cls(runs, places.keys(), lambda metric: columns.iloc[places[metric]])
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One metric of an experiment: the runs' steps and values end to end, and where each run's are."""
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+    of_run: Mapping[str, slice]
+
+    @classmethod
+    def sort(cls, rows: pd.DataFrame) -> "Curves":
+        """rows: columns run, step, value; steps come out ascending, each once, with the value of its last row."""
+        codes, names = pd.factorize(rows["run"])
+        steps = rows["step"].to_numpy(dtype=float)
+        order = np.lexsort((steps, codes))  # stable: equal steps stay in the order of their rows
+        codes, steps = codes[order], steps[order]
+        last = np.append((codes[1:] != codes[:-1]) | (steps[1:] != steps[:-1]), np.ones(len(codes[:1]), bool))
+        codes, steps = codes[last], steps[last]
+        ends = np.searchsorted(codes, np.arange(len(names) + 1)).tolist()
+        of_run = {str(name): slice(*bounds) for name, bounds in zip(names, pairwise(ends), strict=True)}
+        return cls(steps, rows["value"].to_numpy(dtype=float)[order][last], of_run)
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run: its id, its seed, and its factor values in canonical spelling."""
 
@@ -77,47 +126,28 @@ class Run:
 
 
 class RunTable:
-    """The finished runs of a measurement table, by experiment, arm and seed.
+    """The finished runs of several experiments, by experiment, arm and seed.
 
-    measurements: columns experiment, run, seed, step, metric, value, and one per factor. A run may belong to
-    several experiments, and is then listed once for each. Where a run that resumed logged a step twice, the
-    last value counts.
+    facts: one row per run with the columns of FACT_COLUMNS. A run may belong to several experiments, and is
+    then listed once for each. Raises UserError for runs that cannot be compared.
     """
 
-    def __init__(self, measurements: pd.DataFrame, facts: pd.DataFrame):
-        require_columns(measurements, MEASUREMENT_COLUMNS, "measurements")
+    def __init__(self, experiments: Mapping[str, Measured], facts: pd.DataFrame):
         check_facts(facts)
-        known, measured = set(facts["run"]), set(measurements["run"])
-        if measured - known:
-            raise UserError(f"The table of facts has no row for run {min(measured - known)}.")
-        done = measurements["run"].isin(facts.loc[facts["state"] == "done", "run"])
-        once = measurements.loc[done].drop_duplicates(["experiment", "run", "metric", "step"], keep="last")
-        self._measurements = once.sort_values("step", kind="stable", ignore_index=True)
-        self._steps = self._measurements["step"].to_numpy(dtype=float)
-        self._values = self._measurements["value"].to_numpy(dtype=float)
+        known = set(facts["run"])
+        for measured in experiments.values():
+            if unknown := set(measured.runs["run"]) - known:
+                raise UserError(f"The table of facts has no row for run {min(unknown)}.")
+        done = set(facts.loc[facts["state"] == "done", "run"])
+        self._experiments = experiments
+        self._runs = {name: finished(measured.runs, done) for name, measured in experiments.items()}
         self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
-        self._factors = [c for c in measurements.columns if c not in MEASUREMENT_COLUMNS]
+        self._curves: dict[tuple[str, str], Curves] = {}
 
-    @cached_property
-    def _runs(self) -> dict[str, list[Run]]:
-        columns = ["experiment", "run", "seed", *self._factors]
-        runs: dict[str, list[Run]] = {}
-        rows = self._measurements[columns].drop_duplicates(["experiment", "run"])
-        for experiment, run, seed, *values in rows.itertuples(index=False, name=None):
-            factors = dict(zip(self._factors, map(canonical, values), strict=True))
-            runs.setdefault(experiment, []).append(Run(run, int(seed), factors))
-        return runs
-
-    @cached_property
-    def _series(self) -> dict[tuple[str, str, str], NDArray[np.intp]]:
-        return self._measurements.groupby(["experiment", "run", "metric"], sort=False).indices  # pyright: ignore
-
-    @cached_property
-    def _metrics(self) -> dict[tuple[str, str], list[str]]:
-        metrics: dict[tuple[str, str], list[str]] = {}
-        for experiment, run, metric in self._series:
-            metrics.setdefault((experiment, run), []).append(metric)
-        return metrics
+    @classmethod
+    def of(cls, table: pd.DataFrame, facts: pd.DataFrame) -> "RunTable":
+        """table: as in `Measured.split`."""
+        return cls(Measured.split(table), facts)
 
     def runs(self, experiment: str, arm: Mapping[str, Scalar]) -> dict[int, str]:
         """The arm's finished runs by seed; raises UserError where the arm is so vague that a seed has two."""
@@ -125,7 +155,7 @@ class RunTable:
         for run in self._select(experiment, arm):
             other = by_seed.setdefault(run.seed, run)
             if other is not run:
-                differing = [f for f in self._factors if run.factors[f] != other.factors[f]]
+                differing = [f for f in run.factors if run.factors[f] != other.factors[f]]
                 raise UserError(
                     f"The arm {name_of(arm)} of {experiment} has several runs of one seed ({other.id}, "
                     f"{run.id}), so say which: they differ in {', '.join(differing) or 'no known factor'}."
@@ -144,7 +174,7 @@ class RunTable:
             raise UserError(f"{factor} of {experiment} must have numbers as values, not {listed}.") from None
 
     def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> list[Run]:
-        if experiment not in self._runs:
+        if not self._runs.get(experiment):
             raise NotMeasured(f"{experiment} has no finished run")
         for factor in arm:
             self._require_factor(experiment, factor)
@@ -155,7 +185,7 @@ class RunTable:
         return chosen
 
     def _require_factor(self, experiment: str, factor: str) -> None:
-        if factor not in self._factors:
+        if factor not in self._runs[experiment][0].factors:
             raise NotMeasured(f"{experiment} has no factor {factor}")
 
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
@@ -164,13 +194,23 @@ class RunTable:
         A loss that is not finite is replaced by the loss at initialisation: a diverged run has learnt
         nothing, and leaving it out would favour the arm that diverges (the cap of arXiv 2309.14322).
         """
-        rows = self._series.get((experiment, run, metric))
-        if rows is None:
+        if not self.has(experiment, run, metric):
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
-        values = self._values[rows]
+        curves = self.curves(experiment, metric)
+        place = curves.of_run[run]
+        steps, values = curves.steps[place], curves.values[place]
         if metric in LOSSES and not np.isfinite(values).all():
             values = np.where(np.isfinite(values), values, self.initial_loss(experiment, run))
-        return self._steps[rows], values
+        return steps, values
+
+    def has(self, experiment: str, run: str, metric: str) -> bool:
+        return metric in self._experiments[experiment].metrics and run in self.curves(experiment, metric).of_run
+
+    def curves(self, experiment: str, metric: str) -> Curves:
+        """Read once, then kept: 16 bytes a row."""
+        if (experiment, metric) not in self._curves:
+            self._curves[experiment, metric] = Curves.sort(self._experiments[experiment].rows(metric))
+        return self._curves[experiment, metric]
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
         """How many runs of these experiments are not finished, by state."""
@@ -184,9 +224,9 @@ class RunTable:
         return float(self.series(experiment, run, "init/loss")[1][0])
 
     def last_step(self, experiment: str, run: str) -> float:
-        """The last step at which the run logged anything."""
-        metrics = self._metrics[experiment, run]
-        return float(max(self._steps[self._series[experiment, run, metric][-1]] for metric in metrics))
+        """The last step at which the run logged a loss; 0 where it logged none."""
+        logged = [metric for metric in LOSSES if self.has(experiment, run, metric)]
+        return max((float(self.series(experiment, run, metric)[0][-1]) for metric in logged), default=0.0)
 
     def warmup_end(self, experiment: str, run: str) -> float:
         """The step with the highest learning rate, where a linear warm-up hands over to the decay."""
@@ -199,7 +239,23 @@ class RunTable:
             return [metric]
         before, after = metric.split("{i}")
         pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-        found = [m for name in self._metrics[experiment, run] if (m := pattern.fullmatch(name))]
+        names = sorted(
+            (int(match[1]), name)
+            for name in self._experiments[experiment].metrics
+            if (match := pattern.fullmatch(name))
+        )
+        found = [name for _, name in names if self.has(experiment, run, name)]
         if not found:
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
-        return [match[0] for match in sorted(found, key=lambda match: int(match[1]))]
+        return found
+
+
+def finished(runs: pd.DataFrame, done: set[str]) -> list[Run]:
+    """runs: columns run, seed, and one per factor. done: the ids of the finished ones."""
+    factors = [column for column in runs.columns if column not in ("run", "seed")]
+    rows = runs[["run", "seed", *factors]].itertuples(index=False, name=None)
+    return [
+        Run(run, int(seed), dict(zip(factors, map(canonical, values), strict=True)))
+        for run, seed, *values in rows
+        if run in done
+    ]

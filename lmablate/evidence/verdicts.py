@@ -37,8 +37,6 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-import pandas as pd
-
 from lmablate.errors import UserError
 from lmablate.evidence.claims import Claim
 from lmablate.evidence.contrasts import Contrast
@@ -93,14 +91,11 @@ class Verdict:
         return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": " ".join(self.runs)}
 
 
-def evaluate(claims: Sequence[Claim], table: pd.DataFrame, facts: pd.DataFrame, alpha: float = 0.05) -> list[Verdict]:
+def evaluate(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> list[Verdict]:
     """One verdict per claim, in the claims' order, by the rule of this module.
 
-    table: columns experiment, run, seed, step, metric, value, and one per factor; rows in any order.
-    facts: one row per run with columns run, experiment, data_fingerprint, code_version, tokens, state.
-    Raises UserError for tables whose runs cannot be compared and for claims whose arms are ambiguous.
+    Raises UserError for claims whose arms are ambiguous.
     """
-    runs = RunTable(table, facts)
     measured: dict[str, list[Contrast]] = {}
     absent: dict[str, str] = {}
     for claim in claims:

@@ -1,10 +1,12 @@
 """From a folder of runs to tidy tables, and back. One reader per source; see `table` for the columns."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 from lmablate.exports import csv_pages, jsonl, wandb_offline
+from lmablate.exports.metrics import Metrics
 from lmablate.exports.recorded import Recorded
 from lmablate.exports.table import CsvForm, Exported, Thinning, exported, load, write
 
@@ -35,12 +37,14 @@ def open_experiment(
         return load(exports, name)
     with TemporaryDirectory() as folder:
         write(read("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
-        return load(Path(folder), name)
+        data = load(Path(folder), name)
+        return replace(data, metrics=Metrics.of(data.table))
 
 
 __all__ = [
     "CsvForm",
     "Exported",
+    "Metrics",
     "Recorded",
     "SourceName",
     "Thinning",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmablate.errors import UserError
 from lmablate.exports.factors import factor_columns
+from lmablate.exports.metrics import Metrics
 from lmablate.exports.recorded import FACTS, Curve, Curves, Recorded, Scalar
 from lmablate.files import write_atomic
 
@@ -187,42 +188,50 @@ def batches(rows: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-FIXED = ("experiment", "run", "seed", "step", "metric", "value")
+FIXED = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
+"""Columns of a table of runs that are not factors."""
 
 
 @dataclass(frozen=True)
 class Exported:
     """An experiment as its exports have it.
 
-    table: the tidy rows, columns experiment, run, seed, one per factor, step, metric, value.
-    runs: one row a run, with its factors, `state` and the facts of FACTS.
+    metrics: its measurements; runs: one row a run, with its factors, `state` and the facts of FACTS.
     """
 
     experiment: str
-    table: pd.DataFrame
+    metrics: Metrics
     runs: pd.DataFrame
 
     @property
+    def table(self) -> pd.DataFrame:
+        """All tidy rows, in memory: columns experiment, run, seed, one per factor, step, metric, value."""
+        return self.metrics.table
+
+    @property
     def factors(self) -> list[str]:
-        return [column for column in self.table.columns if column not in FIXED]
+        return [column for column in self.runs.columns if column not in FIXED]
 
 
 def load(folder: Path, experiment: str) -> Exported:
     """The exports of `experiment` in `folder`. Raises UserError where they are missing or damaged."""
+    measured, described = folder / f"{experiment}.parquet", folder / f"{experiment}.runs.csv"
+    for path in (measured, described):
+        if not path.exists():
+            raise UserError(f"{path} is missing: make it with `python -m lmablate.export experiment={experiment}`.")
     try:
-        table = pd.read_parquet(folder / f"{experiment}.parquet")
-        types = {factor: str for factor in table.columns if factor not in FIXED}
-        types = {factor: t for factor, t in types.items() if not pd.api.types.is_numeric_dtype(table[factor])}
-        runs = pd.read_csv(folder / f"{experiment}.runs.csv", dtype=types, keep_default_na=False, na_values=[""])
-        for factor in types:
+        metrics = Metrics.stored(measured)
+        types = {field.name: str for field in metrics.schema if not is_number(field.type)}
+        runs = pd.read_csv(described, dtype=types, keep_default_na=False, na_values=[""])
+        for factor in types.keys() & {*runs.columns}:
             runs[factor] = runs[factor].fillna("")
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{error.filename} is missing: make it with `python -m lmablate.export experiment={experiment}`."
-        ) from error
-    except (ValueError, KeyError, pa.ArrowException) as error:
+    except (ValueError, KeyError) as error:
         raise UserError(f"the exports of {experiment} in {folder} cannot be read: {error}.") from error
-    return Exported(experiment, table, runs)
+    return Exported(experiment, metrics, runs)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def exported(folder: Path) -> list[str]:

@@ -1,8 +1,7 @@
 """The runs of an experiment arm by arm, ready to be drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,19 +78,11 @@ class Arms:
 
     @property
     def metrics(self) -> list[str]:
-        return sorted(self._series)
+        return self.data.metrics.names
 
-    @cached_property
-    def _series(self) -> dict[str, pd.DataFrame]:
-        columns: Any = self.data.table[["metric", "run", "step", "value"]]
-        return {str(metric): rows for metric, rows in columns.groupby("metric", sort=False)}
-
-    def wide(self, metric: str, runs: Sequence[str]) -> pd.DataFrame:
+    def wide(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
         """Steps x runs; empty where none of the runs has the metric."""
-        rows = self._series.get(metric)
-        if rows is None:
-            return pd.DataFrame(dtype=float)
-        return rows[rows["run"].isin(list(runs))].pivot(index="step", columns="run", values="value")
+        return self.data.metrics.wide(metric, runs)
 
     def final(self, metric: str, arm: Arm) -> pd.Series:
         """The last value of each complete run of the arm."""
@@ -100,7 +91,7 @@ class Arms:
 
     @property
     def last_step(self) -> int:
-        return int(self.data.table["step"].to_numpy().max()) if len(self.data.table) else 0
+        return self.data.metrics.last_step
 
     @property
     def warmup_ends(self) -> dict[Any, int]:

@@ -159,16 +159,16 @@ def draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -
         if curve.empty:
             continue
         label = "_" if arm.complete or run != wide.columns[0] else arms.name(arm)
-        axes.plot(curve.index, curve, color=arm.colour, lw=0.9, ls=(0, (3, 1.5)), zorder=1.8, label=label)
+        x, y = thin(curve.index.to_numpy(), curve.to_numpy())
+        axes.plot(x, y, color=arm.colour, lw=0.9, ls=(0, (3, 1.5)), zorder=1.8, label=label)
         if run in arm.diverged:
             end = curve.index[-1:]
             axes.plot(end, curve.iloc[-1:], "x", color=arm.colour, ms=7, mew=1.8, zorder=3, clip_on=False)
 
 
 def smoothed(wide: pd.DataFrame, arms: Arms) -> pd.DataFrame:
-    steps = wide.index.to_numpy()
-    columns = {run: two_sided_ema(steps, wide[run].to_numpy(), half_life(arms)) for run in wide.columns}
-    return pd.DataFrame(columns, index=wide.index)
+    smooth = two_sided_ema(wide.index.to_numpy(), wide.to_numpy(), half_life(arms))
+    return pd.DataFrame(smooth, index=wide.index, columns=wide.columns)
 
 
 def half_life(arms: Arms) -> int:
@@ -240,7 +240,7 @@ def add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
     parts = []
     if seeds[-1] > 1:
         parts.append(f"Line: mean over {n} seeds; band: lowest to highest seed.")
-    if any(len(arms.wide(metric, arms.data.runs["run"].tolist())) >= DENSE for metric in metrics):
+    if any(arms.data.metrics.rows(metric)["step"].nunique() >= DENSE for metric in metrics):
         parts.append(f"Smoothed by a two-sided exponential moving average, half-life {half_life(arms)} steps;")
         parts.append("pale: before smoothing.")
     incomplete = any(arm.incomplete for arm in arms.arms)

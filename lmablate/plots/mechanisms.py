@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
         raise UserError(f"{data.experiment} was trained at one learning rate only.")
     arms = Arms(data, factor or next((f for f in data.factors if f != "optim.lr"), None))
     if arms.factor == "optim.lr":
-        arms = Arms(Exported(data.experiment, data.table.assign(all=""), data.runs.assign(all="")), "all")
+        arms = Arms(replace(data, runs=data.runs.assign(all="")), "all")
     arms.others.remove("optim.lr")
     panels: dict[str, dict[object, list[Arm]]] = {}
     for title, members in arms.panels().items():

@@ -1,35 +1,44 @@
 """Smoothing and thinning of curves for the eye. No statistic is computed from what these return."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+BLOCK = 256.0
+"""Half-lives over which a sum is taken at once: 2 ** 256 is far from the largest floating-point number."""
 
 
 def two_sided_ema(steps: NDArray, values: NDArray, half_life: float) -> NDArray[np.float64]:
     """Moving average over both sides, so that it does not lag, with weights 0.5 ** (distance / half_life).
 
-    It is debiased as Adam's moments are (arXiv 1412.6980, section 3): the weights sum to one at the ends too,
-    and at steps at unequal distances. Values that are not finite have no weight.
+    values: (steps,) or (steps, runs). It is debiased as Adam's moments are (arXiv 1412.6980, section 3): the
+    weights sum to one at the ends too, and at steps at unequal distances. Values that are not finite have no weight.
     """
     present = np.isfinite(values).astype(float)
     known = np.where(present > 0, values, 0.0)
-    decays = 0.5 ** (np.diff(steps, prepend=steps[:1]) / half_life)
-    back = np.append(decays[1:], 1.0)[::-1]
+    time = np.asarray(steps, dtype=float) / half_life
 
     def both(series: NDArray) -> NDArray:
-        return decayed_sum(series, decays) + decayed_sum(series[::-1], back)[::-1] - series
+        return decayed_sum(series, time) + decayed_sum(series[::-1], -time[::-1])[::-1] - series
 
     weight = both(present)
-    return np.divide(both(known), weight, out=np.full(len(values), np.nan), where=weight > 0)
+    return np.divide(both(known), weight, out=np.full(values.shape, np.nan), where=weight > 0)
 
 
-def decayed_sum(values: NDArray, decays: NDArray) -> NDArray[np.float64]:
-    """s[i] = decays[i] * s[i - 1] + values[i]."""
-    total, sums = 0.0, np.empty(len(values))
-    for i, (value, decay) in enumerate(zip(values.tolist(), decays.tolist(), strict=True)):
-        total = decay * total + value
-        sums[i] = total
+def decayed_sum(values: NDArray, time: NDArray) -> NDArray[np.float64]:
+    """s[i], the sum over j <= i of values[j] * 0.5 ** (time[i] - time[j]), along the first axis; time ascends."""
+    sums = np.empty(values.shape)
+    carried: Any = 0.0
+    start = 0
+    while start < len(time):
+        stop = int(np.searchsorted(time, time[start] + BLOCK, side="right"))
+        scale = np.exp2(time[start:stop] - time[start]).reshape(-1, *[1] * (values.ndim - 1))
+        if start:
+            carried = sums[start - 1] * 0.5 ** (time[start] - time[start - 1])
+        sums[start:stop] = (np.cumsum(values[start:stop] * scale, axis=0) + carried) / scale
+        start = stop
     return sums
 
 

@@ -1,6 +1,6 @@
 """Loss against learning rate: who is ahead at a common rate, and who at each arm's best."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def rate_curves(data: Exported) -> RateCurves | None:
     runs: Any = done_runs(data)
     by_rate: dict[float, dict[str, float]] = {}
     for rate in sorted(runs[RATE].astype(float).unique()):
-        at_rate = Exported(data.experiment, data.table, runs.loc[runs[RATE].astype(float) == rate])
+        at_rate = replace(data, runs=runs.loc[runs[RATE].astype(float) == rate])
         losses = final_losses(at_rate, without=[RATE])
         by_rate[rate] = {", ".join(arm) or "the model": float(values.mean()) for arm, values in losses.items()}
     means = pd.DataFrame(by_rate).rename_axis("arm")
@@ -74,5 +74,5 @@ def rate_curves(data: Exported) -> RateCurves | None:
 
 def initial_loss(data: Exported) -> float:
     """The largest loss at initialisation that the experiment has, in nats; infinite where none was logged."""
-    values: Any = data.table.loc[data.table["metric"] == "init/loss", "value"]
+    values = data.metrics.rows("init/loss")["value"].to_numpy()
     return float(values.max()) if len(values) else float(np.inf)

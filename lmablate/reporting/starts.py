@@ -1,5 +1,6 @@
 """How an experiment's arms start, read back from its exports: the audit of runs that are already there."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ NO_MATTER_AT_START = ("optim.",)
 def warnings(data: Exported) -> list[str]:
     """The confounds among the arms, one sentence each, in the words of `lmablate.audit`."""
     later = [factor for factor in data.factors if factor.startswith(NO_MATTER_AT_START)]
-    arms = Arms(Exported(data.experiment, data.table.drop(columns=later), data.runs))
+    arms = Arms(replace(data, runs=data.runs.drop(columns=later)))
     starts = [start(arms, arm.levels, arm.complete) for arm in arms.arms]
     seeds = len({*data.runs["seed"]})
-    rates = data.table.loc[data.table["metric"] == "lr", "value"]
+    rates = data.metrics.rows("lr")["value"].to_numpy()
     common_lr = float(rates.max()) if len(rates) and RATE not in data.factors else None
     return list(confounds([each for each in starts if each], seeds, common_lr))
 

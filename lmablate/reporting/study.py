@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lmablate.errors import UserError
-from lmablate.evidence import Claim, RunTable
+from lmablate.evidence import Claim, Measured, RunTable
 from lmablate.exports import Exported, exported, load
 
 
@@ -33,11 +33,6 @@ class Study:
         return {name: self.experiments[name] for name in [*needed, *self.experiments] if name in self.experiments}
 
     @cached_property
-    def table(self) -> pd.DataFrame:
-        """The measurements of all experiments; an experiment has no value in the factors of others."""
-        return pd.concat([data.table for data in self.experiments.values()], ignore_index=True)
-
-    @cached_property
     def facts(self) -> pd.DataFrame:
         """One row per run and experiment."""
         return pd.concat([data.runs for data in self.experiments.values()], ignore_index=True)
@@ -45,9 +40,14 @@ class Study:
     @cached_property
     def runs(self) -> RunTable:
         """Raises UserError where the runs cannot be compared."""
-        return RunTable(self.table, self.facts)
+        return RunTable({name: measured(data) for name, data in self.experiments.items()}, self.facts)
 
     @property
     def done(self) -> Any:
         """The rows of the finished runs, each run once."""
         return self.facts.loc[self.facts["state"] == "done"].drop_duplicates("run")
+
+
+def measured(data: Exported) -> Measured:
+    arms: Any = data.runs[["run", "seed", *data.factors]]
+    return Measured(arms, data.metrics.names, data.metrics.rows)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lmablate.errors import UserError
-from lmablate.evidence import PREDICATES, Kind, evaluate, load_claim, load_claims
+from lmablate.evidence import PREDICATES, Kind, RunTable, evaluate, load_claim, load_claims
 from lmablate.evidence.claims import MOST_BYTES, predicate_schema
 from tests.evidence.study import Study
 
@@ -49,19 +49,19 @@ def test_file_names_begin_with_the_claims_id():
 
 def test_where_the_report_is_right_every_claim_is_supported(claims):
     study = Study(truth=1)
-    verdicts = evaluate(claims, study.table, study.facts)
+    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
     assert {v.claim.id: v.sentence for v in verdicts if v.kind != Kind.SUPPORTED} == {}
 
 
 def test_where_the_report_is_wrong_every_claim_is_refuted(claims):
     study = Study(truth=-1)
-    verdicts = evaluate(claims, study.table, study.facts)
+    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
     assert {v.claim.id: v.sentence for v in verdicts if v.kind != Kind.REFUTED} == {}
 
 
 def test_where_no_arm_differs_no_difference_is_supported_or_refuted(claims):
     study = Study(truth=0)
-    verdicts = evaluate(claims, study.table, study.facts)
+    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
     decided = {v.claim.id for v in verdicts if v.kind in (Kind.SUPPORTED, Kind.REFUTED)}
     # These two do not compare arms, and are false here: no peak follows the warm-up, no arm extrapolates.
     assert decided == {"C03", "C12"}
@@ -71,7 +71,7 @@ def test_where_no_arm_differs_no_difference_is_supported_or_refuted(claims):
 def test_without_runs_every_claim_is_not_run(claims):
     study = Study(truth=0)
     table, facts = study.table.assign(experiment="other"), study.facts.assign(experiment="other")
-    assert {v.kind for v in evaluate(claims, table, facts)} == {Kind.NOT_RUN}
+    assert {v.kind for v in evaluate(claims, RunTable.of(table, facts))} == {Kind.NOT_RUN}
 
 
 def test_a_test_takes_what_it_does_not_name_from_its_claim(tmp_path):

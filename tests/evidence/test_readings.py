@@ -29,7 +29,7 @@ def table():
     for layer in (0, 1, 2, 10):
         log(f"dead_units/layer_{layer}", [layer / 100], [400])
     log("dead_units/layer_2/extra", [99.0], [400])
-    return RunTable(runs.table, runs.facts)
+    return RunTable.of(runs.table, runs.facts)
 
 
 def test_a_claim_may_name_every_reduction_and_transform():
@@ -87,7 +87,7 @@ def test_the_peak_is_that_of_a_moving_average_and_not_of_one_noisy_batch(peak):
     bump = np.exp(-(((STEPS - peak) / 25) ** 2)) + RNG.normal(0, 0.02, STEPS.size)
     bump[300 if peak < 250 else 100] += 1.5
     runs.add("e", 0, {"arm": "a"})("grad_norm", bump)
-    found = read(RunTable(runs.table, runs.facts), "grad_norm", "peak_step")
+    found = read(RunTable.of(runs.table, runs.facts), "grad_norm", "peak_step")
     assert found == pytest.approx(peak, abs=8)
 
 
@@ -110,4 +110,4 @@ def test_a_norm_that_overflowed_is_not_measured():
     runs = Runs()
     runs.add("e", 0, {"arm": "a"})("grad_norm", [1.0, np.inf], [0, 1])
     with pytest.raises(NotMeasured, match="has inf for mean of grad_norm"):
-        read(RunTable(runs.table, runs.facts), "grad_norm", "mean")
+        read(RunTable.of(runs.table, runs.facts), "grad_norm", "mean")

@@ -37,7 +37,7 @@ def effects(mean: float, sd: float, n: int) -> list[float]:
 
 def judge(scene, values):
     runs = Runs()
-    verdict = evaluate([claim(scene(runs, values))], runs.table, runs.facts)[0]
+    verdict = evaluate([claim(scene(runs, values))], RunTable.of(runs.table, runs.facts))[0]
     assert verdict.effect == pytest.approx(np.mean(values), abs=1e-3 * MARGIN)
     assert verdict.n == len(values)
     assert (verdict.low, verdict.high) == pytest.approx(Sample.of(values).interval(verdict.level), abs=1e-3 * MARGIN)
@@ -86,8 +86,8 @@ def test_a_claim_without_its_experiment_is_not_run_and_leaves_the_family(scene):
     runs = Runs()
     measured = claim(lower(runs, effects(5, 1, 8)), id="C1")
     missing = claim(replace(scene(Runs(), effects(5, 1, 8)), experiment="never"), id="C2")
-    alone = evaluate([measured], runs.table, runs.facts)
-    together = evaluate([missing, measured], runs.table, runs.facts)
+    alone = evaluate([measured], RunTable.of(runs.table, runs.facts))
+    together = evaluate([missing, measured], RunTable.of(runs.table, runs.facts))
     assert together[0].kind == Kind.NOT_RUN
     assert together[0].sentence == "Not run: never has no finished run."
     assert together[1] == alone[0]
@@ -96,7 +96,7 @@ def test_a_claim_without_its_experiment_is_not_run_and_leaves_the_family(scene):
 def test_a_missing_arm_is_named():
     runs = Runs()
     is_lower = claim(lower(runs, effects(5, 1, 8)))
-    verdict = evaluate([is_lower], runs.table.assign(arm="z"), runs.facts)[0]
+    verdict = evaluate([is_lower], RunTable.of(runs.table.assign(arm="z"), runs.facts))[0]
     assert verdict.sentence == "Not run: e has no finished run with arm=b."
 
 
@@ -105,7 +105,7 @@ def test_a_missing_metric_and_a_missing_factor_are_named():
     lower(runs, effects(5, 1, 3))
     no_metric = claim(predicate("lower", metric="val/bpb", better={"arm": "a"}, worse={"arm": "b"}), id="C1")
     no_factor = claim(predicate("lower", better={"model/pos": "a"}, worse={"arm": "b"}), id="C2")
-    verdicts = evaluate([no_metric, no_factor], runs.table, runs.facts)
+    verdicts = evaluate([no_metric, no_factor], RunTable.of(runs.table, runs.facts))
     assert "has no val/bpb" in verdicts[0].sentence
     assert "e has no factor model/pos" in verdicts[1].sentence
 
@@ -114,12 +114,12 @@ def test_seeds_that_only_one_arm_has_are_not_used():
     runs = Runs()
     is_lower = lower(runs, effects(5, 1, 4))
     runs.add("e", 99, {"arm": "a"})("val/loss", [50.0], [400])
-    assert evaluate([claim(is_lower)], runs.table, runs.facts)[0].n == 4
+    assert evaluate([claim(is_lower)], RunTable.of(runs.table, runs.facts))[0].n == 4
     for other, arm in enumerate("ab"):
         apart = Runs()
         apart.add("e", other, {"arm": arm})("val/loss", [3.0], [400])
     apart.add("e", 5, {"arm": "a"})("val/loss", [3.0], [400])
-    verdict = evaluate([claim(is_lower)], apart.table, apart.facts)[0]
+    verdict = evaluate([claim(is_lower)], RunTable.of(apart.table, apart.facts))[0]
     assert verdict.kind == Kind.NOT_RUN
     assert "no finished seed in common" in verdict.sentence
 
@@ -185,7 +185,7 @@ def test_a_result_that_would_do_alone_may_not_do_among_twenty():
 def test_no_claim_gives_no_verdict():
     runs = Runs()
     lower(runs, effects(5, 1, 3))
-    assert evaluate([], runs.table, runs.facts) == []
+    assert evaluate([], RunTable.of(runs.table, runs.facts)) == []
 
 
 def within_binomial_bound(errors: int, trials: int, rate: float) -> bool:
@@ -264,7 +264,7 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
         )
         for i in range(experiments)
     ]
-    runs = RunTable(table, facts)
+    runs = RunTable.of(table, facts)
     wrong = sum(decide([sweep.measure(runs)])[0].kind != Kind.UNDERPOWERED for sweep in sweeps)
     assert within_binomial_bound(wrong, experiments, 0.05)
     assert wrong > 0.02 * experiments
@@ -272,7 +272,7 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
 
 def test_the_seeds_that_an_open_verdict_asks_for_decide():
     runs = Runs()
-    verdict = evaluate([claim(lower(runs, effects(1.5, 1.0, 3)))], runs.table, runs.facts)[0]
+    verdict = evaluate([claim(lower(runs, effects(1.5, 1.0, 3)))], RunTable.of(runs.table, runs.facts))[0]
     assert verdict.kind == Kind.UNDERPOWERED
     n = verdict.seeds_needed
     assert f"about {n} seeds would decide" in verdict.sentence
@@ -284,7 +284,7 @@ def test_the_seeds_that_an_open_verdict_asks_for_decide():
 @pytest.mark.parametrize("scene", DIFFERENCES + EQUALITIES)
 def test_one_seed_is_told_that_it_lacks_a_second(scene):
     runs = Runs()
-    verdict = evaluate([claim(scene(runs, [0.05]))], runs.table, runs.facts)[0]
+    verdict = evaluate([claim(scene(runs, [0.05]))], RunTable.of(runs.table, runs.facts))[0]
     assert verdict.kind == Kind.UNDERPOWERED
     assert verdict.seeds_needed is None
     assert "two seeds or more would show the spread" in verdict.sentence
@@ -295,14 +295,14 @@ def test_the_order_of_rows_and_the_spelling_of_factors_do_not_matter():
     sweep = claim(lower_at_best_lr(runs, effects(5, 1, 4)))
     table = runs.table.sample(frac=1, random_state=0)
     table["optim.lr"] = table["optim.lr"].map("{:.0e}".format)
-    first, second = (evaluate([sweep], t, runs.facts)[0] for t in (runs.table, table))
+    first, second = (evaluate([sweep], RunTable.of(t, runs.facts))[0] for t in (runs.table, table))
     assert first == second
     flags = Runs()
     for seed in range(3):
         for tied in (True, False):
             flags.add("e", seed, {"model/tying": tied})("val/loss", [3 + tied + seed / 10 + tied * seed / 50], [9])
     untied_is_lower = predicate("lower", better={"model/tying": "false"}, worse={"model/tying": True})
-    assert evaluate([claim(untied_is_lower)], flags.table, flags.facts)[0].effect == pytest.approx(1.02)
+    assert evaluate([claim(untied_is_lower)], RunTable.of(flags.table, flags.facts))[0].effect == pytest.approx(1.02)
 
 
 def test_a_best_rate_on_the_edge_of_the_grid_is_reported():
@@ -314,8 +314,7 @@ def test_a_best_rate_on_the_edge_of_the_grid_is_reported():
                 runs.add("e", seed, {"arm": arm, "optim.lr": rate})("val/loss", [loss], [9])
     verdict = evaluate(
         [claim(predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}))],
-        runs.table,
-        runs.facts,
+        RunTable.of(runs.table, runs.facts),
     )[0]
     assert "The best optim.lr of arm=a lies on the edge of its grid." in verdict.sentence
     assert "arm=b lies on the edge" not in verdict.sentence
@@ -328,7 +327,8 @@ def test_a_diverged_run_counts_as_one_that_learnt_nothing():
             log = runs.add("e", seed, {"arm": arm})
             log("val/loss", [9.2, np.nan if arm == "b" and seed == 1 else 3.0 + seed / 100], [0, 400])
             log("init/loss", [9.2], [0])
-    verdict = evaluate([claim(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}))], runs.table, runs.facts)[0]
+    is_lower = claim(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}))
+    verdict = evaluate([is_lower], RunTable.of(runs.table, runs.facts))[0]
     assert verdict.n == 3
     assert verdict.effect == pytest.approx((9.2 - 3.01) / 3)
 
@@ -338,7 +338,7 @@ def test_runs_that_are_not_done_are_left_out_and_said_to_be():
     is_lower = lower(runs, effects(5, 1, 4))
     runs.add("e", 9, {"arm": "b"}, state="failed", tokens=3, code_version="old")("val/loss", [99.0], [400])
     runs.add("e", 9, {"arm": "a"}, state="running", tokens=2)("val/loss", [9.0], [400])
-    verdict = evaluate([claim(is_lower)], runs.table, runs.facts)[0]
+    verdict = evaluate([claim(is_lower)], RunTable.of(runs.table, runs.facts))[0]
     assert verdict.n == 4
     assert verdict.sentence.endswith("are left out: 1 failed, 1 running.")
 
@@ -349,8 +349,8 @@ def test_a_step_that_was_logged_twice_counts_as_logged_last():
     stale = runs.table.assign(value=77.0)
     table = pd.concat([stale, runs.table], ignore_index=True)
     assert (
-        evaluate([claim(is_lower)], table, runs.facts)[0].effect
-        == evaluate([claim(is_lower)], runs.table, runs.facts)[0].effect
+        evaluate([claim(is_lower)], RunTable.of(table, runs.facts))[0].effect
+        == evaluate([claim(is_lower)], RunTable.of(runs.table, runs.facts))[0].effect
     )
 
 
@@ -359,7 +359,7 @@ def test_a_vague_arm_is_refused_with_what_it_leaves_open():
     lower_at_best_lr(runs, effects(5, 1, 3))
     vague = claim(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}), id="C7")
     with pytest.raises(UserError, match=r"Claim C7: .* several runs of one seed .* differ in optim\.lr"):
-        evaluate([vague], runs.table, runs.facts)
+        evaluate([vague], RunTable.of(runs.table, runs.facts))
 
 
 def test_a_slope_over_a_factor_without_numbers_is_refused():
@@ -367,7 +367,7 @@ def test_a_slope_over_a_factor_without_numbers_is_refused():
     lower(runs, effects(5, 1, 3))
     slope = predicate("slope_with", arm={}, factor="arm", slope=1.0)
     with pytest.raises(UserError, match="Claim C1: arm of e must have numbers as values, not a, b"):
-        evaluate([claim(slope)], runs.table, runs.facts)
+        evaluate([claim(slope)], RunTable.of(runs.table, runs.facts))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_tables_that_mix_what_cannot_be_compared_are_refused(fact, message):
     is_lower = lower(runs, effects(5, 1, 4))
     runs.add("e", 9, {"arm": "b"}, **fact)("val/loss", curve(9)[-1:], [400])
     with pytest.raises(UserError, match=message):
-        evaluate([claim(is_lower)], runs.table, runs.facts)
+        evaluate([claim(is_lower)], RunTable.of(runs.table, runs.facts))
 
 
 def test_experiments_may_have_budgets_of_their_own():
@@ -397,16 +397,16 @@ def test_incomplete_tables_are_refused():
     runs = Runs()
     is_lower = claim(lower(runs, effects(5, 1, 4)))
     with pytest.raises(UserError, match="facts has no column tokens"):
-        evaluate([is_lower], runs.table, runs.facts.drop(columns="tokens"))
+        evaluate([is_lower], RunTable.of(runs.table, runs.facts.drop(columns="tokens")))
     with pytest.raises(UserError, match="measurements has no column seed"):
-        evaluate([is_lower], runs.table.drop(columns="seed"), runs.facts)
+        evaluate([is_lower], RunTable.of(runs.table.drop(columns="seed"), runs.facts))
     with pytest.raises(UserError, match="no row for run r0000"):
-        evaluate([is_lower], runs.table, runs.facts.iloc[1:])
+        evaluate([is_lower], RunTable.of(runs.table, runs.facts.iloc[1:]))
 
 
 def test_a_verdict_is_a_row_of_plain_values():
     runs = Runs()
-    verdict = evaluate([claim(lower(runs, effects(5, 1, 4)))], runs.table, runs.facts)[0]
+    verdict = evaluate([claim(lower(runs, effects(5, 1, 4)))], RunTable.of(runs.table, runs.facts))[0]
     row = verdict.row()
     assert row["kind"] == "SUPPORTED"
     assert row["runs"].split() == sorted(runs.facts["run"])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lmablate.errors import UserError
-from lmablate.exports import Exported, Thinning, load, read, write
+from lmablate.exports import Exported, Metrics, Thinning, load, read, write
 from lmablate.plots import curve_figure, gallery, learning_rate_figure, profile_figure, save, summary
 from lmablate.plots.style import BLUE, COLOURS, FACTOR_NAMES, LEVEL_NAMES, PALETTE, colours
 from tests.exports.factory import learning, make_config, make_run
@@ -84,7 +84,7 @@ def test_wide_ranges_are_logarithmic(data: Exported) -> None:
     wide = data.table.copy()
     first = (wide["metric"] == "val/loss") & (wide["step"] == 0)
     wide.loc[first, "value"] = 180.0
-    assert curve_figure(Exported("pos", wide, data.runs), "val/loss").axes[0].get_yscale() == "log"
+    assert curve_figure(Exported("pos", Metrics.of(wide), data.runs), "val/loss").axes[0].get_yscale() == "log"
 
 
 def test_profiles_are_read_at_the_end(data: Exported) -> None:

@@ -11,7 +11,7 @@ from lmablate.plots.smooth import envelope, two_sided_ema
 VALUES = st.lists(st.floats(-100, 100) | st.just(float("nan")), min_size=1, max_size=40)
 
 
-@given(VALUES, st.integers(0, 2**32 - 1), st.floats(0.5, 20))
+@given(VALUES, st.integers(0, 2**32 - 1), st.floats(0.005, 20))
 def test_two_sided_ema_is_the_weighted_mean_that_it_claims(values: list[float], seed: int, half: float) -> None:
     steps = np.cumsum(np.random.default_rng(seed).integers(1, 5, len(values)))
     y = np.array(values)
@@ -20,6 +20,16 @@ def test_two_sided_ema_is_the_weighted_mean_that_it_claims(values: list[float], 
     with np.errstate(invalid="ignore"):
         expected = np.where(total > 0, (weights @ np.nan_to_num(y)) / total, np.nan)
     np.testing.assert_allclose(two_sided_ema(steps, y, half), expected, rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(1, 300), st.floats(0.01, 20), st.integers(0, 2**32 - 1))
+def test_runs_are_smoothed_side_by_side_as_they_are_alone(n: int, half: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps, values = np.cumsum(rng.integers(1, 50, n)), rng.standard_normal((n, 3))
+    values[rng.random((n, 3)) < 0.2] = np.nan
+    together = two_sided_ema(steps, values, half)
+    for run in range(3):
+        np.testing.assert_array_equal(together[:, run], two_sided_ema(steps, values[:, run], half))
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**32 - 1))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lmablate.evidence import Kind, Verdict, evaluate, load_claims, variance_ratio
-from lmablate.exports import Exported
+from lmablate.exports import Exported, Metrics
 from lmablate.reporting import calibration, page, starts, verdicts
 from lmablate.reporting.forest import EDGE, WIDTH, forest
 from lmablate.reporting.rates import rate_curves
@@ -28,7 +28,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def judged(study: Study) -> list[Verdict]:
-    return evaluate(load_claims(CONF / "claim"), study.table, study.facts)
+    return evaluate(load_claims(CONF / "claim"), study.runs)
 
 
 def test_every_verdict_has_its_badge_in_the_table(study: Study, judged: list[Verdict]) -> None:
@@ -72,6 +72,11 @@ def test_the_experiments_come_in_the_order_of_the_claims(study: Study) -> None:
     assert sorted(names) == sorted(study.experiments)
 
 
+def as_exported(name: str, table: pd.DataFrame, facts: pd.DataFrame) -> Exported:
+    arms = table.drop(columns=["experiment", "step", "metric", "value"]).drop_duplicates()
+    return Exported(name, Metrics.of(table), facts.merge(arms, on="run"))
+
+
 def test_no_difference_is_found_where_nothing_differs(study: Study) -> None:
     tests = calibration.null_tests(study)
     assert {t.on_all.sample.n for t in tests} == {20}
@@ -85,8 +90,7 @@ def test_a_difference_between_the_arms_of_an_aa_experiment_is_seen() -> None:
     spoilt = (table["experiment"] == "aa") & (table["model.init.salt"] == "b") & (table["metric"] == "val/loss")
     table.loc[spoilt, "value"] += 0.05
     aa = table[table["experiment"] == "aa"].dropna(axis="columns", how="all")
-    facts = simulation.facts[simulation.facts["experiment"] == "aa"]
-    test = calibration.null_tests(Study({"aa": Exported("aa", aa, facts)}))[0]
+    test = calibration.null_tests(Study({"aa": as_exported("aa", aa, simulation.facts)}))[0]
     assert test.kind in calibration.FALSE
     assert test.families == {4: (5, 5), 5: (4, 4)}
 
@@ -105,10 +109,7 @@ LOSSES = {("pre", 1e-3): 3.0, ("pre", 3e-3): 2.0, ("post", 1e-3): 2.5, ("post", 
 def rates(losses: dict[tuple[str, float], float]) -> Exported:
     rows = [(f"r{i}", 0, norm, rate, "done", loss) for i, ((norm, rate), loss) in enumerate(losses.items())]
     runs = pd.DataFrame(rows, columns=["run", "seed", "model/norm", "optim.lr", "state", "val/loss"])
-    table = runs[["run", "seed", "model/norm", "optim.lr"]].assign(
-        experiment="x", step=0, metric="init/loss", value=7.0
-    )
-    return Exported("x", table, runs)
+    return Exported("x", Metrics.of(runs[["run"]].assign(step=0, metric="init/loss", value=7.0)), runs)
 
 
 def test_a_ranking_that_depends_on_the_rate_is_said_to_flip() -> None:
@@ -138,9 +139,8 @@ def test_a_start_above_ln_v_is_found_in_the_exports() -> None:
         log("clipped", [1.0, 0.0], [0, 1])
         log("grad_norm_clipped", [1.0, 1.0], [0, 1])
     table = simulation.table[simulation.table["experiment"] == "bad"].dropna(axis="columns", how="all")
-    facts = simulation.facts[simulation.facts["experiment"] == "bad"]
-    runs = facts.merge(table[["run", "seed", "model/init"]].drop_duplicates(), on="run")
-    said = starts.warnings(Exported("bad", table, runs.assign(parameters=1.0, flops_per_token=1.0, error="")))
+    bad = as_exported("bad", table, simulation.facts.assign(parameters=1.0, flops_per_token=1.0, error=""))
+    said = starts.warnings(bad)
     assert any("init cs336 starts at 190.0 nats, 183.1 above ln V = 6.9" in warning for warning in said)
     assert any("gradient of norm 190.0 at step 0, clipped to 1" in warning for warning in said)
     assert not any("parameters" in warning for warning in said)
