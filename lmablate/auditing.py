@@ -17,8 +17,8 @@ from lmablate.model import Transformer
 from lmablate.optim import AdamW, decay_groups, grad_norms
 from lmablate.sweeps import Job, Sweep, expected
 
-ROWS = 8
-"""Sequences of the batch that an audit measures on."""
+TOKENS = 1024
+"""What an audit measures on, in whole sequences: enough for a norm or a speed, and done in a second or two."""
 
 TIMED_STEPS = 3
 
@@ -55,7 +55,7 @@ def audit_arm(name: str, job: Job) -> ArmAudit:
     cfg = config.resolve(job.cfg)
     torch.set_num_threads(cfg.train.threads or config.cores())
     prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
-    rows = min(ROWS, cfg.train.batch_size)
+    rows = min(max(1, TOKENS // cfg.model.context_length), cfg.train.batch_size)
     batches = Batches(prepared.train.array, cfg.model.context_length, rows, cfg.seed)
     model = config.build_model(cfg)
     loss_of = NextTokenLoss(model)
@@ -115,14 +115,14 @@ def position_ratio(model: Transformer, tokens: Tensor) -> float:
 
 
 def time_steps(loss_of: NextTokenLoss, batches: Batches, cfg: config.DictConfig) -> float:
-    """Seconds of a training step: the quickest of a few, after a first one that warms up."""
+    """Seconds of a training step: the quickest of a few, for the first one warms up."""
     optimizer = AdamW(decay_groups(loss_of.model, 0.0), lr=0.0)
     seconds = []
-    for step in range(1 + TIMED_STEPS):
+    for step in range(TIMED_STEPS):
         started = time.perf_counter()
         train_step(loss_of, optimizer, batches.batch(step), lr=0.0, grad_clip=cfg.optim.grad_clip)
         seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+    return min(seconds)
 
 
 def warnings(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
