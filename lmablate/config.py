@@ -14,8 +14,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from torch import nn
 
 from lmablate.errors import UserError
-from lmablate.evidence.matching import Shape
 from lmablate.loop import OptimSettings, TrainSettings
+from lmablate.matching import Shape
 from lmablate.model import CausalSelfAttention, Embedding, Transformer
 from lmablate.secrets import flat, refuse_secrets
 from lmablate.trust import refuse_foreign

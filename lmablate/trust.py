@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lmablate.errors import UserError
 
-PACKAGES = ("data", "diagnostics", "evidence", "model", "tracking")
+PACKAGES = ("data", "diagnostics", "matching", "model", "tracking")
 """Where the classes are that a config chooses from. Others of ours write files, or start processes."""
 TARGET = re.compile(rf"(lmablate\.(?:{'|'.join(PACKAGES)})(?:\.\w+)*)\.(\w+)", re.ASCII)
 CALLBACKS = {"failures": {"_target_": "lmablate.cli.SayFailures"}}

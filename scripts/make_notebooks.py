@@ -8,10 +8,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 QUESTIONS = {
     "llama_vs_vanilla": "Does the Llama recipe (pre-norm, RMSNorm, RoPE, SwiGLU) beat the first "
     "Transformer (post-norm, LayerNorm, sinusoidal positions, ReLU), and does it get there sooner?",
+    "llama_vs_vanilla_lr": "Llama or vanilla, each at its own best learning rate?",
     "norm_location": "Pre-norm or post-norm: which ends lower, and which has the calmer gradient?",
+    "norm_location_lr": "Pre-norm or post-norm, each at its own best learning rate?",
+    "norm_init": "Whose gradient explodes at step 0, by norm placement, tying and initialisation?",
     "positional_encoding": "RoPE, sinusoidal, learned or no positions: which ends lowest, by how much?",
     "weight_tying": "At equal parameters, are tied embeddings better than a smaller MLP with untied ones? "
     "And is the answer a matter of the initialisation?",
+    "weight_tying_flops": "Tied or untied embeddings at equal training FLOPs?",
     "activation": "ReLU, SiLU or GELU: does the activation alone matter?",
     "activation_vanilla": "SwiGLU against ReLU at equal parameters, on the vanilla model.",
     "activation_llama": "SwiGLU against ReLU at equal parameters, on the Llama model.",

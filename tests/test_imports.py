@@ -11,7 +11,7 @@ ENTRY_POINTS = {
 }  # fmt: skip
 KNOW_HYDRA = {*ENTRY_POINTS, "cli", "config", "sweeps", "auditing", "lr_sweep", "loading", "trust"}
 KNOW_WANDB = {"tracking", "export", "exports"}
-KNOW_NO_TORCH = {"evidence", "exports", "plots", "reporting", "figures", "export", "report"}
+KNOW_NO_TORCH = {"evidence", "matching", "exports", "plots", "reporting", "figures", "export", "report"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

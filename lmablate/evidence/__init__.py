@@ -1,8 +1,7 @@
-"""Numbers in, verdicts out: matching of arms, paired statistics, and the claims that they decide."""
+"""Numbers in, verdicts out: paired statistics, and the claims that they decide."""
 
 from lmablate.evidence.claims import Claim, load_claim, load_claims
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
-from lmablate.evidence.matching import Shape, reference_shape, solve_d_ff
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
 from lmablate.evidence.statistics import (
@@ -34,7 +33,6 @@ __all__ = [
     "Reading",
     "RunTable",
     "Sample",
-    "Shape",
     "Verdict",
     "check_facts",
     "compare_late_slopes",
@@ -46,11 +44,9 @@ __all__ = [
     "load_claim",
     "load_claims",
     "power",
-    "reference_shape",
     "seeds_needed",
     "seeds_needed_for_equivalence",
     "slope",
-    "solve_d_ff",
     "spike_score",
     "variance_ratio",
 ]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmablate.errors import UserError
-from lmablate.evidence import Shape, reference_shape, solve_d_ff
+from lmablate.matching import Shape, reference_shape, solve_d_ff
 
 SMALL = Shape(
     vocab_size=10_000,
