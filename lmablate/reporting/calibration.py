@@ -15,7 +15,7 @@ from lmablate.reporting.study import Study
 AA = "aa"
 FACTOR = "model.init.salt"
 FAMILIES = (4, 5)
-"""Pairs in a family: as many seeds as the study's own comparisons have."""
+"""Pairs in a family: about as few seeds as most comparisons rest on."""
 FALSE = (Kind.SUPPORTED, Kind.REFUTED)
 """Either says that the two arms differ, which they do not."""
 READINGS: Mapping[str, tuple[Reading, float]] = {
