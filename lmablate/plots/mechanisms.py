@@ -14,7 +14,7 @@ from lmablate.errors import UserError
 from lmablate.exports import Exported
 from lmablate.plots.arms import Arm, Arms
 from lmablate.plots.curves import GREY, add_legend
-from lmablate.plots.style import metric_name, styled
+from lmablate.plots.style import index_name, metric_name, styled
 
 INDEX = "{i}"
 
@@ -29,7 +29,7 @@ def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
 
 
 def profile_figure(
-    data: Exported, pattern: str, factor: str | None = None, xlabel: str = "layer", ylabel: str | None = None
+    data: Exported, pattern: str, factor: str | None = None, xlabel: str | None = None, ylabel: str | None = None
 ) -> Figure:
     """A metric for each layer (or position), at the end of training: mean over seeds, band lowest to highest.
 
@@ -41,16 +41,22 @@ def profile_figure(
         raise UserError(f"{data.experiment} has no metrics {pattern}.")
     panels = arms.panels()
     with styled():
-        figure = Figure(figsize=(2.9 * len(panels) + 1.4, 2.9), layout="constrained")
-        grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        for axes, (title, members) in zip(grid, panels.items(), strict=True):
+        columns = min(2, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(2.9 * columns + 1.4, 2.3 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, (title, members) in zip(grid.flat, panels.items(), strict=False):
             for arm in members:
-                columns = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
-                draw_profile(axes, arms, arm, pd.DataFrame(columns).T)
+                finals = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
+                draw_profile(axes, arms, arm, pd.DataFrame(finals).T)
             axes.set_title(title)
-            axes.set_xlabel(xlabel)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        grid[0].set_ylabel(ylabel or metric_name(pattern))
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.remove()
+        for axes in grid[-1]:
+            axes.set_xlabel(xlabel or index_name(pattern))
+        for axes in grid[:, 0]:
+            axes.set_ylabel(ylabel or metric_name(pattern))
         finish(figure, arms)
     return figure
 

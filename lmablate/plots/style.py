@@ -88,6 +88,8 @@ METRIC_NAMES = {
     "lr": "learning rate",
     "tokens_per_s": "tokens per second",
 }
+INDEX_NAMES = {"layer_{i}": "layer", "bin_{i}": "eighth of the training context", "{i}x": "training contexts"}
+"""What {i} counts, by the end of a pattern of metrics."""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
@@ -177,6 +179,10 @@ def level_name(factor: str, level: Any) -> str:
 
 def factor_name(factor: str) -> str:
     return FACTOR_NAMES.get(factor, factor)
+
+
+def index_name(pattern: str) -> str:
+    return INDEX_NAMES.get(pattern.rsplit("/", 1)[-1], "index")
 
 
 def metric_name(metric: str) -> str:
