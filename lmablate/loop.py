@@ -217,8 +217,10 @@ class Trainer:
         if not last and self.workers.any(self.stop.requested):
             self.save()
             self.workers.agree()
-            reason = f"stopped by {self.stop.reason or 'another process'}"
-            self.journal.end("preempted", step=self.step, error=f"{reason} at step {self.step}")
+            reason = f"stopped by {self.stop.reason or 'another process'} at step {self.step}"
+            self.journal.end("preempted", step=self.step, error=reason)
+            if self.workers.leads:
+                log.warning("%s %s and saved; the same command goes on from there", self.run.id, reason)
             self.stop.hand_over()
         return row
 

@@ -1,6 +1,8 @@
 """A run that is killed, wherever, and started again ends in the same bytes as one that is left alone."""
 
+import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -67,6 +69,20 @@ def test_random_kills_change_nothing(choices, corpus, tmp_path, log):
 def test_very_many_random_kills_change_nothing(choices, corpus, tmp_path, log):
     cfg = configured(*corpus, *choices, f"runs_dir={tmp_path / 'runs'}", "train.log_every=3")
     kill_at_random(cfg, log, kills=40, draw=random.Random(1))
+
+
+def test_ctrl_c_saves_says_so_and_changes_nothing(corpus, tmp_path, log):
+    cfg = configured(*corpus, f"runs_dir={tmp_path / 'runs'}", "train.max_steps=400", "train.checkpoint_every=20")
+    whole, _ = undisturbed(cfg, log)
+    process = in_a_fork(lambda: train(cfg), log)
+    while not list(tmp_path.glob("runs/*/checkpoints")) and process.is_alive():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130, log.read_text()
+    assert re.search(r"stopped by SIGINT at step \d+ and saved; the same command goes on from there", log.read_text())
+    assert finish(cfg, log) == 0, log.read_text()
+    assert result(cfg) == whole
 
 
 def kill_at_barriers(cfg: DictConfig, log: Path, stride: int) -> int:
