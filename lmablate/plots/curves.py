@@ -1,5 +1,6 @@
 """Curves over training: the smoothed mean over seeds, its band, and the raw values pale underneath."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from functools import partial
@@ -44,30 +45,44 @@ def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bo
     if len(panels) > PANELS:
         raise UserError(f"{data.experiment} would need {len(panels)} panels: choose fewer runs.")
     columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = math.ceil(len(panels) / columns)
     size = (5.0, 3.3) if len(panels) == 1 else (3.0 * columns + 0.6, 2.3 * rows + 0.9)
     with styled():
         figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for axes, (title, members) in zip(grid.flat, panels.items(), strict=False):
+        grid = panel_grid(figure, len(panels), columns)
+        for axes, (title, members) in zip(grid, panels.items(), strict=True):
             draw(axes, arms, members, metric, cut)
             axes.set_title(title)
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.remove()
-        set_scale(list(grid.flat)[: len(panels)], metric)
-        for row in grid[:-1]:
-            for axes in row:
-                axes.set_xlabel("")
-        for axes in grid[:, 1:].flat:
-            axes.set_ylabel("")
+        set_scale(grid, metric)
+        label_outer(grid, columns)
         if len(panels) == 1:
-            label_lines(grid[0, 0])
-            add_token_axis(grid[0, 0], arms)
-            note_warmup(grid[0, 0], arms, cut)
+            label_lines(grid[0])
+            add_token_axis(grid[0], arms)
+            note_warmup(grid[0], arms, cut)
         else:
             add_legend(figure, arms)
         add_footnote(figure, arms, [metric])
     return figure
+
+
+def panel_grid(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """`count` panels with common axes, row by row; the last row may be short."""
+    grid = figure.subplots(math.ceil(count / columns), columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.remove()
+    return panels[:count]
+
+
+def label_outer(panels: Sequence[Axes], columns: int) -> None:
+    """Leaves labels to the lowest panel of each column and the first of each row."""
+    for i, axes in enumerate(panels):
+        if i % columns:
+            axes.set_ylabel("")
+        if i < len(panels) - columns:
+            axes.set_xlabel("")
+        else:
+            axes.tick_params(axis="x", labelbottom=True)  # a panel above a gap has lost them to the common axis
 
 
 def overview_figure(data: Exported, factor: str | None = None) -> Figure:

@@ -1,5 +1,6 @@
 """Figures of mechanisms: profiles over layers or positions, and loss against learning rate."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lmablate.errors import UserError
 from lmablate.exports import Exported
 from lmablate.plots.arms import Arm, Arms
-from lmablate.plots.curves import GREY, add_legend
+from lmablate.plots.curves import GREY, add_legend, label_outer, panel_grid
 from lmablate.plots.style import index_name, metric_name, styled
 
 INDEX = "{i}"
@@ -28,9 +29,7 @@ def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
     return {pattern: sorted(indices) for pattern, indices in found.items() if len(indices) > 1}
 
 
-def profile_figure(
-    data: Exported, pattern: str, factor: str | None = None, xlabel: str | None = None, ylabel: str | None = None
-) -> Figure:
+def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> Figure:
     """A metric for each layer (or position), at the end of training: mean over seeds, band lowest to highest.
 
     pattern: the metric's name with {i} for the index. Raises UserError where there is no such metric.
@@ -42,21 +41,18 @@ def profile_figure(
     panels = arms.panels()
     with styled():
         columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
+        rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(2.9 * columns + 1.4, 2.3 * rows + 0.6), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for axes, (title, members) in zip(grid.flat, panels.items(), strict=False):
+        grid = panel_grid(figure, len(panels), columns)
+        for axes, (title, members) in zip(grid, panels.items(), strict=True):
             for arm in members:
                 finals = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
                 draw_profile(axes, arms, arm, pd.DataFrame(finals).T)
             axes.set_title(title)
+            axes.set_xlabel(index_name(pattern))
+            axes.set_ylabel(metric_name(pattern))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.remove()
-        for axes in grid[-1]:
-            axes.set_xlabel(xlabel or index_name(pattern))
-        for axes in grid[:, 0]:
-            axes.set_ylabel(ylabel or metric_name(pattern))
+        label_outer(grid, columns)
         finish(figure, arms)
     return figure
 
