@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from lmablate.arguments import run as command
+from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError
-from lmablate.inference import Score, score
-from lmablate.loading import load_run
+from lmablate.inference.load import load_run
+from lmablate.inference.score import Score, score
 
 
 @dataclass
@@ -45,4 +45,4 @@ def octaves(length: int) -> list[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    command("lmablate.evaluate", Arguments, evaluate)
+    run_key_value_command("lmablate.evaluate", Arguments, evaluate)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from lmablate import arguments
+from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError
-from lmablate.exports import CsvForm, SourceName, Thinning, read, write
+from lmablate.results.exports import CsvForm, SourceName, Thinning, read, write
 
 
 @dataclass
@@ -45,4 +45,4 @@ def export(args: Arguments) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments.run("lmablate.export", Arguments, export)
+    run_key_value_command("lmablate.export", Arguments, export)

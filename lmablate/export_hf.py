@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from lmablate.arguments import run as command
-from lmablate.hugging_face import save_pretrained
-from lmablate.loading import load_run
+from lmablate.config.key_value import run_key_value_command
+from lmablate.inference.hugging_face import save_pretrained
+from lmablate.inference.load import load_run
 
 
 @dataclass
@@ -26,4 +26,4 @@ def export_hf(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    command("lmablate.export_hf", Arguments, export_hf)
+    run_key_value_command("lmablate.export_hf", Arguments, export_hf)

@@ -9,10 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lmablate import arguments, plots
+from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError
-from lmablate.exports import Exported, exported, load
-from lmablate.plots.gallery import MAIN, gallery
+from lmablate.results import plots
+from lmablate.results.exports import Exported, exported, load
+from lmablate.results.plots.gallery import MAIN, gallery
 
 WIDTH = 120
 """Of the table, in characters, where there is no terminal to say it."""
@@ -52,4 +53,4 @@ def figures(args: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    arguments.run("lmablate.figures", Arguments, figures)
+    run_key_value_command("lmablate.figures", Arguments, figures)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from lmablate import inference
-from lmablate.arguments import run as command
+from lmablate.config.key_value import run_key_value_command
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.errors import UserError
-from lmablate.loading import load_run
+from lmablate.inference.decode import Sampler, generate_tokens
+from lmablate.inference.load import load_run
 
 
 @dataclass
@@ -34,13 +34,13 @@ def generate(arguments: Arguments) -> None:
     for key, least in (("max_tokens", 1), ("seed", 0)):
         if getattr(arguments, key) < least:
             raise UserError(f"{key}={getattr(arguments, key)} is not allowed: it must be at least {least}.")
-    sampler = inference.Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
+    sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
     texts = lines_of(arguments.prompts) if arguments.prompts else [arguments.prompt]
     loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
     tokenizer = loaded.tokenizer
     end = tokenizer.token_id(END_OF_TEXT.encode())
     prompts = [tokenizer.encode(text or END_OF_TEXT) for text in texts]
-    tokens = inference.generate(
+    tokens = generate_tokens(
         loaded.model, prompts, sampler, max_tokens=arguments.max_tokens, seed=arguments.seed, stop=end
     )
     if len(texts) == 1:
@@ -65,4 +65,4 @@ def lines_of(path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    command("lmablate.generate", Arguments, generate)
+    run_key_value_command("lmablate.generate", Arguments, generate)

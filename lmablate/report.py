@@ -7,11 +7,11 @@ from typing import Annotated
 
 from rich.console import Console
 
-from lmablate import arguments
+from lmablate.config.key_value import run_key_value_command
 from lmablate.evidence import evaluate, load_claims
-from lmablate.files import write_atomic
-from lmablate.reporting import calibration, figures, page, starts, verdicts
-from lmablate.reporting.study import Study
+from lmablate.files import write_bytes
+from lmablate.results.report import calibration, draw_all, page, starts, verdict_table
+from lmablate.results.report.study import Study
 
 WIDTH = 150
 """Of the table, in characters, where there is no terminal to say it."""
@@ -36,26 +36,26 @@ def report(args: Arguments) -> None:
     judged = evaluate(claims, study.runs)
     tests, pairs = calibration.null_tests(study), calibration.pairings(study)
     say(judged, tests, pairs)
-    table = verdicts.frame(judged).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    table = verdict_table.frame(judged).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     for path in (args.verdicts, args.out, *([args.markdown] if args.markdown else [])):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(args.verdicts, table.encode())
+    write_bytes(args.verdicts, table.encode())
     if args.markdown:
-        write_atomic(args.markdown, verdicts.markdown(judged).encode())
-    drawn = figures.draw_all(args.exports, list(study.experiments), args.figures)
+        write_bytes(args.markdown, verdict_table.markdown(judged).encode())
+    drawn = draw_all.draw_all(args.exports, list(study.experiments), args.figures)
     sections = [
         page.section(data, starts.stored(args.exports, name), drawn[name], judged)
         for name, data in study.in_order(claims).items()
     ]
-    write_atomic(args.out, page.render(study, judged, sections, tests, pairs).encode())
+    write_bytes(args.out, page.render(study, judged, sections, tests, pairs).encode())
     print(args.out)
 
 
 def say(judged: list, tests: list[calibration.NullTest], pairs: list[calibration.Pairing]) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    console.print(verdicts.terminal(judged))
+    console.print(verdict_table.terminal(judged))
     for verdict in judged:
-        console.print(f"{verdict.claim.id} runs  {verdicts.hashes(verdict.runs) or 'none'}")
+        console.print(f"{verdict.claim.id} runs  {verdict_table.hashes(verdict.runs) or 'none'}")
     for test in tests:
         rates = ", ".join(f"{false} of {n} families of {size}" for size, (false, n) in test.families.items())
         console.print(f"A/A, {test.reading}: {test.kind} on {test.on_all.sample.n} pairs; false verdicts: {rates}.")
@@ -64,4 +64,4 @@ def say(judged: list, tests: list[calibration.NullTest], pairs: list[calibration
 
 
 if __name__ == "__main__":
-    arguments.run("lmablate.report", Arguments, report)
+    run_key_value_command("lmablate.report", Arguments, report)

@@ -1,6 +1,11 @@
-"""The state of every run: `python -m lmablate.status [FOLDER | overrides of train] [watch=true]`.
+"""Show the state of every run: `python -m lmablate.status [FOLDER | overrides of train] [watch=true]`.
 
-Exit code 0 only if all runs are done.
+The exit code is 0 only if all runs are done. watch=true keeps the table up to date until they are.
+
+  python -m lmablate.status
+      every run in ./runs
+  python -m lmablate.status experiment=norm_location
+      the runs of an experiment, those that are missing included
 """
 
 import sys
@@ -13,58 +18,61 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from lmablate.cli import report_mistakes
+from lmablate.config.hydra_entry import run_override_command
 from lmablate.errors import UserError
-from lmablate.runs import Run, all_runs
-from lmablate.states import State, survey
+from lmablate.runs.run import Run, all_runs
+from lmablate.runs.states import RunState, collect_states
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "missing": "yellow"}
 
 
 def status(arguments: list[str]) -> None:
-    """Prints one line a run, and how many are in which state."""
+    """Print one line for each run, and how many runs are in which state."""
     watch = "watch=true" in arguments
     arguments = [a for a in arguments if a not in ("watch=true", "watch=false")]
-    rows, runs_dir = rows_of(arguments)
-    states = survey(rows, runs_dir)
+    rows, runs_dir = _select_runs(arguments)
+    states = collect_states(rows, runs_dir)
     console = Console(width=None if sys.stdout.isatty() else 160)
     if watch:
-        with Live(table(states), console=console, auto_refresh=False) as live:
+        with Live(_table(states), console=console, auto_refresh=False) as live:
             while not all(state.state in ("done", "failed") for state in states):
                 time.sleep(2)
-                states = survey(rows, runs_dir)
-                live.update(table(states), refresh=True)
+                states = collect_states(rows, runs_dir)
+                live.update(_table(states), refresh=True)
     else:
-        console.print(table(states))
+        console.print(_table(states))
     counts = Counter(state.state for state in states)
     console.print(", ".join(f"{n} {state}" for state, n in counts.most_common()) or "no runs")
     sys.exit(0 if states and set(counts) == {"done"} else 1)
 
 
-def rows_of(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
-    """The runs asked for, each with its arm and its overrides: those of a folder, or those of a sweep."""
+def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
+    """The runs of a folder or of a sweep, each with its arm and its overrides, and the folder that they are in."""
     folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
     if folders or not arguments:
         folder = Path(folders[0] if folders else "runs")
         if not folder.is_dir():
-            raise UserError(f"{folder} is no folder: name one that holds runs, or an experiment=NAME.")
+            raise UserError(f"{folder} is not a folder: name one that holds runs, or an experiment=NAME.")
         return [(run, "", "") for run in all_runs(folder)], folder
-    from lmablate.sweeps import expected, plan  # here: it imports torch, which a folder does not need
+    from lmablate.sweep.jobs import expand_sweep, expected_runs  # here: it imports torch, which a folder does not need
 
-    sweep = plan(arguments)
-    rows = [(run, f"{j.arm(sweep.factors)} seed={j.seed}", " ".join(sorted(j.overrides))) for j, run in expected(sweep)]
+    sweep = expand_sweep(arguments)
+    rows = [
+        (run, f"{job.arm(sweep.factors)} seed={job.seed}", " ".join(sorted(job.overrides)))
+        for job, run in expected_runs(sweep)
+    ]
     return rows, Path(sweep.jobs[0].cfg.runs_dir)
 
 
-def table(states: list[State]) -> Table:
-    out = Table("run", "arm", "state", "step", "left", "detail")
+def _table(states: list[RunState]) -> Table:
+    table = Table("run", "arm", "state", "step", "left", "detail")
     for s in states:
         colour = COLOURS.get(s.state, "white")
         step = f"{s.step}/{s.max_steps}" if s.step is not None and s.max_steps else ""
         left = f"{s.seconds_left:.0f} s" if s.seconds_left is not None else ""
-        out.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
-    return out
+        table.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
+    return table
 
 
 if __name__ == "__main__":
-    report_mistakes(status, sys.argv[1:])
+    run_override_command(status, __doc__)

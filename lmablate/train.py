@@ -1,6 +1,8 @@
 """Train one run, or under -m a sweep of them: `python -m lmablate.train [-m] [overrides]`; --help shows examples."""
 
 import logging
+import runpy
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,64 +10,72 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lmablate import config
-from lmablate.cli import entry
-from lmablate.data.prepare import PreparedData, prepare
-from lmablate.distributed import Workers
-from lmablate.files import disk_errors_named
-from lmablate.heap import keep_heap
-from lmablate.locks import Busy
-from lmablate.loop import Data, Trainer
-from lmablate.preempt import StopFlag
-from lmablate.runs import CODE_VERSION, Run
+from lmablate.config.build import build, build_all, build_model, resolve_config
+from lmablate.config.compose import group_choices
+from lmablate.config.hydra_entry import run_hydra_command
+from lmablate.config.identity import run_facts, run_identity, run_label
+from lmablate.data.prepare import PreparedData, prepare_data
+from lmablate.files import Busy, disk_errors_named
+from lmablate.machine import available_threads, keep_freed_memory, pick_device
+from lmablate.runs.run import CODE_VERSION, Run
+from lmablate.runs.stop_signal import StopFlag
 from lmablate.tokenizer import Tokenizer
+from lmablate.training.distributed import Workers
+from lmablate.training.trainer import Trainer, TrainingData
 
 log = logging.getLogger(__name__)
 
+# Flags of `train` that other commands have replaced.
+ALIASES = {"+plan=true": "lmablate.plan", "+lr_sweep=true": "lmablate.lr_sweep"}
+
 
 def train(cfg: DictConfig) -> float:
-    """Trains the run that `cfg` describes, or finds it done. Returns its validation loss in nats per token."""
-    keep_heap()
-    cfg = config.resolve(cfg)
-    torch.set_num_threads(cfg.train.threads or config.cores())
-    workers = Workers.join(config.device_of(cfg.train.device))
-    with workers.in_turn():
-        prepared = prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
-        identity = config.identity(cfg, prepared.fingerprint, CODE_VERSION)
-        run = Run.create(Path(cfg.runs_dir), identity, config.label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.join(cfg.name, config.choices())
+    """Train the run that `cfg` describes, unless it is done. Returns its validation loss in nats per token."""
+    keep_freed_memory()
+    cfg = resolve_config(cfg)
+    torch.set_num_threads(cfg.train.threads or available_threads())
+    workers = Workers.init(pick_device(cfg.train.device))
+    with workers.main_process_first():
+        prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
+        identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
+        run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
+    run.add_to_experiment(cfg.name, group_choices())
     try:
-        with run.lock() if workers.leads else nullcontext(), workers:
+        with run.lock() if workers.is_main else nullcontext(), workers:
             if run.is_due(cfg.skip_failed):
                 fit(cfg, run, prepared, workers)
-            workers.agree()
+            workers.barrier()
     except Busy as error:
         log.warning("%s: skipped", error)
         return float("nan")
     status = run.status()
-    if workers.leads and status["state"] == "done":
+    if workers.is_main and status["state"] == "done":
         print(f"{run.folder}  val/loss {status['val/loss']:.4f}")
-    return status.get("val/loss", float("nan"))  # a failed run that was skipped has none
+    return status.get("val/loss", float("nan"))  # a run that failed before and was skipped has none
 
 
 def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
-    """Builds what the config names, and trains."""
+    """Build what the config names, and train."""
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
-    data = Data(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
+    data = TrainingData(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
     with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
-        model, tracker = config.build_model(cfg), config.build(cfg.tracking)
-        if workers.leads:
+        model, tracker = build_model(cfg), build(cfg.tracking)
+        if workers.is_main:
             tokenizer.save(run.tokenizer_path)
-            run.add_facts(**config.facts(cfg), tokenizer=tokenizer.fingerprint)
+            run.add_facts(**run_facts(cfg, group_choices()), tokenizer=tokenizer.fingerprint)
             tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
-            probes=config.build_all(cfg.diagnostics.probes), tracker=tracker, workers=workers, stop=stop,
+            probes=build_all(cfg.diagnostics.probes), tracker=tracker, workers=workers, stop=stop,
         ).fit()  # fmt: skip
 
 
 if __name__ == "__main__":
-    from lmablate.train import train  # by its importable name: a launcher sends it to other processes
+    if alias := next((flag for flag in ALIASES if flag in sys.argv), None):
+        sys.argv.remove(alias)
+        runpy.run_module(ALIASES[alias], run_name="__main__")
+    else:
+        from lmablate.train import train  # by its importable name: a launcher sends it to other processes
 
-    entry(train)
+        run_hydra_command(train)

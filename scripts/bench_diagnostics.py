@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from lmablate import config
-from lmablate.diagnostics.probe import measure
-from lmablate.loop import Data, Trainer
-from lmablate.runs import Run
+from lmablate.config.build import build_all, build_model, resolve_config
+from lmablate.config.compose import compose_config, config_folder
+from lmablate.diagnostics.probe import ProbeContext, probe_evaluation
+from lmablate.runs.run import Run
+from lmablate.training.trainer import Trainer, TrainingData
 
-CONF = Path(__file__).parents[1] / "conf"
 LEVELS = ("none", "light", "full")
 
 
@@ -33,8 +32,8 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def composed(scale: str, level: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base=None):
-        return config.resolve(compose("config", overrides=[f"scale={scale}", f"diagnostics={level}"]))
+    with config_folder():
+        return resolve_config(compose_config([f"scale={scale}", f"diagnostics={level}"]))
 
 
 def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
@@ -44,13 +43,13 @@ def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, vocab, rows * cfg.model.context_length + 1).astype(np.uint16)
     return Trainer(
-        config.build_model(cfg),
-        Data(tokens, tokens, np.ones(vocab)),
+        build_model(cfg),
+        TrainingData(tokens, tokens, np.ones(vocab)),
         Run.create(folder, {}, "bench", ""),
         seed=0,
         train=replace(settings.train, device="cpu", log_every=1),
         optim=settings.optim,
-        probes=config.build_all(cfg.diagnostics.probes),
+        probes=build_all(cfg.diagnostics.probes),
     )
 
 
@@ -60,21 +59,21 @@ def step_times(trainers: dict[str, Trainer], rounds: int) -> dict[str, list[floa
     for r in range(rounds + 1):
         for i in range(len(LEVELS)):
             level = LEVELS[(r + i) % len(LEVELS)]
-            times[level].append(seconds(lambda trainer=trainers[level]: trainer.advance({})))
+            times[level].append(seconds(lambda trainer=trainers[level]: trainer.train_one_step({})))
     return {level: values[1:] for level, values in times.items()}
 
 
 def probe_times(trainer: Trainer) -> tuple[float, float, float]:
     """CPU seconds of the probes at the first, a middle, and the last evaluation."""
-    batch = next(iter(trainer.eval_batches))
+    tokens, targets = next(iter(trainer.eval_batches))
     last = trainer.train.max_steps
 
-    def look(step: int) -> None:
+    def probe_at(step: int) -> None:
         with torch.no_grad():
-            moment = replace(trainer.moment(batch), step=step, valid=trainer.data.valid)
-            measure(trainer.probes, "at_evaluation", moment)
+            context = ProbeContext(trainer.model, step, last, tokens, targets, valid=trainer.data.valid)
+            probe_evaluation(trainer.probes, context)
 
-    return seconds(lambda: look(0)), seconds(lambda: look(last // 2)), seconds(lambda: look(last))
+    return seconds(lambda: probe_at(0)), seconds(lambda: probe_at(last // 2)), seconds(lambda: probe_at(last))
 
 
 def report(scale: str, rounds: int) -> None:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lmablate.runs import dump_row, run_id
+from lmablate.runs.metrics import dump_row, run_id
 
 ROWS = 1000
 OPTIONS = {"rope": "RoPE", "sin": "Sinusoidal", "learned": "Learned", "nope": "NoPE"}
@@ -87,7 +87,7 @@ def main(counts: list[int]) -> None:
         finally:
             shutil.rmtree(folder)
     sweep = ["-m", "seed=range(0,125)", "model/pos=rope,sin,learned,nope"]
-    plan = "import sys; from lmablate.sweeps import plan; print(len(plan(sys.argv[1:]).jobs))"
+    plan = "import sys; from lmablate.sweep.jobs import expand_sweep; print(len(expand_sweep(sys.argv[1:]).jobs))"
     measure("plan of 500 jobs", "timeit", "-n1", "-r1", "-s", f"import sys; sys.argv[1:] = {sweep!r}", plan)
 
 

@@ -20,15 +20,14 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from lmablate.arguments import run as command
-from lmablate.heap import keep_heap
-from lmablate.loop import NextTokenLoss, train_step
-from lmablate.loss import cross_entropy
-from lmablate.model import PreNorm, RMSNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer, attention
+from lmablate.config.key_value import run_key_value_command as command
+from lmablate.machine import keep_freed_memory
+from lmablate.model import PreNorm, RMSNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer, attention, cross_entropy
 from lmablate.model.norm import rms_norm
 from lmablate.model.pos import RoPE as Rotation
 from lmablate.model.pos import turn_plain
-from lmablate.optim import AdamW, clip_grad_norm_, decay_groups
+from lmablate.training.optim import AdamW, clip_grad_norm_, decay_groups
+from lmablate.training.step import NextTokenLoss, train_step
 
 
 @dataclass
@@ -107,7 +106,7 @@ def stacked(arguments: Arguments) -> Callable[[], None]:
 
 
 def main(arguments: Arguments) -> None:
-    keep_heap()
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     steps = {"in turn": in_turn(arguments), "stacked": stacked(arguments)}
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from machine import describe, peak_bytes
 from torch import Tensor, nn
 
-from lmablate.arguments import run as command
-from lmablate.heap import keep_heap
+from lmablate.config.key_value import run_key_value_command as command
+from lmablate.machine import keep_freed_memory
 
 D, LAYERS, HEADS, D_FF, CONTEXT = 256, 4, 4, 1024, 256
 CASES = {"10k": (64, 10_000), "32k": (32, 32_000)}
@@ -102,9 +102,9 @@ def torch_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
 
 
 def ours(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
-    from lmablate.loop import NextTokenLoss, train_step
     from lmablate.model import PreNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer
-    from lmablate.optim import AdamW, decay_groups
+    from lmablate.training.optim import AdamW, decay_groups
+    from lmablate.training.step import NextTokenLoss, train_step
 
     sizes: dict[str, Any] = dict(vocab_size=vocab, d_model=D, n_layers=LAYERS, n_heads=HEADS, d_ff=D_FF)
     parts: dict[str, Any] = dict(norm=PreNorm, pos=RoPE, act=SwiGLU, tying=TiedHead, init=Scaled())
@@ -192,7 +192,7 @@ def batch(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
 def worker(arguments: Arguments) -> None:
     """One process of the benchmark: `kind/case/heap/contestants`; prints a JSON object."""
     kind, case, heap, names = arguments.worker.split("/")
-    if heap == "kept" and not keep_heap():
+    if heap == "kept" and not keep_freed_memory():
         sys.exit("malloc cannot be told to keep the heap on this machine")
     torch.set_num_threads(arguments.threads)
     rows, vocab = CASES[case]

@@ -35,8 +35,8 @@ from pathlib import Path
 
 from IPython.display import display
 
-from lmablate.exports import open_experiment
-from lmablate.plots import gallery, summary
+from lmablate.results.exports import open_experiment
+from lmablate.results.plots import gallery, summary
 
 data = open_experiment(EXPERIMENT, Path("exports"), CSV_FOLDER and Path(CSV_FOLDER), Path("../runs"))
 summary(data)"""

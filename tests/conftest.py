@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
@@ -13,19 +12,14 @@ from omegaconf import DictConfig
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
-install_import_hook(["lmablate.model", "lmablate.loss", "lmablate.optim"], "beartype.beartype")
+install_import_hook(["lmablate.model", "lmablate.training.optim"], "beartype.beartype")
 
-from lmablate.cli import CONF, quote_group_values  # noqa: E402 (the hook must come first)
+from lmablate.config.compose import compose_config as compose  # noqa: E402 (the hook must come first)
+from lmablate.config.compose import config_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def compose_config() -> Iterator[Callable[..., DictConfig]]:
     """The config of a command line's overrides, composed from conf/ as `python -m lmablate.train` does."""
-
-    def config(*overrides: str) -> DictConfig:
-        import lmablate.config  # noqa: F401 (registers the schema)
-
-        return compose("config", overrides=quote_group_values(list(overrides)))
-
-    with initialize_config_dir(CONF, version_base="1.3"):
-        yield config
+    with config_folder():
+        yield lambda *overrides: compose(overrides)

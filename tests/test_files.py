@@ -9,16 +9,14 @@ import time
 
 import pytest
 
-from lmablate import locks
 from lmablate.errors import UserError
-from lmablate.files import disk_errors_named, replacing
-from lmablate.locks import locked
+from lmablate.files import atomic_write, disk_errors_named, locked
 
 
 def test_a_block_that_ends_well_replaces_the_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         part.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -28,7 +26,7 @@ def test_a_block_that_ends_well_replaces_the_file(tmp_path):
 def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as part:
         print(part.write_text("half") / 0)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -61,7 +59,7 @@ def file_system(request, monkeypatch):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
         monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(locks, "LEASE_SECONDS", 3.0)
+        monkeypatch.setattr(files, "_LEASE_SECONDS", 3.0)
 
 
 def add_one(path, times):

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from hydra.core.global_hydra import GlobalHydra
 
-from lmablate.cli import entry
+from lmablate.config.hydra_entry import run_hydra_command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,7 +50,7 @@ def exit_code(arguments: Sequence[str], program: str = "lmablate.train") -> int:
     GlobalHydra.instance().clear()
     try:
         with patch.object(sys, "argv", [program, *arguments]):
-            entry(task)
+            run_hydra_command(task)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     return 0

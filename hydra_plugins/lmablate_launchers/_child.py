@@ -11,7 +11,7 @@ import threading
 import traceback
 
 
-def main() -> int:
+def _main() -> int:
     search_path, payload, job_id, result_file = pickle.load(sys.stdin.buffer)
     sys.path[:] = search_path
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
@@ -35,4 +35,4 @@ def _end_with_the_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main())

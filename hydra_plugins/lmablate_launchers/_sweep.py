@@ -1,7 +1,6 @@
 """What the launchers share: a job that any process can run, the list of the jobs, and the final account."""
 
 import functools
-import json
 import logging
 import pickle
 import re
@@ -20,14 +19,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from lmablate.errors import UserError
-from lmablate.preempt import Preempted
+from lmablate.runs.job_list import JobEntry, append_jobs
+from lmablate.runs.stop_signal import Preempted
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "jobs.jsonl"
 
-
-class JobFailed(RuntimeError):
+class NonZeroExit(RuntimeError):
     """A job called sys.exit() with a code that says so."""
 
 
@@ -92,7 +90,7 @@ def _without_exits(task_function: TaskFunction) -> TaskFunction:
         except SystemExit as leaving:
             if leaving.code in (None, 0):
                 return None
-            raise JobFailed(f"the job called sys.exit({leaving.code!r})") from leaving
+            raise NonZeroExit(f"the job called sys.exit({leaving.code!r})") from leaving
 
     return task
 
@@ -140,20 +138,19 @@ class SweepLauncher(Launcher):
         """Run the jobs to their ends; one outcome each, in order, and no exception for a failed job."""
 
     def record(self, jobs: Iterable[tuple[HydraJob, str, Path]]) -> None:
-        """Append (job, scheduler's id, log file) to the sweep's manifest, one JSON object a line."""
-        with (self.sweep_dir / MANIFEST).open("a", encoding="utf-8") as manifest:
-            for job, job_id, log_file in jobs:
-                folder = self.sweep_dir / str(job.compose(job_id).hydra.sweep.subdir)
-                entry = {
-                    "number": job.number,
-                    "job_id": job_id,
-                    "launcher": type(self).__name__,
-                    "overrides": list(filter_overrides(job.overrides)),
-                    "folder": str(folder),
-                    "log": str(log_file),
-                    "submitted": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-                manifest.write(json.dumps(entry) + "\n")
+        """Append (job, scheduler's id, log file) to the sweep's list of jobs."""
+        append_jobs(self.sweep_dir, (self._entry(*job) for job in jobs))
+
+    def _entry(self, job: HydraJob, job_id: str, log_file: Path) -> JobEntry:
+        return JobEntry(
+            number=job.number,
+            job_id=job_id,
+            launcher=type(self).__name__,
+            overrides=list(filter_overrides(job.overrides)),
+            folder=str(self.sweep_dir / str(job.compose(job_id).hydra.sweep.subdir)),
+            log=str(log_file),
+            submitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 def read_result(path: Path) -> JobReturn | str | None:

@@ -13,15 +13,13 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmablate.preempt import StopFlag
+from lmablate.machine import THREAD_VARIABLES, available_cores
+from lmablate.runs.stop_signal import StopFlag
 
 from . import _child
 from ._sweep import HydraJob, LaunchError, Outcome, SweepLauncher, read_result
 
 log = logging.getLogger(__name__)
-
-# A thread pool is sized when its library is imported, so these must stand in the child's first environment.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 POLL_SECONDS = 0.05
 
@@ -69,7 +67,7 @@ class LocalParallelLauncher(SweepLauncher):
                 while waiting or running:
                     if stop.requested:
                         _stop(running, stop.reason)
-                        stop.hand_over()
+                        stop.exit_after_signal()
                     while waiting and len(running) < self.n_jobs:
                         running.append(Child(waiting.popleft(), logs, results, self.threads_per_job))
                     time.sleep(POLL_SECONDS)
@@ -139,12 +137,3 @@ def _exit_reason(returncode: int) -> str:
     if returncode < 0:
         return f"killed by {signal.Signals(-returncode).name}"
     return f"ended with exit code {returncode} and no result"
-
-
-def available_cores() -> int:
-    """Cores that this process may use: its affinity, within the CPU quota of its cgroup (v2)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max 100000"
-        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
-        return max(1, min(affinity, quota // period))
-    return affinity

@@ -27,8 +27,9 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from lmablate import slurm
-from lmablate.preempt import Preempted
+from lmablate.machine import THREAD_VARIABLES
+from lmablate.runs import slurm
+from lmablate.runs.stop_signal import Preempted
 
 from ._sweep import HydraJob, LaunchError, Outcome, SweepLauncher, read_result
 
@@ -136,7 +137,7 @@ class SlurmLauncher(SweepLauncher):
         while waiting := [s for s in submissions if s.job_id not in outcomes]:
             time.sleep(self.poll_seconds)
             try:
-                known = slurm.queue(s.job_id for s in waiting)
+                known = slurm.query_jobs(s.job_id for s in waiting)
                 for submission in waiting:
                     if outcome := submission.follow(known.get(submission.job_id)):
                         outcomes[submission.job_id] = outcome
@@ -236,7 +237,7 @@ class Submission:
         if errors:
             first = min(errors, key=lambda rank: self._paths(rank).result_pickle.stat().st_mtime)
             return Outcome(self.job, failure=self._locate(errors[first], first))
-        lost = f"lost, {slurm.epitaph(self.job_id)}"
+        lost = f"lost, {slurm.end_reason(self.job_id)}"
         return Outcome(self.job, failure=self._locate(lost, results.index(None)))
 
     def _locate(self, failure: str, rank: int) -> str:
@@ -256,8 +257,7 @@ class Submission:
 
 def _thread_setup(cpus_per_task: int) -> list[str]:
     """Since SLURM 22.05 srun no longer takes --cpus-per-task over from sbatch, only from this variable."""
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return [f"export {variable}={cpus_per_task}" for variable in ("SRUN_CPUS_PER_TASK", *threads)]
+    return [f"export {variable}={cpus_per_task}" for variable in ("SRUN_CPUS_PER_TASK", *THREAD_VARIABLES)]
 
 
 def _plain(value: Any) -> Any:

@@ -89,7 +89,7 @@ class PyStdlib(Corpus):
 
     def _documents(self, split: Split) -> Iterator[bytes]:
         for path in self._paths():
-            if self._split_of(path) == split and (text := read_source(self.root / path)):
+            if self._split_of(path) == split and (text := _read_source(self.root / path)):
                 yield (text + END_OF_TEXT).encode()
 
     def _split_of(self, path: str) -> Split:
@@ -118,7 +118,7 @@ class TextFiles(Corpus):
     name = "text"
 
     def __init__(self, train: str | None, valid: str | None, max_bytes: int | None = None):
-        self.sources = {"train": checked_source("train", train), "valid": checked_source("valid", valid)}
+        self.sources = {"train": _checked_source("train", train), "valid": _checked_source("valid", valid)}
         self.max_bytes = checked_max_bytes(max_bytes)
 
     def identity(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class TextFiles(Corpus):
         return {"path": str(path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def read_source(path: Path) -> str:
+def _read_source(path: Path) -> str:
     """The text of a Python file in the encoding that it declares, or "" if it does not decode."""
     try:
         with tokenize.open(path) as file:
@@ -208,7 +208,7 @@ def checked_max_bytes(max_bytes: Any) -> int | None:
     raise UserError(f"data.max_bytes={max_bytes!r} must be a positive whole number, or null for the whole corpus.")
 
 
-def checked_source(split: Split, value: Any) -> Path:
+def _checked_source(split: Split, value: Any) -> Path:
     key = f"data.{split}"
     if value is None:
         raise UserError(f"{key} is missing: name a UTF-8 text file.")

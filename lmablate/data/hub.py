@@ -28,8 +28,7 @@ from huggingface_hub.utils import build_hf_headers
 from lmablate.data.corpora import Corpus, Split, checked_max_bytes, head, normalised
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
-from lmablate.files import disk_errors_named, publish, sha256, write_json
-from lmablate.locks import locked
+from lmablate.files import disk_errors_named, locked, publish, sha256, write_json
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +68,12 @@ class HubCorpus(Corpus):
         download_dir: str,
         max_bytes: int | None = None,
     ):
-        self.name = checked_name("data.name", name)
-        self.repo = checked_name("data.repo", repo)
-        self.revision = checked_name("data.revision", revision)
+        self.name = _checked_name("data.name", name)
+        self.repo = _checked_name("data.repo", repo)
+        self.revision = _checked_name("data.revision", revision)
         self.paths: dict[Split, str] = {
-            "train": checked_name("data.train", train),
-            "valid": checked_name("data.valid", valid),
+            "train": _checked_name("data.train", train),
+            "valid": _checked_name("data.valid", valid),
         }
         self.max_bytes = checked_max_bytes(max_bytes)
         self.download_dir = Path(download_dir).expanduser().absolute()
@@ -187,7 +186,7 @@ class HubFile:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise UserError(
-                f"The download of {self} from {constants.ENDPOINT} failed ({first_line(error)}); "
+                f"The download of {self} from {constants.ENDPOINT} failed ({_first_line(error)}); "
                 "run the same command again to go on where it stopped."
             ) from error
 
@@ -195,11 +194,11 @@ class HubFile:
         return f"{self.path} of dataset {self.repo} at revision {self.revision}"
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def checked_name(key: str, value: Any) -> str:
+def _checked_name(key: str, value: Any) -> str:
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(value), re.ASCII):
         raise UserError(f"{key}={value!r} must be letters, digits, '_', '.', '-' and '/' between names.")
     return str(value)

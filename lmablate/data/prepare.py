@@ -10,7 +10,6 @@ processes of a job array do the work once. Preparing again finds everything done
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
-from lmablate.files import disk_errors_named, replacing, sha256, write_json
-from lmablate.locks import locked
+from lmablate.files import atomic_write, disk_errors_named, locked, sha256, write_json
+from lmablate.machine import available_cores
 from lmablate.tokenizer import Tokenizer, train_bpe
 
 log = logging.getLogger(__name__)
@@ -68,7 +67,9 @@ class PreparedData:
     fingerprint: str
 
 
-def prepare(corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True) -> PreparedData:
+def prepare_data(
+    corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True
+) -> PreparedData:
     """Make the corpus's text, tokenizer and token files under `data_dir`, or find them there.
 
     Args:
@@ -84,7 +85,7 @@ def prepare(corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str
     with disk_errors_named("data_dir", data_dir):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
-            _sweep(folder)
+            _remove_part_files(folder)
             return _Preparation(corpus, identity, folder, tokenizer_cfg.vocab_size).run(verify)
 
 
@@ -93,7 +94,7 @@ class _Preparation:
 
     def __init__(self, corpus: Corpus, identity: dict[str, Any], folder: Path, vocab_size: int):
         self.corpus, self.identity, self.folder, self.vocab_size = corpus, identity, folder, vocab_size
-        self.threads = cores()
+        self.threads = available_cores()
         self.tokenizer_folder = folder / f"tokenizer-{vocab_size}"
         self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
 
@@ -123,7 +124,7 @@ class _Preparation:
 
     def _write_split(self, split: Split) -> dict[str, Any]:
         log.info("writing the %s text of %s to %s", split, self.corpus.name, self.folder)
-        with replacing(self.folder / f"{split}.txt") as part, part.open("xb") as file:
+        with atomic_write(self.folder / f"{split}.txt") as part, part.open("xb") as file:
             out = _Measured(file)
             self.corpus.write(split, cast(BinaryIO, out))
             if out.bytes == 0:
@@ -136,7 +137,7 @@ class _Preparation:
             log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
             vocab, merges = train_bpe(text, self.vocab_size, [END_OF_TEXT], threads=self.threads, progress=True)
             self.tokenizer_folder.mkdir(exist_ok=True)
-            with replacing(self.tokenizer_path) as part:
+            with atomic_write(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
         tokenizer = Tokenizer.from_files(self.tokenizer_path)
         if tokenizer.vocab_size != self.vocab_size:  # the model would have rows that no token ever trains
@@ -161,7 +162,7 @@ class _Preparation:
         text = self._checked_text(split, facts)
         log.info("encoding %s", text)
         record.unlink(missing_ok=True)
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             count = tokenizer.encode_file(text, part, threads=self.threads)
             digest = sha256(part)
         Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
@@ -172,11 +173,6 @@ class _Preparation:
         if not path.exists() or sha256(path) != facts[split]["sha256"]:
             raise UserError(f"{path} is missing or corrupted: delete {self.folder} and prepare the data again.")
         return path
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Measured:
@@ -199,7 +195,7 @@ def _key(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _sweep(folder: Path) -> None:
+def _remove_part_files(folder: Path) -> None:
     """Remove what a killed process left unfinished; the caller holds the folder's lock."""
     for part in folder.rglob("*.part"):
         part.unlink(missing_ok=True)

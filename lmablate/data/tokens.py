@@ -158,23 +158,21 @@ class Batches:
         _check_positive("train.batch_size", batch_size)
         if not 0 <= seed < 2**64:
             raise UserError(f"seed={seed} must be between 0 and 2**64 - 1.")
-        self.tokens, self.context_length, self.batch_size, self.seed = (
-            tokens,
-            context_length,
-            batch_size,
-            seed,
-        )
+        self.tokens = tokens
+        self.context_length = context_length
+        self.batch_size = batch_size
+        self.seed = seed
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """Inputs and targets of one step, int64 of shape [batch, time]; y[:, t] follows x[:, t] in the text.
 
         Args:
-            rank, world: return rows rank, rank + world, ... of the global batch.
+            rank, world_size: return rows rank, rank + world_size, ... of the global batch.
         """
         philox = np.random.Philox(key=np.array([self.seed, step], dtype=np.uint64))
         n_starts = len(self.tokens) - self.context_length
         starts = (philox.random_raw(self.batch_size) % np.uint64(n_starts)).astype(np.int64)
-        return _rows(self.tokens, starts[rank::world], self.context_length)
+        return _rows(self.tokens, starts[rank::world_size], self.context_length)
 
 
 class EvalBatches:

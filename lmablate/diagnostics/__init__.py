@@ -1,5 +1,9 @@
-"""Probes: small measurements taken while a model trains. One file each; conf/diagnostics lists them."""
+"""Probes: small measurements taken while a model trains. One file each; conf/diagnostics lists them.
 
-from lmablate.diagnostics.probe import Moment, Probe
+The configs name each probe by its module, `lmablate.diagnostics.grad_norms.GradNorms`, and run ids hash these strings:
+a probe that moved would orphan every run that names it (tests/runs/test_ids.py).
+"""
 
-__all__ = ["Moment", "Probe"]
+from lmablate.diagnostics.probe import Probe, ProbeContext
+
+__all__ = ["Probe", "ProbeContext"]

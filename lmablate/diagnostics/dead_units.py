@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lmablate.diagnostics.probe import Moment, Probe, hooked
+from lmablate.diagnostics.probe import Probe, ProbeContext, hooks_attached
 from lmablate.model import MLP
 
 
@@ -19,7 +19,7 @@ class DeadUnits(Probe):
     def __init__(self, tolerance: float = 1e-3) -> None:
         self.tolerance = tolerance
 
-    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
+    def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
         fractions: dict[str, Tensor | float] = {}
 
         def watch(i: int, mlp: MLP):
@@ -28,8 +28,8 @@ class DeadUnits(Probe):
 
             return mlp.down.register_forward_pre_hook(write_fraction)
 
-        with hooked(watch(i, block.mlp) for i, block in enumerate(moment.model.blocks)):  # pyright: ignore[reportArgumentType]
-            moment.model.hidden(moment.tokens)
+        with hooks_attached(watch(i, block.mlp) for i, block in enumerate(context.model.blocks)):  # pyright: ignore[reportArgumentType]
+            context.model.hidden(context.tokens)
         return fractions
 
     def dead(self, mlp: MLP, hidden: Tensor) -> Tensor:

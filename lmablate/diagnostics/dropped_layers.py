@@ -2,9 +2,8 @@
 
 from torch import Tensor
 
-from lmablate.diagnostics.probe import Moment, Probe, hooked
-from lmablate.loss import linear_cross_entropy
-from lmablate.model import Transformer
+from lmablate.diagnostics.probe import Probe, ProbeContext, hooks_attached
+from lmablate.model import Transformer, linear_cross_entropy
 
 
 class DroppedLayers(Probe):
@@ -12,21 +11,21 @@ class DroppedLayers(Probe):
     when the stream skips block i (arXiv 1605.06431, section 4.1). At step 0 and at the end.
     """
 
-    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
-        if moment.step > 0 and not moment.is_last:
+    def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        if context.step > 0 and not context.is_last:
             return {}
-        whole = loss(moment.model, moment.tokens, moment.targets)
+        whole = _loss(context.model, context.tokens, context.targets)
         return {
-            f"residual/drop_loss/layer_{i}": loss_without(i, moment.model, moment.tokens, moment.targets) - whole
-            for i in range(len(moment.model.blocks))
+            f"residual/drop_loss/layer_{i}": _loss_without(i, context.model, context.tokens, context.targets) - whole
+            for i in range(len(context.model.blocks))
         }
 
 
-def loss(model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
-    return linear_cross_entropy(model.hidden(tokens), model.head.weight, targets)
+def _loss(model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
+    return linear_cross_entropy(model.hidden(tokens), model.output_weight, targets)
 
 
-def loss_without(i: int, model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
+def _loss_without(i: int, model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
     """The loss when block `i` hands on what it was given."""
-    with hooked([model.blocks[i].register_forward_hook(lambda _, inputs, __: inputs[0])]):
-        return loss(model, tokens, targets)
+    with hooks_attached([model.blocks[i].register_forward_hook(lambda _, inputs, __: inputs[0])]):
+        return _loss(model, tokens, targets)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from lmablate.diagnostics.probe import Moment, Probe
-from lmablate.optim import clip_scale
+from lmablate.diagnostics.probe import Probe, ProbeContext
 
 
 class GradNorms(Probe):
@@ -15,21 +14,22 @@ class GradNorms(Probe):
     grad_norm/layer_{i}, grad_norm/embed, grad_norm/head: before clipping; a tied matrix is the embedding's.
     """
 
-    def at_step(self, moment: Moment) -> dict[str, Tensor | float]:
-        assert moment.grad_norm is not None, "at a training step the gradient is there"
-        scale = clip_scale(moment.grad_norm, moment.grad_clip)
+    def at_step(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        grad_norm, scale = context.grad_norm, context.clip_scale
+        assert grad_norm is not None, "a training step has gradients"
+        assert scale is not None, "a training step has gradients"
         parts: dict[str, list[Tensor]] = {}
-        for name, norm in moment.parameter_norms.items():
-            if part := part_of(name):
+        for name, norm in context.parameter_norms.items():
+            if part := _part_of(name):
                 parts.setdefault(part, []).append(norm)
         return {
             "clipped": (scale < 1).float(),
-            "grad_norm_clipped": moment.grad_norm * scale,
+            "grad_norm_clipped": grad_norm * scale,
             **{f"grad_norm/{part}": torch.stack(norms).norm() for part, norms in parts.items()},
         }
 
 
-def part_of(name: str) -> str | None:
+def _part_of(name: str) -> str | None:
     """The part that a parameter belongs to: "blocks.3.attn.q.weight" is layer_3's; None for the others."""
     match name.split("."):
         case ["blocks", i, *_]:

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmablate.data.tokens import EvalBatches
-from lmablate.diagnostics.probe import Moment, Probe, logits_by_row
+from lmablate.diagnostics.probe import Probe, ProbeContext, logits_by_row
 from lmablate.errors import UserError
-from lmablate.loss import cross_entropy
+from lmablate.model import cross_entropy
 
 
 class PositionLoss(Probe):
@@ -26,27 +26,27 @@ class PositionLoss(Probe):
     def __init__(self, batches: int = 16) -> None:
         self.batches = batches
 
-    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
-        if not moment.is_last:
+    def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        if not context.is_last:
             return {}
-        by_length = {n: losses for n in self.LENGTHS if (losses := self.losses(moment, n)) is not None}
+        by_length = {n: losses for n in self.LENGTHS if (losses := self.losses(context, n)) is not None}
         bins = by_length[1].tensor_split(self.BINS) if 1 in by_length else ()
         return {
             **{f"position_loss/bin_{i}": part.mean() for i, part in enumerate(bins) if len(part)},
             **{f"position_loss/{n}x": losses[3 * len(losses) // 4 :].mean() for n, losses in by_length.items()},
         }
 
-    def losses(self, moment: Moment, contexts: int) -> Float[Tensor, " time"] | None:
+    def losses(self, context: ProbeContext, contexts: int) -> Float[Tensor, " time"] | None:
         """Mean loss at each position of windows of so many training contexts; None where that is too long."""
-        assert moment.valid is not None, "at an evaluation the validation text is there"
-        model, (rows, _) = moment.model, moment.tokens.shape
+        assert context.valid is not None, "at an evaluation the validation text is there"
+        model, (rows, _) = context.model, context.tokens.shape
         rows_per_batch = max(1, rows // contexts)
         n_batches = -(-rows * self.batches // (contexts * rows_per_batch))
         losses = []
         try:
-            batches = EvalBatches(moment.valid, contexts * model.context_length, rows_per_batch, n_batches)
+            batches = EvalBatches(context.valid, contexts * model.context_length, rows_per_batch, n_batches)
             for tokens, targets in batches:
-                tokens, targets = tokens.to(moment.tokens.device), targets.to(moment.tokens.device)
+                tokens, targets = tokens.to(context.tokens.device), targets.to(context.tokens.device)
                 logits = logits_by_row(model, tokens)
                 losses += [cross_entropy(*row) for row in zip(logits, targets, strict=True)]
         except UserError:

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lmablate.diagnostics.probe import Moment, Probe, hooked
+from lmablate.diagnostics.probe import Probe, ProbeContext, hooks_attached
 from lmablate.model import Block
 
 
@@ -18,29 +18,29 @@ class Residual(Probe):
         the block influence of arXiv 2403.03853, equation 1.
     """
 
-    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
+    def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
         panel: dict[str, Tensor | float] = {}
-        layers = list(enumerate(moment.model.blocks))
-        watches = [handle for i, block in layers for handle in watch(block, f"layer_{i}", panel)]  # pyright: ignore[reportArgumentType]
-        with hooked(watches):
-            moment.model.hidden(moment.tokens)
+        layers = list(enumerate(context.model.blocks))
+        watches = [handle for i, block in layers for handle in _watch(block, f"layer_{i}", panel)]  # pyright: ignore[reportArgumentType]
+        with hooks_attached(watches):
+            context.model.hidden(context.tokens)
         return panel
 
 
-def watch(block: Block, layer: str, panel: dict[str, Tensor | float]) -> list[RemovableHandle]:
+def _watch(block: Block, layer: str, panel: dict[str, Tensor | float]) -> list[RemovableHandle]:
     """Hooks that write the block's three numbers into `panel` when it runs."""
 
     def write_cosine(_: nn.Module, before: tuple[Tensor], after: Tensor) -> None:
         panel[f"residual/stream_cosine/{layer}"] = F.cosine_similarity(before[0], after, dim=-1).mean()
 
     return [
-        *watch_branch(block.norm_1, block.attn, f"residual/branch_ratio_attn/{layer}", panel),
-        *watch_branch(block.norm_2, block.mlp, f"residual/branch_ratio_mlp/{layer}", panel),
+        *_watch_branch(block.norm_1, block.attn, f"residual/branch_ratio_attn/{layer}", panel),
+        *_watch_branch(block.norm_2, block.mlp, f"residual/branch_ratio_mlp/{layer}", panel),
         block.register_forward_hook(write_cosine),
     ]
 
 
-def watch_branch(
+def _watch_branch(
     norm: nn.Module, branch: nn.Module, name: str, panel: dict[str, Tensor | float]
 ) -> list[RemovableHandle]:
     """Of a branch and its norm, the one that runs first reads the stream, wherever the norm stands."""

@@ -5,9 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from lmablate.diagnostics.probe import Moment, Probe, logits_by_row
-from lmablate.loss import cross_entropy
-from lmablate.model import Transformer
+from lmablate.diagnostics.probe import Probe, ProbeContext, logits_by_row
+from lmablate.model import Transformer, cross_entropy
 
 
 class Start(Probe):
@@ -22,23 +21,25 @@ class Start(Probe):
         absent where it adds nothing.
     """
 
-    def at_evaluation(self, moment: Moment) -> dict[str, Tensor | float]:
-        if moment.step > 0:
+    def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        if context.step > 0:
             return {}
         losses, variances = [], []
-        for logits, targets in zip(logits_by_row(moment.model, moment.tokens), moment.targets, strict=True):
+        for logits, targets in zip(logits_by_row(context.model, context.tokens), context.targets, strict=True):
             losses.append(cross_entropy(logits, targets).mean())
             variances.append(logits.float().var(-1).mean())
         loss = torch.stack(losses).mean()
         return {
             "init/loss": loss,
-            "init/loss_over_uniform": loss - math.log(moment.model.vocab_size),
+            "init/loss_over_uniform": loss - math.log(context.model.vocab_size),
             "init/logit_std": torch.stack(variances).mean().sqrt(),
-            **position_ratio(moment.model, moment.tokens),
+            **({"init/position_ratio": ratio} if (ratio := position_ratio(context.model, context.tokens)) > 0 else {}),
         }
 
 
-def position_ratio(model: Transformer, tokens: Tensor) -> dict[str, Tensor | float]:
+@torch.no_grad()
+def position_ratio(model: Transformer, tokens: Tensor) -> Tensor:
+    """Return the rms of what the position scheme adds to the token embeddings, over their own rms."""
     x = model.embed(tokens)
     added = model.pos.embed(x) - x
-    return {"init/position_ratio": added.norm() / x.norm()} if added.any() else {}
+    return added.norm() / x.norm()

@@ -4,7 +4,7 @@ from lmablate.evidence.claims import Claim, load_claim, load_claims
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
-from lmablate.evidence.statistics import (
+from lmablate.evidence.stats import (
     Sample,
     compare_late_slopes,
     holm,

@@ -95,19 +95,21 @@ def load_claims(folder: str | Path) -> list[Claim]:
 
 def load_claim(path: str | Path) -> Claim:
     """The claim of one yaml file. Raises UserError with one sentence that names the file and the key."""
-    raw = read_yaml(Path(path))
-    validate(raw, CLAIM_SCHEMA, str(path))
+    raw = _read_yaml(Path(path))
+    _validate(raw, CLAIM_SCHEMA, str(path))
     defaults = {key: raw.pop(key) for key in INHERITED if key in raw}
-    all_of = tuple(parse_predicate(defaults | test, f"{path}: all_of[{i}]") for i, test in enumerate(raw.pop("all_of")))
+    all_of = tuple(
+        _parse_predicate(defaults | test, f"{path}: all_of[{i}]") for i, test in enumerate(raw.pop("all_of"))
+    )
     return Claim(**raw, all_of=all_of)
 
 
-def parse_predicate(test: dict[str, Any], where: str) -> Predicate:
+def _parse_predicate(test: dict[str, Any], where: str) -> Predicate:
     arguments = dict(test)
     name = arguments.pop("predicate")
     if name not in PREDICATES:
         raise UserError(f"{where}: predicate={name} is not allowed: it must be one of {', '.join(PREDICATES)}.")
-    validate(arguments, predicate_schema(PREDICATES[name]), f"{where} ({name})")
+    _validate(arguments, predicate_schema(PREDICATES[name]), f"{where} ({name})")
     return PREDICATES[name](**arguments)
 
 
@@ -119,15 +121,15 @@ def predicate_schema(predicate: type[Predicate]) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": [f.name for f in arguments if f.default is MISSING and f.default_factory is MISSING],
-        "properties": {field.name: field_schema(hints[field.name]) for field in arguments} | {"margin": MARGIN},
+        "properties": {field.name: _field_schema(hints[field.name]) for field in arguments} | {"margin": MARGIN},
     }
 
 
-def field_schema(hint: Any) -> dict[str, Any]:
+def _field_schema(hint: Any) -> dict[str, Any]:
     return {"enum": list(get_args(hint))} if get_origin(hint) is Literal else FIELD_SCHEMAS[hint]
 
 
-def validate(instance: Any, schema: dict[str, Any], where: str) -> None:
+def _validate(instance: Any, schema: dict[str, Any], where: str) -> None:
     """Raises UserError with the most telling of the schema's complaints."""
     if isinstance(instance, dict):
         unknown = sorted(set(map(str, instance)) - set(schema["properties"]))
@@ -149,7 +151,7 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path) -> Any:
     if path.stat().st_size > MOST_BYTES:
         raise UserError(f"{path}: a claim may have at most {MOST_BYTES} bytes, not {path.stat().st_size}.")
     try:

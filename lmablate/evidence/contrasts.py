@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lmablate.evidence.statistics import Sample, seeds_needed, seeds_needed_for_equivalence
+from lmablate.evidence.stats import Sample, seeds_needed, seeds_needed_for_equivalence
 
 
 @dataclass(frozen=True)

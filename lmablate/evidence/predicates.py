@@ -13,7 +13,7 @@ import numpy as np
 
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.readings import WHOLE, During, Reading
-from lmablate.evidence.statistics import Sample, learning_rate_sensitivity, slope
+from lmablate.evidence.stats import Sample, learning_rate_sensitivity, slope
 from lmablate.evidence.tables import Arm, NotMeasured, RunTable, name_of
 
 PREDICATES: dict[str, type["Predicate"]] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmablate.evidence.statistics import slope, spike_score
+from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
 During = str | list[float] | tuple[float, float]
@@ -16,21 +16,21 @@ WHOLE = (0.0, 1.0)
 WARMUPS = ("warmup", "after_warmup")
 
 
-def fitted_change(steps: NDArray, values: NDArray) -> float:
+def _fitted_change(steps: NDArray, values: NDArray) -> float:
     """Change of the fitted line from the first step to the last: a slope free of the run's length."""
     return slope(steps, values) * float(steps[-1] - steps[0])
 
 
-def spikes(steps: NDArray, values: NDArray) -> float:
+def _spikes(steps: NDArray, values: NDArray) -> float:
     """Spike score over windows of 100 points, or of a quarter of the points where they are below 400."""
     return spike_score(values, window=max(20, min(100, len(values) // 4)))
 
 
-def peak_to_median(steps: NDArray, values: NDArray) -> float:
+def _peak_to_median(steps: NDArray, values: NDArray) -> float:
     return float(values.max() / np.median(values))
 
 
-def peak_step(steps: NDArray, values: NDArray) -> float:
+def _peak_step(steps: NDArray, values: NDArray) -> float:
     """Step of the highest moving average over 2 % of the points: no single noisy batch is the peak."""
     width = max(1, len(values) // 50)
     smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
@@ -42,10 +42,10 @@ REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "last": lambda steps, values: float(values[-1]),
     "mean": lambda steps, values: float(values.mean()),
     "sd": lambda steps, values: float(values.std(ddof=1)),
-    "change": fitted_change,
-    "spikes": spikes,
-    "peak_to_median": peak_to_median,
-    "peak_step": peak_step,
+    "change": _fitted_change,
+    "spikes": _spikes,
+    "peak_to_median": _peak_to_median,
+    "peak_step": _peak_step,
 }
 FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
 

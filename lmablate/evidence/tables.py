@@ -27,10 +27,10 @@ class NotMeasured(Exception):
 
 def name_of(arm: Mapping[str, Scalar]) -> str:
     """An arm in words: its factor values as one would type them."""
-    return ", ".join(f"{factor}={canonical(value)}" for factor, value in arm.items())
+    return ", ".join(f"{factor}={_canonical(value)}" for factor, value in arm.items())
 
 
-def canonical(value: object) -> str:
+def _canonical(value: object) -> str:
     """One spelling per factor value, whoever wrote it: "true" for True, "0.001" for "1e-3"."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
@@ -47,21 +47,21 @@ def check_facts(facts: pd.DataFrame) -> None:
     facts: one row per run with the columns of FACT_COLUMNS. Data and code must be the same in the whole
     table, the number of tokens within an experiment. Only runs in state "done" count.
     """
-    require_columns(facts, FACT_COLUMNS, "facts")
+    _require_columns(facts, FACT_COLUMNS, "facts")
     done = facts.loc[facts["state"] == "done"]
     for column, what in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
-        refuse_mixture(done, column, f"The table mixes {what}")
+        _refuse_mixture(done, column, f"The table mixes {what}")
     for experiment, runs in done.groupby("experiment"):
-        refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
+        _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
 
 
-def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+def _require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise UserError(f"The table of {what} has no column {missing[0]}: it needs {', '.join(columns)}.")
 
 
-def refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
+def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
     examples = runs.drop_duplicates(column)
     if len(examples) > 1:
         each = ", ".join(f"{row[column]} (run {row['run']})" for _, row in examples.head(3).iterrows())
@@ -83,7 +83,7 @@ class Measured:
     @classmethod
     def split(cls, table: pd.DataFrame) -> "dict[str, Measured]":
         """By experiment; table: columns experiment, run, seed, step, metric, value, and one per factor."""
-        require_columns(table, MEASUREMENT_COLUMNS, "measurements")
+        _require_columns(table, MEASUREMENT_COLUMNS, "measurements")
         return {str(name): cls.of(rows) for name, rows in table.groupby("experiment", sort=False)}
 
     @classmethod
@@ -140,7 +140,7 @@ class RunTable:
                 raise UserError(f"The table of facts has no row for run {min(unknown)}.")
         done = set(facts.loc[facts["state"] == "done", "run"])
         self._experiments = experiments
-        self._runs = {name: finished(measured.runs, done) for name, measured in experiments.items()}
+        self._runs = {name: _finished(measured.runs, done) for name, measured in experiments.items()}
         self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
         self._curves: dict[tuple[str, str], Curves] = {}
 
@@ -178,7 +178,7 @@ class RunTable:
             raise NotMeasured(f"{experiment} has no finished run")
         for factor in arm:
             self._require_factor(experiment, factor)
-        wanted = {factor: canonical(value) for factor, value in arm.items()}
+        wanted = {factor: _canonical(value) for factor, value in arm.items()}
         chosen = [run for run in self._runs[experiment] if wanted.items() <= run.factors.items()]
         if not chosen:
             raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)}")
@@ -250,12 +250,12 @@ class RunTable:
         return found
 
 
-def finished(runs: pd.DataFrame, done: set[str]) -> list[Run]:
+def _finished(runs: pd.DataFrame, done: set[str]) -> list[Run]:
     """runs: columns run, seed, and one per factor. done: the ids of the finished ones."""
     factors = [column for column in runs.columns if column not in ("run", "seed")]
     rows = runs[["run", "seed", *factors]].itertuples(index=False, name=None)
     return [
-        Run(run, int(seed), dict(zip(factors, map(canonical, values), strict=True)))
+        Run(run, int(seed), dict(zip(factors, map(_canonical, values), strict=True)))
         for run, seed, *values in rows
         if run in done
     ]

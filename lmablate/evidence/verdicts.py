@@ -40,7 +40,7 @@ from typing import Any
 from lmablate.errors import UserError
 from lmablate.evidence.claims import Claim
 from lmablate.evidence.contrasts import Contrast
-from lmablate.evidence.statistics import holm
+from lmablate.evidence.stats import holm
 from lmablate.evidence.tables import NotMeasured, RunTable
 
 
@@ -109,7 +109,7 @@ def evaluate(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> li
     return [
         Verdict(claim, Kind.NOT_RUN, f"Not run: {absent[claim.id]}.")
         if claim.id in absent
-        else state(claim, measured[claim.id], decisions[claim.id], alpha / len(measured), runs)
+        else _state(claim, measured[claim.id], decisions[claim.id], alpha / len(measured), runs)
         for claim in claims
     ]
 
@@ -125,10 +125,10 @@ def decide(claims: Sequence[Sequence[Contrast]], alpha: float = 0.05) -> list[De
         for contrasts in claims
     ]
     adjusted = zip(*(holm(column) for column in zip(*p_values, strict=True)), strict=True)
-    return [decide_one(*of_claim, alpha) for of_claim in zip(claims, p_values, adjusted, strict=True)]
+    return [_decide_one(*of_claim, alpha) for of_claim in zip(claims, p_values, adjusted, strict=True)]
 
 
-def decide_one(
+def _decide_one(
     contrasts: Sequence[Contrast],
     p_values: tuple[float, float, float],
     adjusted: tuple[float, float, float],
@@ -147,7 +147,7 @@ def decide_one(
     return Decision(Kind.UNDERPOWERED, weakest, min(p_values[:2]), min(support, against))
 
 
-def state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable) -> Verdict:
+def _state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable) -> Verdict:
     """The verdict of a decision, with the seeds that a test at level alpha would need."""
     contrast = decision.contrast
     low, high = contrast.interval
@@ -156,7 +156,7 @@ def state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha
     return Verdict(
         claim,
         decision.kind,
-        sentence(decision, len(contrasts), seeds) + contrast.note + left_out(claim, runs),
+        _sentence(decision, len(contrasts), seeds) + contrast.note + _left_out(claim, runs),
         effect=contrast.sample.mean,
         low=low,
         high=high,
@@ -171,7 +171,7 @@ def state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha
     )
 
 
-def sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
+def _sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
     """The decision in words, with the deciding contrast's numbers."""
     contrast = decision.contrast
     low, high = contrast.interval
@@ -189,10 +189,10 @@ def sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
             negligible = f"The difference is smaller than {contrast.margin:g} where it is claimed that"
             return f"{negligible} {contrast.label}{among}: {numbers}."
         case _:
-            return f"It is open whether {contrast.label}{among}: {numbers}; {remedy(decision, seeds)}."
+            return f"It is open whether {contrast.label}{among}: {numbers}; {_remedy(decision, seeds)}."
 
 
-def remedy(decision: Decision, seeds: int | None) -> str:
+def _remedy(decision: Decision, seeds: int | None) -> str:
     n = decision.contrast.sample.n
     if seeds is None:
         return "two seeds or more would show the spread" if n < 2 else "no number of seeds that is feasible decides"
@@ -201,10 +201,10 @@ def remedy(decision: Decision, seeds: int | None) -> str:
     return f"the effect is nearer to its margin of {decision.contrast.margin:g} than {n} seeds can tell apart"
 
 
-def left_out(claim: Claim, runs: RunTable) -> str:
+def _left_out(claim: Claim, runs: RunTable) -> str:
     """A warning about runs that could not be used; an arm whose runs fail may look better than it is."""
     counts = runs.left_out(claim.experiments)
     if not counts:
         return ""
-    listed = ", ".join(f"{count} {state}" for state, count in counts.items())
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     return f" Runs of its experiments that are not finished are left out: {listed}."

@@ -26,7 +26,7 @@ def softmax(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return e / e.sum(-1, keepdim=True)
 
 
-def future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{queries} {keys}"]:
+def _future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{queries} {keys}"]:
     """True where a key lies in a query's future. The queries are the last positions among the keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries + 1)
 
@@ -39,7 +39,7 @@ def attention(
 ) -> Float[Tensor, "batch n_heads queries d_head"]:
     """softmax(mask(bias(q kᵀ / sqrt(d_head)))) v, arXiv 1706.03762, equation 1."""
     scores = bias(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
-    scores = scores.masked_fill(future(q.shape[-2], k.shape[-2], q.device), -math.inf)
+    scores = scores.masked_fill(_future(q.shape[-2], k.shape[-2], q.device), -math.inf)
     return softmax(scores) @ v
 
 
@@ -57,17 +57,15 @@ class BlockCausalAttention(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
         shape, time, scale = q.shape, q.shape[-2], 1 / math.sqrt(q.shape[-1])
         # (batch, heads) folded into one: the batched matrix product of torch wants three dimensions.
-        q, k, v = (
-            (q * scale).reshape(-1, *q.shape[2:]),
-            k.reshape(-1, *k.shape[2:]),
-            v.reshape(-1, *v.shape[2:]),
-        )
+        q = (q * scale).reshape(-1, *q.shape[2:])
+        k = k.reshape(-1, *k.shape[2:])
+        v = v.reshape(-1, *v.shape[2:])
         out, probabilities = torch.empty_like(v), []
         for start in range(0, time, BlockCausalAttention.BLOCK):
             end = min(start + BlockCausalAttention.BLOCK, time)
             p = torch.bmm(q[:, start:end], k[:, :end].mT)
             p = bias(p.view(*shape[:2], end - start, end)).view_as(p)
-            p[:, :, start:].masked_fill_(future(end - start, end - start, q.device), -math.inf)
+            p[:, :, start:].masked_fill_(_future(end - start, end - start, q.device), -math.inf)
             p = torch.softmax(p, -1)
             out[:, start:end] = torch.bmm(p, v[:, :end])
             probabilities.append(p)
@@ -99,7 +97,7 @@ def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
     if q.shape[-2] == k.shape[-2] and not pos.biases:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     mask = pos.bias(q.new_zeros(1, q.shape[1], q.shape[2], k.shape[2]))
-    mask = mask.masked_fill(future(q.shape[2], k.shape[2], q.device), -math.inf)
+    mask = mask.masked_fill(_future(q.shape[2], k.shape[2], q.device), -math.inf)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
@@ -112,27 +110,20 @@ def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
     return attention(q, k, v, pos.bias)
 
 
-class NoCache:
-    """Training: nothing is remembered between calls."""
-
-    length = 0
-
-    def extend(self, k: Heads, v: Heads) -> tuple[Keys, Keys]:
-        return k, v
-
-
-class KVCache(NoCache):
-    """Generation: keys and values of the tokens seen so far, so that each new token costs one step."""
+class KVCache:
+    """Keys and values of the tokens seen so far, for one layer, so that each new token costs one step."""
 
     def __init__(self) -> None:
         self.k: Tensor | None = None
         self.v: Tensor | None = None
 
     @property
-    def length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def length(self) -> int:
+        """Number of tokens seen."""
         return 0 if self.k is None else self.k.shape[2]
 
     def extend(self, k: Heads, v: Heads) -> tuple[Keys, Keys]:
+        """Append the keys and values of new tokens, and return those of all tokens."""
         self.k = k if self.k is None else torch.cat((self.k, k), dim=2)
         self.v = v if self.v is None else torch.cat((self.v, v), dim=2)
         return self.k, self.v
@@ -141,10 +132,11 @@ class KVCache(NoCache):
 class CausalSelfAttention(nn.Module):
     """Multi-head self-attention in which no token sees its future, arXiv 1706.03762, section 3.2.2.
 
-    The position scheme is the model's, one for all layers: kept in a tuple so that it is not a submodule here.
+    Raises:
+        UserError: if `d_model` is not a multiple of `n_heads`.
     """
 
-    def __init__(self, d_model: int, n_heads: int, pos: Position) -> None:
+    def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         if d_model % n_heads:
             raise UserError(
@@ -156,16 +148,24 @@ class CausalSelfAttention(nn.Module):
         self.k = Linear(d_model, d_model)
         self.v = Linear(d_model, d_model)
         self.o = Linear(d_model, d_model)
-        self.cache = NoCache()
-        self._pos = (pos,)
 
-    def split(self, x: Float[Tensor, "batch time d_model"]) -> Heads:
+    def split_heads(self, x: Float[Tensor, "batch time d_model"]) -> Heads:
+        """[batch, time, d_model] -> [batch, n_heads, time, d_head]."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
-        (pos,) = self._pos
-        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
-        q, k = pos.rotate(q, k, self.cache.length)
-        k, v = self.cache.extend(k, v)
+    def forward(
+        self, x: Float[Tensor, "batch time d_model"], pos: Position, cache: KVCache | None = None
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Attend from every token of `x` to itself and to the tokens before it.
+
+        Args:
+            x: the tokens, after those that `cache` holds.
+            pos: the model's position scheme, the same for all layers.
+            cache: this layer's keys and values of earlier tokens; None if there are none.
+        """
+        q, k, v = self.split_heads(self.q(x)), self.split_heads(self.k(x)), self.split_heads(self.v(x))
+        q, k = pos.rotate(q, k, start=cache.length if cache else 0)
+        if cache:
+            k, v = cache.extend(k, v)
         heads = causal_attention(q, k, v, pos)
         return self.o(heads.transpose(1, 2).flatten(-2))

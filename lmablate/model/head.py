@@ -1,9 +1,10 @@
-"""The output matrix that turns the last hidden state into logits: the embedding's own, or another."""
+"""The output matrix, which turns the last hidden state into logits: the embedding's own, or another one."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmablate.model.linear import Embedding
+Matrix = Float[Tensor, "vocab_size d_model"]
 
 
 class UntiedHead(nn.Module):
@@ -11,20 +12,23 @@ class UntiedHead(nn.Module):
 
     tied = False
 
-    def __init__(self, embedding: Embedding) -> None:
+    def __init__(self, vocab_size: int, d_model: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty_like(embedding.weight))
+        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+
+    def matrix(self, embedding: Matrix) -> Matrix:
+        """Return the output matrix of a model with this embedding matrix."""
+        return self.weight
 
 
 class TiedHead(nn.Module):
-    """The embedding's matrix, used a second time, arXiv 1608.05859."""
+    """The embedding's matrix, used a second time, arXiv 1608.05859. It has no parameters."""
 
     tied = True
 
-    def __init__(self, embedding: Embedding) -> None:
+    def __init__(self, vocab_size: int, d_model: int) -> None:
         super().__init__()
-        self._embedding = (embedding,)  # in a tuple, so that the matrix is counted and saved once
 
-    @property
-    def weight(self) -> Tensor:
-        return self._embedding[0].weight
+    def matrix(self, embedding: Matrix) -> Matrix:
+        """Return the output matrix of a model with this embedding matrix."""
+        return embedding

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
-from lmablate.precision import widened
+from lmablate.model.precision import to_at_least_float32
 
 Stream = Float[Tensor, "*batch d_model"]
 Weight = Float[Tensor, " d_model"]
@@ -58,7 +58,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Stream) -> Stream:
-        return SavedReciprocal.apply(widened(x), widened(self.weight), self.eps).type_as(x)
+        return SavedReciprocal.apply(to_at_least_float32(x), to_at_least_float32(self.weight), self.eps).type_as(x)
 
 
 class LayerNorm(nn.Module):
@@ -71,8 +71,8 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Stream) -> Stream:
-        weight, bias = widened(self.weight), widened(self.bias)
-        return F.layer_norm(widened(x), weight.shape, weight, bias, self.eps).type_as(x)
+        weight, bias = to_at_least_float32(self.weight), to_at_least_float32(self.bias)
+        return F.layer_norm(to_at_least_float32(x), weight.shape, weight, bias, self.eps).type_as(x)
 
 
 NORMS: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}

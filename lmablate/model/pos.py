@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.precision import widened
+from lmablate.model.precision import to_at_least_float32
 
 Heads = Float[Tensor, "batch n_heads time d_head"]
 Scores = Float[Tensor, "*batch n_heads queries keys"]
@@ -90,12 +90,12 @@ class Sinusoidal(Position):
         amplitude: Any = None,
     ) -> None:
         super().__init__(d_model, n_heads, context_length)
-        self.theta = positive("theta", theta)
-        self.amplitude = d_model**-0.5 if amplitude is None else positive("amplitude", amplitude)
+        self.theta = _positive("theta", theta)
+        self.amplitude = d_model**-0.5 if amplitude is None else _positive("amplitude", amplitude)
         self.register_buffer("table", self.waves(context_length), persistent=False)
 
     def waves(self, length: int) -> Float[Tensor, "{length} d_model"]:
-        angle = angles(length, self.d_model, self.theta)
+        angle = _angles(length, self.d_model, self.theta)
         waves = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, : self.d_model]
         return self.amplitude * waves
 
@@ -115,7 +115,7 @@ class RoPE(Position):
 
     def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
         super().__init__(d_model, n_heads, context_length)
-        self.theta = positive("theta", theta)
+        self.theta = _positive("theta", theta)
         self.d_head = d_model // n_heads
         if d_model % (2 * n_heads):
             raise UserError(
@@ -126,14 +126,14 @@ class RoPE(Position):
 
     def make_turns(self, length: int) -> Float[Tensor, "{length} d_head"]:
         """cos and sin of every turn, side by side (as real numbers: a module's dtype cast would cut a complex)."""
-        angle = angles(length, self.d_head, self.theta)
+        angle = _angles(length, self.d_head, self.theta)
         return torch.stack((angle.cos(), angle.sin()), dim=-1).flatten(-2)
 
     def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
         end = start + q.shape[2]
         if end > self.turns.shape[0]:
             self.turns = self.make_turns(2 * end).to(self.turns.device)
-        turns = torch.view_as_complex(widened(self.turns[start:end]).unflatten(-1, (-1, 2)))
+        turns = torch.view_as_complex(to_at_least_float32(self.turns[start:end]).unflatten(-1, (-1, 2)))
         return turn(q, turns), turn(k, turns)
 
 
@@ -157,7 +157,7 @@ class ALiBi(Position):
         return scores - (self.slopes[:, None, None] * distance).type_as(scores)
 
 
-def angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
+def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
     """Position times frequency, theta^(-2i/dims) for pair i, in float64 until the end."""
     frequency = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims)
     return torch.outer(torch.arange(length, dtype=torch.float64), frequency).float()
@@ -165,7 +165,7 @@ def angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pair
 
 def turn(x: Heads, turns: Tensor) -> Heads:
     """Multiplies the pairs of `x` by the complex `turns` [time, d_head/2]."""
-    pairs = torch.view_as_complex(widened(x).unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(to_at_least_float32(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
 
 
@@ -176,7 +176,7 @@ def turn_plain(x: Heads, turns: Tensor) -> Heads:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
-def positive(key: str, value: Any) -> float:
+def _positive(key: str, value: Any) -> float:
     """`value` as a float. It comes from a yaml or a command line, so it may be anything at all."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"model.pos.{key}={value!r} is not allowed: it must be a positive number.")

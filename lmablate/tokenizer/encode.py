@@ -272,7 +272,7 @@ def _encode_uncommon(text, start, length, low, high, slot, rules, cache, ranks, 
 
 
 @kernel
-def encode_text(text, size, specials, classes, rules, cache, out):
+def _encode_text(text, size, specials, classes, rules, cache, out):
     """Write the ids of text[:size] to out (uint16 [size + IDS_PADDING]); returns how many they are."""
     entries = cache.entries
     capacity = len(entries) // FIELDS
@@ -337,7 +337,7 @@ class Encoder:
     def encode(self, chunk: Chunk, cache: WordCache) -> np.ndarray:
         """The ids of a chunk, uint16."""
         out = np.empty(chunk.size + IDS_PADDING, np.uint16)
-        count = encode_text(chunk.text, chunk.size, chunk.specials, class_table(), self._rules, cache, out)
+        count = _encode_text(chunk.text, chunk.size, chunk.specials, class_table(), self._rules, cache, out)
         return out[:count]
 
 

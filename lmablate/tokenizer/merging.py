@@ -177,7 +177,7 @@ def _count(records, record):
 
 
 @step
-def grown(array, needed):
+def _grown(array, needed):
     """The array itself if it has room for `needed` items, or else a copy at least twice as long."""
     if needed <= len(array):
         return array
@@ -197,11 +197,11 @@ def _prefix(text, begin, length):
 
 
 @step
-def make_token(tokens, left, right, keys_are_prefixes):
+def _make_token(tokens, left, right, keys_are_prefixes):
     """The symbol of left's bytes followed by right's. Returns (symbol, whether it is new, tokens)."""
     symbols, size = tokens.state[0], tokens.state[1]
     length = tokens.lengths[left] + tokens.lengths[right]
-    text = grown(tokens.text, size + length + ARENA_PADDING)
+    text = _grown(tokens.text, size + length + ARENA_PADDING)
     for i in range(tokens.lengths[left]):
         text[size + i] = text[tokens.begins[left] + i]
     for i in range(tokens.lengths[right]):
@@ -368,15 +368,15 @@ def _with_room(tracked, pairs, occurrences):
             _insert(numbers, tracked.lefts[pair], tracked.rights[pair], pair)
     heap = tracked.state[HEAP] + pairs - tracked.state[PAIRS]
     return Tracked(
-        grown(tracked.lefts, pairs),
-        grown(tracked.rights, pairs),
-        grown(tracked.counts, pairs),
-        grown(tracked.list_begins, pairs),
-        grown(tracked.list_lengths, pairs),
-        grown(tracked.occurrences, tracked.state[OCCURRENCES] + occurrences),
+        _grown(tracked.lefts, pairs),
+        _grown(tracked.rights, pairs),
+        _grown(tracked.counts, pairs),
+        _grown(tracked.list_begins, pairs),
+        _grown(tracked.list_lengths, pairs),
+        _grown(tracked.occurrences, tracked.state[OCCURRENCES] + occurrences),
         numbers,
-        grown(tracked.heap_counts, heap),
-        grown(tracked.heap_pairs, heap),
+        _grown(tracked.heap_counts, heap),
+        _grown(tracked.heap_pairs, heap),
         tracked.state,
     )
 
@@ -597,7 +597,7 @@ def _replace(pair, symbol, words, tracked, moves):
         )
         if begin < end:
             record = np.int64(occurrences[begin])
-            moves = Moves(moves.sums, moves.touched, grown(moves.places, found + _end(records, record) - record))
+            moves = Moves(moves.sums, moves.touched, _grown(moves.places, found + _end(records, record) - record))
     return touched, found, moves
 
 
@@ -740,7 +740,7 @@ def merge_tracked(words, tracked, tokens, moves, size, keys_are_prefixes, lefts,
             break
         lefts[merges] = tracked.lefts[pair]
         rights[merges] = tracked.rights[pair]
-        symbol, is_new, tokens = make_token(tokens, lefts[merges], rights[merges], keys_are_prefixes)
+        symbol, is_new, tokens = _make_token(tokens, lefts[merges], rights[merges], keys_are_prefixes)
         merges += 1
         touched, found, moves = _replace(pair, symbol, words, tracked, moves)
         tracked = _apply(pair, symbol, is_new, touched, found, tracked, tokens, moves)

@@ -16,7 +16,7 @@ Pair = tuple[bytes, bytes]
 NO_RANK = float("inf")
 
 
-def split_at_specials(text: bytes, specials: Iterable[bytes]) -> list[tuple[bytes, bool]]:
+def _split_at_specials(text: bytes, specials: Iterable[bytes]) -> list[tuple[bytes, bool]]:
     """The text as a list of (piece, whether it is a special token); at one place the longest one wins."""
     longest_first = sorted(specials, key=len, reverse=True)
     if not longest_first:
@@ -26,7 +26,7 @@ def split_at_specials(text: bytes, specials: Iterable[bytes]) -> list[tuple[byte
     return [(piece, i % 2 == 1) for i, piece in enumerate(re.split(pattern, text)) if piece]
 
 
-def merge_word(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
+def _merge_word(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
     """The word with every occurrence of the pair, from the left, made one token."""
     merged = []
     i = 0
@@ -43,12 +43,15 @@ def merge_word(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
 def count_words(text: bytes, specials: Iterable[bytes]) -> Counter[tuple[bytes, ...]]:
     """How often each pre-token occurs, each as a tuple of its bytes."""
     counts = Counter(
-        word for piece, is_special in split_at_specials(text, specials) if not is_special for word in split_naive(piece)
+        word
+        for piece, is_special in _split_at_specials(text, specials)
+        if not is_special
+        for word in split_naive(piece)
     )
     return Counter({tuple(bytes([byte]) for byte in word): count for word, count in counts.items()})
 
 
-def count_pairs(words: Mapping[tuple[bytes, ...], int]) -> Counter[Pair]:
+def _count_pairs(words: Mapping[tuple[bytes, ...], int]) -> Counter[Pair]:
     counts: Counter[Pair] = Counter()
     for word, count in words.items():
         for pair in itertools.pairwise(word):
@@ -64,7 +67,7 @@ def learn_merges(words: Mapping[tuple[bytes, ...], int], tokens: list[bytes], si
     merges = []
     known = set(tokens)
     while len(tokens) < size:
-        counts = count_pairs(words)
+        counts = _count_pairs(words)
         if not counts:
             break
         ids = {token: i for i, token in enumerate(tokens)}
@@ -74,7 +77,7 @@ def learn_merges(words: Mapping[tuple[bytes, ...], int], tokens: list[bytes], si
         if merged not in known:
             known.add(merged)
             tokens.append(merged)
-        words = {merge_word(word, best): count for word, count in words.items()}
+        words = {_merge_word(word, best): count for word, count in words.items()}
     return merges
 
 
@@ -88,7 +91,7 @@ class NaiveEncoder:
 
     def encode(self, text: bytes) -> list[int]:
         ids = []
-        for piece, is_special in split_at_specials(text, self._specials):
+        for piece, is_special in _split_at_specials(text, self._specials):
             words = [piece] if is_special else split_naive(piece)
             for word in words:
                 ids += [self._ids[word]] if is_special else self._encode_word(word)

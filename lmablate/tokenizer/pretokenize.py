@@ -45,7 +45,7 @@ def split_naive(text: bytes) -> list[bytes]:
 
 
 @inline
-def is_continuation(byte):
+def _is_continuation(byte):
     return byte & 0xC0 == 0x80
 
 
@@ -64,7 +64,7 @@ def wide_character(text, at, end, classes):
         return OTHER, 1
     code_point = lead & (0x7F >> length)
     for i in range(at + 1, at + length):
-        if not is_continuation(text[i]):
+        if not _is_continuation(text[i]):
             return OTHER, 1
         code_point = code_point << 6 | (int(text[i]) & 0x3F)
     overlong = (length == 3 and code_point < 0x800) or (length == 4 and code_point < 0x10000)
@@ -74,7 +74,7 @@ def wide_character(text, at, end, classes):
 
 
 @inline
-def character(text, at, end, classes):
+def _character(text, at, end, classes):
     """(class, length in bytes) of the character at `at`."""
     if text[at] < 0x80:
         return int(classes[text[at]]), 1
@@ -100,10 +100,10 @@ def contraction_length(text, at, end):
 
 
 @step
-def run_end(text, at, end, kind, classes):
+def _run_end(text, at, end, kind, classes):
     """Where the run of characters of class `kind` that reaches `at` ends."""
     while at < end:
-        next_kind, length = character(text, at, end, classes)
+        next_kind, length = _character(text, at, end, classes)
         if next_kind != kind:
             break
         at += length
@@ -111,11 +111,11 @@ def run_end(text, at, end, kind, classes):
 
 
 @step
-def whitespace_end(text, start, end, classes):
+def _whitespace_end(text, start, end, classes):
     """The end of the whitespace token at `start`: the run, less its last character if anything follows."""
     at, last = start, start
     while at < end:
-        kind, length = character(text, at, end, classes)
+        kind, length = _character(text, at, end, classes)
         if kind != WHITESPACE:
             return last if last > start else at
         last = at
@@ -129,14 +129,14 @@ def token_end(text, start, end, classes):
     contraction = contraction_length(text, start, end)
     if contraction > 0:
         return start + contraction
-    kind, length = character(text, start, end, classes)
+    kind, length = _character(text, start, end, classes)
     if text[start] == _BLANK and start + 1 < end:
-        next_kind, next_length = character(text, start + 1, end, classes)
+        next_kind, next_length = _character(text, start + 1, end, classes)
         if next_kind != WHITESPACE:
-            return run_end(text, start + 1 + next_length, end, next_kind, classes)
+            return _run_end(text, start + 1 + next_length, end, next_kind, classes)
     if kind == WHITESPACE:
-        return whitespace_end(text, start, end, classes)
-    return run_end(text, start + length, end, kind, classes)
+        return _whitespace_end(text, start, end, classes)
+    return _run_end(text, start + length, end, kind, classes)
 
 
 @step

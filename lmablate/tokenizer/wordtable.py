@@ -44,7 +44,7 @@ _PI = np.uint64(0x243F6A8885A308D3)
 
 
 @inline
-def short_key(text, start, length):
+def _short_key(text, start, length):
     """(KEY_LOW, KEY_HIGH) of a word of 1 to 15 bytes; reads 16 bytes of `text`."""
     low_bytes = min(length, 8)
     high_bytes = max(length - 8, 0)
@@ -55,7 +55,7 @@ def short_key(text, start, length):
 
 
 @step
-def long_key(text, start, length):
+def _long_key(text, start, length):
     """(KEY_LOW, KEY_HIGH) of a word of 16 bytes or more."""
     digest = np.uint64(length)
     at, last = start, start + length - 8
@@ -70,8 +70,8 @@ def long_key(text, start, length):
 def key_of(text, start, length):
     """(KEY_LOW, KEY_HIGH) of the word text[start:start + length]."""
     if length < SHORT:
-        return short_key(text, start, length)
-    return long_key(text, start, length)
+        return _short_key(text, start, length)
+    return _long_key(text, start, length)
 
 
 @inline

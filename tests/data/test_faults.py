@@ -15,10 +15,9 @@ import pytest
 
 from lmablate.data import prepare as preparation
 from lmablate.data.corpora import END_OF_TEXT, TextFiles
-from lmablate.data.prepare import prepare
+from lmablate.data.prepare import prepare_data
 from lmablate.errors import UserError
-
-from .test_prepare import Vocabulary, contents
+from tests.data.test_prepare import Vocabulary, contents
 
 PAGE = 4096
 STORY = "Once upon a time, a naïve cat said: 你好! {}\n" + END_OF_TEXT + "\n"
@@ -36,7 +35,7 @@ def corpus(tmp_path_factory) -> TextFiles:
 def whole(corpus, tmp_path_factory) -> dict[str, bytes]:
     """What an undisturbed preparation leaves; also compiles, here in the parent, what its forks will run."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    prepare(corpus, Vocabulary(), folder)
+    prepare_data(corpus, Vocabulary(), folder)
     return contents(folder)
 
 
@@ -68,13 +67,13 @@ def test_a_kill_at_every_write_barrier_changes_nothing(corpus, whole, tmp_path):
             return call
 
         os.replace, os.fsync = deadly(os.replace), deadly(os.fsync)
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
 
     for kills in range(1, 100):
         killed = in_a_fork(lambda k=kills: prepare_until(k))
         killed.join()
         assert_only_whole_files(tmp_path / "data", whole)
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
         assert contents(tmp_path / "data") == whole
         shutil.rmtree(tmp_path / "data")
         if killed.exitcode == 0:
@@ -85,12 +84,12 @@ def test_a_kill_at_every_write_barrier_changes_nothing(corpus, whole, tmp_path):
 def kill_at_random(corpus: TextFiles, whole: dict[str, bytes], data_dir: Path, kills: int) -> None:
     """Kill preparations of one folder `kills` times; when one gets through, compare and empty the folder."""
     started = time.perf_counter()
-    prepare(corpus, Vocabulary(), data_dir)
+    prepare_data(corpus, Vocabulary(), data_dir)
     duration = time.perf_counter() - started
     shutil.rmtree(data_dir)
     draw = random.Random(0)
     while kills:
-        process = in_a_fork(lambda: prepare(corpus, Vocabulary(), data_dir))
+        process = in_a_fork(lambda: prepare_data(corpus, Vocabulary(), data_dir))
         process.join(draw.uniform(0, duration))
         process.kill()
         process.join()
@@ -100,7 +99,7 @@ def kill_at_random(corpus: TextFiles, whole: dict[str, bytes], data_dir: Path, k
         if process.exitcode == 0:
             assert contents(data_dir) == whole
             shutil.rmtree(data_dir)
-    prepare(corpus, Vocabulary(), data_dir)
+    prepare_data(corpus, Vocabulary(), data_dir)
     assert contents(data_dir) == whole
 
 
@@ -123,7 +122,7 @@ def test_of_several_processes_one_does_the_work(corpus, whole, tmp_path, monkeyp
         return train_bpe(*arguments, **options)
 
     monkeypatch.setattr(preparation, "train_bpe", noted)
-    processes = [in_a_fork(lambda: prepare(corpus, Vocabulary(), tmp_path / "data")) for _ in range(4)]
+    processes = [in_a_fork(lambda: prepare_data(corpus, Vocabulary(), tmp_path / "data")) for _ in range(4)]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
@@ -152,7 +151,7 @@ def test_a_full_disk_ends_in_one_sentence(corpus, whole, tmp_path):
 
     def fill() -> None:
         with pytest.raises(UserError, match=r"(?i)^[^\n]*no space left[^\n]*\.$"):
-            prepare(corpus, Vocabulary(), disk)
+            prepare_data(corpus, Vocabulary(), disk)
 
     for size in range(2 * PAGE, sum(map(len, whole.values())), PAGE):
         with small_disk(disk, size):

@@ -17,12 +17,11 @@ from huggingface_hub import constants
 
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.data.hub import HubCorpus
-from lmablate.data.prepare import prepare
+from lmablate.data.prepare import prepare_data
 from lmablate.errors import UserError
-
-from .hub_server import COMMIT, HubServer
-from .test_faults import small_disk
-from .test_prepare import Vocabulary
+from tests.data.hub_server import COMMIT, HubServer
+from tests.data.test_faults import small_disk
+from tests.data.test_prepare import Vocabulary
 
 CHUNK = 64 * 1024
 STORIES = "".join(
@@ -83,12 +82,12 @@ def test_text_arrives_normalised_and_is_downloaded_once(hub, make):
 
 
 def test_a_preparation_records_where_its_text_came_from(hub, make, tmp_path):
-    data = prepare(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data")
+    data = prepare_data(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data")
     facts = json.loads((data.tokenizer_path.parent.parent / "corpus.json").read_text())
     sha256 = hashlib.sha256(TRAIN).hexdigest()
     assert facts["provenance"]["train"] == {"commit": COMMIT, "sha256": sha256, "bytes": len(TRAIN)}
     hub.asked.clear()
-    assert prepare(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data") == data
+    assert prepare_data(make(revision="main", max_bytes=20_000), Vocabulary(), tmp_path / "data") == data
     assert hub.asked == []
 
 
@@ -223,7 +222,7 @@ import io, sys
 from huggingface_hub import constants
 constants.DOWNLOAD_CHUNK_SIZE = {CHUNK}
 from lmablate.data.hub import HubCorpus
-from lmablate.data.prepare import prepare
+from lmablate.data.prepare import prepare_data
 corpus = HubCorpus("stories", "owner/stories", "{COMMIT}", "train.txt", "valid.txt", download_dir=sys.argv[1])
 out = io.BytesIO()
 corpus.write("train", out)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmablate.data.corpora import END_OF_TEXT, TextFiles
-from lmablate.data.prepare import PreparedData, prepare
+from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer
 
@@ -39,7 +39,7 @@ def decoded(data: PreparedData, split: str) -> str:
 
 
 def test_token_files_decode_to_the_text(corpus, tmp_path):
-    data = prepare(corpus, Vocabulary(), tmp_path / "data")
+    data = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert decoded(data, "train") == corpus.sources["train"].read_text()
     assert decoded(data, "valid") == corpus.sources["valid"].read_text()
     assert data.train.manifest.text_bytes == corpus.sources["train"].stat().st_size
@@ -47,7 +47,7 @@ def test_token_files_decode_to_the_text(corpus, tmp_path):
 
 
 def test_the_folder_holds_what_is_promised(corpus, tmp_path):
-    data = prepare(corpus, Vocabulary(), tmp_path / "data")
+    data = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     folder = data.tokenizer_path.parent.parent
     assert folder.name.startswith("text-")
     assert set(contents(folder)) == {
@@ -62,74 +62,76 @@ def test_the_folder_holds_what_is_promised(corpus, tmp_path):
 
 
 def test_preparing_again_changes_no_file(corpus, tmp_path):
-    first = prepare(corpus, Vocabulary(), tmp_path / "data")
+    first = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.*")}
-    second = prepare(corpus, Vocabulary(), tmp_path / "data")
+    second = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert second == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.*")} == stamps
 
 
 def test_two_vocabularies_share_the_text(corpus, tmp_path):
-    small, large = (prepare(corpus, Vocabulary(size), tmp_path / "data") for size in (280, 320))
+    small, large = (prepare_data(corpus, Vocabulary(size), tmp_path / "data") for size in (280, 320))
     assert small.fingerprint == large.fingerprint
     assert small.tokenizer_path.parent.parent == large.tokenizer_path.parent.parent
     assert small.train.n_tokens > large.train.n_tokens
 
 
 def test_the_fingerprint_follows_the_text_alone(corpus, tmp_path):
-    first = prepare(corpus, Vocabulary(), tmp_path / "data")
+    first = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     os.utime(corpus.sources["train"], ns=(1, 1))
-    touched = prepare(corpus, Vocabulary(), tmp_path / "data")
+    touched = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert touched.fingerprint == first.fingerprint
     assert touched.tokenizer_path != first.tokenizer_path
     swapped = TextFiles(str(corpus.sources["valid"]), str(corpus.sources["train"]))
-    assert prepare(swapped, Vocabulary(), tmp_path / "data").fingerprint != first.fingerprint
+    assert prepare_data(swapped, Vocabulary(), tmp_path / "data").fingerprint != first.fingerprint
 
 
 def test_any_missing_file_is_made_again_with_the_same_bytes(corpus, tmp_path):
-    folder = prepare(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
+    folder = prepare_data(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
     whole = contents(folder)
     for name in [name for name in whole if not name.endswith(".txt")]:
         (folder / name).unlink()
         if name.endswith(".bin"):
             (folder / name).with_suffix(".json").unlink()
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
         assert contents(folder) == whole
 
 
 def test_leftovers_of_a_killed_process_are_swept(corpus, tmp_path):
-    folder = prepare(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
+    folder = prepare_data(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
     (folder / "train.txt.0badcafe.part").write_bytes(b"half a line")
     (folder / "tokenizer-300" / "train.bin.0badcafe.part").write_bytes(b"half")
-    prepare(corpus, Vocabulary(), tmp_path / "data")
+    prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert not list(folder.rglob("*.part"))
 
 
 def test_a_corrupted_token_file_is_reported(corpus, tmp_path):
-    data = prepare(corpus, Vocabulary(), tmp_path / "data")
+    data = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     content = bytearray(data.train.path.read_bytes())
     content[100] ^= 1
     data.train.path.write_bytes(content)
     with pytest.raises(UserError, match=r"train\.bin is corrupted: its sha256"):
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
     data.train.path.unlink()
     data.train.path.with_suffix(".json").unlink()
-    assert decoded(prepare(corpus, Vocabulary(), tmp_path / "data"), "train") == corpus.sources["train"].read_text()
+    assert (
+        decoded(prepare_data(corpus, Vocabulary(), tmp_path / "data"), "train") == corpus.sources["train"].read_text()
+    )
 
 
 def test_corrupted_text_is_reported_before_it_is_used(corpus, tmp_path):
-    folder = prepare(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
+    folder = prepare_data(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
     (folder / "train.txt").write_text("something else")
     with pytest.raises(UserError, match=r"train\.txt is missing or corrupted"):
-        prepare(corpus, Vocabulary(310), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(310), tmp_path / "data")
 
 
 def test_another_tokenizer_in_the_folder_is_noticed(corpus, tmp_path):
-    data = prepare(corpus, Vocabulary(), tmp_path / "data")
+    data = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     useless = [(b"z", bytes([i])) for i in range(43)]
     vocab = [bytes([i]) for i in range(256)] + [b"".join(pair) for pair in useless] + [END_OF_TEXT.encode()]
     Tokenizer(dict(enumerate(vocab)), useless, [END_OF_TEXT]).save(data.tokenizer_path)
-    again = prepare(corpus, Vocabulary(), tmp_path / "data")
+    again = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert again.train.n_tokens > data.train.n_tokens
     assert decoded(again, "train") == corpus.sources["train"].read_text()
 
@@ -140,13 +142,13 @@ def test_a_text_that_does_not_yield_the_vocabulary_stops_with_a_sentence(tmp_pat
     short = TextFiles(str(tmp_path / "train.txt"), str(tmp_path / "valid.txt"))
     for _ in range(2):
         with pytest.raises(UserError, match=r"tokenizer\.vocab_size=300 cannot be had: .* has 26\d tokens"):
-            prepare(short, Vocabulary(300), tmp_path / "data")
+            prepare_data(short, Vocabulary(300), tmp_path / "data")
 
 
 def test_a_bad_source_leaves_nothing_that_looks_whole(corpus, tmp_path):
     corpus.sources["valid"].write_bytes(b"good\n\xff bad")
     with pytest.raises(UserError, match=r"data\.valid=.* is not UTF-8: byte 5 "):
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
     assert {Path(name).name for name in contents(tmp_path / "data")} == {"train.txt"}
 
 
@@ -159,17 +161,17 @@ def test_a_source_that_changes_meanwhile_is_noticed(corpus, tmp_path, monkeypatc
 
     monkeypatch.setattr(corpus, "write", write_then_touch)
     with pytest.raises(UserError, match="changed while it was being read"):
-        prepare(corpus, Vocabulary(), tmp_path / "data")
+        prepare_data(corpus, Vocabulary(), tmp_path / "data")
 
 
 def test_a_data_dir_that_cannot_be_written_is_named(corpus, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"data_dir=.*file cannot be written to"):
-        prepare(corpus, Vocabulary(), tmp_path / "file")
+        prepare_data(corpus, Vocabulary(), tmp_path / "file")
 
 
 def test_token_files_are_little_endian_uint16(corpus, tmp_path):
-    data = prepare(corpus, Vocabulary(), tmp_path / "data")
+    data = prepare_data(corpus, Vocabulary(), tmp_path / "data")
     raw = data.valid.path.read_bytes()
     assert [int.from_bytes(raw[i : i + 2], "little") for i in range(0, 20, 2)] == data.valid.array[:10].tolist()
     assert np.asarray(data.valid.array).max() < 300

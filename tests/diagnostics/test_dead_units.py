@@ -5,7 +5,7 @@ import torch
 
 from lmablate.diagnostics.dead_units import DeadUnits
 from lmablate.model import GELU, ReLU, ReLU2, SiLU, SwiGLU
-from tests.diagnostics.models import evaluated, make_model, make_moment
+from tests.diagnostics.helpers import evaluated, make_context, make_model
 
 FLAT, SMOOTH = (ReLU, ReLU2), (GELU, SiLU, SwiGLU)
 
@@ -24,7 +24,7 @@ def test_it_agrees_with_a_count_unit_by_unit(act):
     for i, block in enumerate(model.blocks):
         block.mlp.up.weight[: 3 * (i + 1)] *= 1e-7  # tiny, and for ReLU still alive
         block.mlp.up.weight[-4:] = 0
-    moment = make_moment(model)
+    moment = make_context(model)
     metrics, x = evaluated(DeadUnits(), moment), model.embed(moment.tokens)
     for i, block in enumerate(model.blocks):
         middle = x + block.attn(block.norm_1(x))
@@ -39,7 +39,7 @@ def test_a_smooth_unit_is_dead_where_its_input_is_far_below_zero():
     model = make_model(act=GELU)
     model.blocks[0].norm_2.weight.zero_()[0] = 1.0
     model.blocks[0].mlp.up.weight.zero_()[:, 0] = -1e4  # times a first feature of either sign
-    metrics = evaluated(DeadUnits(), make_moment(model))
+    metrics = evaluated(DeadUnits(), make_context(model))
     assert metrics["dead_units/layer_0"] == 0
     hidden = torch.nn.functional.gelu(torch.full((2, 3, 24), -9.0))
     hidden[..., 0] = 1.0

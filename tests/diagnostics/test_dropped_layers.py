@@ -3,7 +3,7 @@ import torch
 
 from lmablate.diagnostics.dropped_layers import DroppedLayers
 from lmablate.model import PostNorm, PreNorm
-from tests.diagnostics.models import evaluated, make_model, make_moment, mean_loss
+from tests.diagnostics.helpers import evaluated, make_context, make_model, mean_loss
 
 
 @torch.no_grad()
@@ -11,7 +11,7 @@ from tests.diagnostics.models import evaluated, make_model, make_moment, mean_lo
 @pytest.mark.parametrize("step", [0, 10])
 def test_it_agrees_with_a_model_built_without_the_layer(norm, step):
     model = make_model(norm=norm)
-    moment = make_moment(model, step)
+    moment = make_context(model, step)
     metrics, whole, blocks = evaluated(DroppedLayers(), moment), mean_loss(model, moment), model.blocks
     for i in range(len(blocks)):
         model.blocks = torch.nn.ModuleList([block for j, block in enumerate(blocks) if j != i])
@@ -22,4 +22,4 @@ def test_it_agrees_with_a_model_built_without_the_layer(norm, step):
 
 
 def test_it_is_silent_in_between():
-    assert not evaluated(DroppedLayers(), make_moment(make_model(), step=5))
+    assert not evaluated(DroppedLayers(), make_context(make_model(), step=5))

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
+from lmablate.config.schema import OptimConfig, TrainConfig
 from lmablate.diagnostics.probe import measure
-from lmablate.loop import Data, OptimSettings, Trainer, TrainSettings
 from lmablate.model import GELU, Learned, PostNorm, PreNorm, RoPE, TiedHead, UntiedHead
-from lmablate.runs import Run
-from tests.diagnostics.models import CONF, VOCAB, level, make_model, make_moment, mean_loss, tokens
+from lmablate.runs.run import Run
+from lmablate.training.trainer import Trainer, TrainingData
+from tests.diagnostics.helpers import CONF, VOCAB, level, make_context, make_model, mean_loss, tokens
 
 ARMS = {
     "llama": {"norm": PreNorm, "pos": RoPE, "tying": UntiedHead, "act": GELU},
@@ -27,7 +28,7 @@ def snapshot(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("step", [0, 5, 10])
 def test_an_evaluation_changes_nothing(arm, step):
     model = make_model(**ARMS[arm])
-    moment = make_moment(model, step)
+    moment = make_context(model, step)
     mean_loss(model, moment).backward()
     before = snapshot(model)
     with torch.no_grad():
@@ -42,15 +43,15 @@ def test_an_evaluation_changes_nothing(arm, step):
 def train(folder, arm: str, diagnostics: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     """Final weights and rows of metrics of a short run."""
     run, model = Run.create(folder, {"level": diagnostics}, arm, ""), make_model(**ARMS[arm])
-    data = Data(tokens(4000), tokens(2000, seed=1), token_bytes=torch.ones(VOCAB).numpy())
-    settings = TrainSettings(max_steps=6, batch_size=4, eval_every=2, eval_batches=2, device="cpu")
+    data = TrainingData(tokens(4000), tokens(2000, seed=1), token_bytes=torch.ones(VOCAB).numpy())
+    settings = TrainConfig(max_steps=6, batch_size=4, eval_every=2, eval_batches=2, device="cpu")
     Trainer(
         model,
         data,
         run,
         seed=0,
         train=settings,
-        optim=OptimSettings(warmup_steps=2),
+        optim=OptimConfig(warmup_steps=2),
         probes=level(diagnostics),
     ).fit()
     return model.state_dict(), [json.loads(line) for line in run.metrics_path.read_text().splitlines()]

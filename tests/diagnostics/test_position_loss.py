@@ -6,7 +6,7 @@ import torch
 
 from lmablate.diagnostics.position_loss import PositionLoss
 from lmablate.model import ALiBi, Learned, NoPE, RoPE, Sinusoidal
-from tests.diagnostics.models import CONTEXT, ROWS, evaluated, make_model, make_moment, tokens
+from tests.diagnostics.helpers import CONTEXT, ROWS, evaluated, make_context, make_model, tokens
 
 EXTENDING = (RoPE, Sinusoidal, ALiBi, NoPE)
 LENGTHS = {"position_loss/1x", "position_loss/2x", "position_loss/4x"}
@@ -33,7 +33,7 @@ def loss_at(model, valid: np.ndarray, length: int, count: int) -> np.ndarray:
 @pytest.mark.parametrize("pos", EXTENDING)
 def test_it_agrees_with_one_window_at_a_time(pos):
     model, valid = make_model(pos=pos), tokens(5000)
-    metrics = evaluated(PositionLoss(batches=4), make_moment(model, step=10, valid=valid))
+    metrics = evaluated(PositionLoss(batches=4), make_context(model, step=10, valid=valid))
     assert metrics.keys() == LENGTHS | BINS
     for n in (1, 2, 4):
         losses = loss_at(model, valid, n * CONTEXT, count=4 * ROWS // n)
@@ -45,14 +45,14 @@ def test_it_agrees_with_one_window_at_a_time(pos):
 
 
 def test_a_scheme_that_cannot_extend_has_the_training_context_alone():
-    metrics = evaluated(PositionLoss(), make_moment(make_model(pos=Learned), step=10))
+    metrics = evaluated(PositionLoss(), make_context(make_model(pos=Learned), step=10))
     assert metrics.keys() == {"position_loss/1x"} | BINS
 
 
 def test_a_text_too_short_for_four_contexts_has_what_it_reaches():
-    moment = replace(make_moment(make_model(), step=10), valid=tokens(3 * CONTEXT))
+    moment = replace(make_context(make_model(), step=10), valid=tokens(3 * CONTEXT))
     assert evaluated(PositionLoss(), moment).keys() == {"position_loss/1x", "position_loss/2x"} | BINS
 
 
 def test_it_speaks_at_the_end_alone():
-    assert not evaluated(PositionLoss(), make_moment(make_model(), step=9))
+    assert not evaluated(PositionLoss(), make_context(make_model(), step=9))

@@ -3,7 +3,7 @@ import torch
 
 from lmablate.diagnostics.residual import Residual
 from lmablate.model import PostNorm, PreNorm
-from tests.diagnostics.models import evaluated, make_model, make_moment
+from tests.diagnostics.helpers import evaluated, make_context, make_model
 
 
 def mean_ratio(branch, stream) -> float:
@@ -30,7 +30,7 @@ def branches(block, x):
 @pytest.mark.parametrize("norm", [PreNorm, PostNorm])
 def test_ratios_and_cosines_agree_with_blocks_written_out(norm):
     model = make_model(norm=norm)
-    moment = make_moment(model)
+    moment = make_context(model)
     metrics, x = evaluated(Residual(), moment), model.embed(moment.tokens)
     assert len(metrics) == 3 * len(model.blocks)
     for i, block in enumerate(model.blocks):
@@ -47,7 +47,7 @@ def test_a_block_that_writes_nothing_leaves_the_stream():
     model = make_model(norm=PreNorm)
     for matrix in (model.blocks[1].attn.o.weight, model.blocks[1].mlp.down.weight):
         matrix.zero_()
-    metrics = evaluated(Residual(), make_moment(model))
+    metrics = evaluated(Residual(), make_context(model))
     assert metrics["residual/branch_ratio_attn/layer_1"] == metrics["residual/branch_ratio_mlp/layer_1"] == 0
     assert metrics["residual/stream_cosine/layer_1"] == pytest.approx(1)
     assert metrics["residual/stream_cosine/layer_0"] < 0.99

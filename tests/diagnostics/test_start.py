@@ -5,13 +5,13 @@ import torch
 
 from lmablate.diagnostics.start import Start
 from lmablate.model import CS336, GPT2, Learned, NoPE, RoPE, Sinusoidal
-from tests.diagnostics.models import VOCAB, evaluated, make_model, make_moment, mean_loss
+from tests.diagnostics.helpers import VOCAB, evaluated, make_context, make_model, mean_loss
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("init", [CS336(), GPT2()])
 def test_loss_and_spread_agree_with_those_of_all_logits_at_once(init):
-    moment = make_moment(make_model(init=init))
+    moment = make_context(make_model(init=init))
     metrics, loss = evaluated(Start(), moment), float(mean_loss(moment.model, moment))
     spreads = [token.std().item() for row in moment.model(moment.tokens) for token in row]
     assert metrics["init/loss"] == pytest.approx(loss, rel=1e-5)
@@ -21,13 +21,13 @@ def test_loss_and_spread_agree_with_those_of_all_logits_at_once(init):
 
 
 def test_a_tied_model_with_unit_embeddings_does_not_start_uniform():
-    wide, narrow = (evaluated(Start(), make_moment(make_model(init=init))) for init in (CS336(), GPT2()))
+    wide, narrow = (evaluated(Start(), make_context(make_model(init=init))) for init in (CS336(), GPT2()))
     assert wide["init/loss_over_uniform"] > 1 > 0.1 > abs(narrow["init/loss_over_uniform"])
 
 
 def test_learned_positions_are_compared_with_the_tokens_own_embeddings():
     model = make_model(pos=Learned)
-    moment = make_moment(model)
+    moment = make_context(model)
     rms = lambda x: x.square().mean().sqrt().item()  # noqa: E731
     expected = rms(model.pos.weight) / rms(model.embed(moment.tokens))
     assert evaluated(Start(), moment)["init/position_ratio"] == pytest.approx(expected, rel=1e-4)
@@ -35,8 +35,8 @@ def test_learned_positions_are_compared_with_the_tokens_own_embeddings():
 
 @pytest.mark.parametrize(("pos", "adds"), [(Sinusoidal, True), (RoPE, False), (NoPE, False)])
 def test_the_ratio_is_there_where_a_scheme_adds_something(pos, adds):
-    assert ("init/position_ratio" in evaluated(Start(), make_moment(make_model(pos=pos)))) == adds
+    assert ("init/position_ratio" in evaluated(Start(), make_context(make_model(pos=pos)))) == adds
 
 
 def test_it_speaks_at_step_0_alone():
-    assert not evaluated(Start(), make_moment(make_model(), step=1))
+    assert not evaluated(Start(), make_context(make_model(), step=1))

@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from lmablate import config
-from lmablate.data.prepare import prepare
-
-from .harness import configured, write_corpus
+from lmablate.config import build as config
+from lmablate.data.prepare import prepare_data
+from tests.faults.harness import configured, write_corpus
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +12,7 @@ def corpus(tmp_path_factory) -> list[str]:
     """Overrides that choose a small text, prepared already: the tests are about training."""
     overrides = write_corpus(tmp_path_factory.mktemp("corpus"))
     cfg = configured(*overrides)
-    prepare(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
+    prepare_data(config.build(cfg.data), cfg.tokenizer, cfg.data_dir)
     return overrides
 
 

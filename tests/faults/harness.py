@@ -20,9 +20,11 @@ import torch._dynamo  # noqa: F401 (torch imports it on demand, which takes seco
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from lmablate.cli import CONF, quote_group_values
+from lmablate.config.hydra_patches import quote_group_values
+from lmablate.config.schema import CONF
 from lmablate.errors import Diverged, UserError
-from lmablate.runs import MetricsLog, Run, all_runs, read_metrics
+from lmablate.runs.metrics import MetricsLog, read_metrics
+from lmablate.runs.run import Run, all_runs
 from lmablate.train import train
 
 TINY = [

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from lmablate.checkpoint import best_of, checkpoints
 from lmablate.files import sha256
-from lmablate.runs import read_metrics
-
-from .harness import configured, finish, result, the_run
+from lmablate.runs.metrics import read_metrics
+from lmablate.training.checkpoint import best_of, checkpoints
+from tests.faults.harness import configured, finish, result, the_run
 
 MB = 2**20
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from lmablate.runs import Run, all_runs
-from lmablate.states import alive
-
-from .harness import CONF, TINY, configured, finish, result
+from lmablate.runs.run import Run, all_runs
+from lmablate.runs.states import process_is_alive
+from tests.faults.harness import CONF, TINY, configured, finish, result
 
 SEEDS = (0, 1)
 KILLS = 12
@@ -31,7 +30,7 @@ def sweep(*arguments: str) -> subprocess.Popen:
 def trainers(runs_dir: Path) -> list[int]:
     """The processes that say they train a run, and live."""
     running = [status for run in all_runs(runs_dir) if (status := run.status())["state"] == "running"]
-    return [status["pid"] for status in running if alive(status["pid"])]
+    return [status["pid"] for status in running if process_is_alive(status["pid"])]
 
 
 def kill_trainers(command: subprocess.Popen, runs_dir: Path, draw: random.Random) -> int:

@@ -5,10 +5,9 @@ import math
 
 import pytest
 
-from lmablate.checkpoint import checkpoints
-from lmablate.runs import read_metrics
-
-from .harness import configured, finish, the_run
+from lmablate.runs.metrics import read_metrics
+from lmablate.training.checkpoint import checkpoints
+from tests.faults.harness import configured, finish, the_run
 
 EXPLODES = ["optim.lr=1e30", "optim.warmup_steps=0", "train.max_steps=60"]
 

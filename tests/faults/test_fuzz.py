@@ -12,14 +12,14 @@ from hydra.errors import HydraException
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lmablate.cli import quote_group_values
+from lmablate.config.hydra_patches import quote_group_values
 from lmablate.data.tokens import Manifest
 from lmablate.errors import UserError
-from lmablate.exports import csv_pages
-from lmablate.runs import dump_row, read_metrics
+from lmablate.results.exports import csv_pages
+from lmablate.runs.metrics import read_metrics
+from lmablate.runs.run import dump_row
 from lmablate.tokenizer import Tokenizer
-
-from .harness import options
+from tests.faults.harness import options
 
 INPUTS = 20_000
 FUZZ = [

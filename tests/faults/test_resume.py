@@ -13,8 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from lmablate.train import train
-
-from .harness import configured, die_at_barrier, every_choice, finish, in_a_fork, result
+from tests.faults.harness import configured, die_at_barrier, every_choice, finish, in_a_fork, result
 
 CHOICES = list(every_choice())
 

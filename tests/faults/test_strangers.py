@@ -11,13 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from lmablate import config
-from lmablate.checkpoint import load_checkpoint
+from lmablate.config.build import build, build_model
+from lmablate.config.trust import is_our_class, refuse_foreign_classes, refuse_unsafe_config
 from lmablate.errors import UserError
 from lmablate.files import sha256
-from lmablate.trust import is_ours, refuse_foreign, refuse_unsafe
-
-from .harness import CONF, configured, every_choice, finish, the_run
+from lmablate.training.checkpoint import load_checkpoint
+from tests.faults.harness import CONF, configured, every_choice, finish, the_run
 
 FOREIGN = [
     "os.system",
@@ -25,14 +24,14 @@ FOREIGN = [
     "builtins.eval",
     "torch.load",
     "lmablate",
-    "lmablate.runs.os.system",
+    "lmablate.runs.run.os.system",
     "lmablate.model.init.math.exp",
     "lmablate.data.corpora.os.system",
     "lmablate.model.torch.load",
     "lmablate.model.nn.Linear",
     "lmablate.data.prepare.prepare",
-    "lmablate.files.write_atomic",
-    "lmablate.runs.MetricsLog",
+    "lmablate.files.write_bytes",
+    "lmablate.runs.metrics.MetricsLog",
     "lmablate.model.Transformer.forward",
     "lmablate.model.__class__",
     "lmablate.model.RoPE.__init__.__globals__",
@@ -48,7 +47,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("target", FOREIGN, ids=repr)
 def test_only_classes_that_we_define_are_built(target):
-    assert not is_ours(target)
+    assert not is_our_class(target)
 
 
 @pytest.mark.parametrize(
@@ -65,19 +64,19 @@ def test_only_classes_that_we_define_are_built(target):
 def test_a_target_is_found_wherever_it_hides(hide):
     node = OmegaConf.create(hide("os.system"))
     with pytest.raises(UserError, match=r"^_target_=os\.system is refused: [^\n]*\.$"):
-        config.build(node)
+        build(node)
 
 
 def test_every_class_that_our_configs_name_is_allowed():
     for choices in every_choice():
-        refuse_foreign(OmegaConf.to_container(configured(*choices, "diagnostics=full"), resolve=True))
+        refuse_foreign_classes(OmegaConf.to_container(configured(*choices, "diagnostics=full"), resolve=True))
     for path in Path(CONF).glob("*/**/*.yaml"):
         if path.parent.name != "launcher":
-            refuse_foreign(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+            refuse_foreign_classes(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
 
 
 HYDRA = {
-    "callbacks": {"failures": {"_target_": "lmablate.cli.SayFailures"}},
+    "callbacks": {"failures": {"_target_": "lmablate.config.hydra_entry.ReportFailures"}},
     "launcher": {"_target_": "hydra_plugins.lmablate_launchers.local_parallel.LocalParallelLauncher"},
     "sweeper": {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"},
     "job_logging": {"root": None},
@@ -89,7 +88,7 @@ HANDLER = {"root": {"handlers": ["x"]}, "handlers": {"x": {"()": "os.system"}}}
 
 
 def test_our_own_hydra_section_is_allowed():
-    refuse_unsafe(OmegaConf.create({"hydra": HYDRA}))
+    refuse_unsafe_config(OmegaConf.create({"hydra": HYDRA}))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_our_own_hydra_section_is_allowed():
 )
 def test_what_hydra_itself_would_call_is_refused(change, sentence):
     with pytest.raises(UserError, match=sentence):
-        refuse_unsafe(OmegaConf.create({"hydra": HYDRA | change}))
+        refuse_unsafe_config(OmegaConf.create({"hydra": HYDRA | change}))
 
 
 def command_line(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -121,7 +120,7 @@ def command_line(*arguments: str, folder: Path, **environment: str) -> subproces
     "arguments",
     [
         ["+hydra.callbacks.x={_target_: os.system, command: touch canary}"],
-        ["+hydra.callbacks.x={_target_: lmablate.runs.os.system, command: touch canary}"],
+        ["+hydra.callbacks.x={_target_: lmablate.runs.run.os.system, command: touch canary}"],
         ["+model.pos.x={_target_: os.system, command: touch canary}"],
         ["-m", "hydra.launcher._target_=os.system", "+hydra.launcher.command=touch canary"],
         ["-m", "+hydra.launcher.x={_target_: os.system, command: touch canary}"],
@@ -156,7 +155,7 @@ class Canary:
 def test_a_pickle_in_a_checkpoint_is_not_executed(name, tmp_path, caplog):
     """Also where the manifest vouches for it."""
     cfg = configured()
-    model = config.build_model(cfg)
+    model = build_model(cfg)
     path = tmp_path / "checkpoints" / "step_00000001"
     path.mkdir(parents=True)
     save_file(model.state_dict(), path / "model.safetensors")

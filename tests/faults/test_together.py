@@ -8,13 +8,11 @@ import time
 
 import pytest
 
-from lmablate import locks
-from lmablate.locks import Busy
-from lmablate.runs import read_metrics
-from lmablate.states import Queue, state_of
+from lmablate.files import Busy
+from lmablate.runs.metrics import read_metrics
+from lmablate.runs.states import Queue, state_of
 from lmablate.train import train
-
-from .harness import configured, finish, in_a_fork, result, the_run
+from tests.faults.harness import configured, finish, in_a_fork, result, the_run
 
 
 @pytest.fixture(params=["flock", "no flock"])
@@ -26,7 +24,7 @@ def file_system(request, monkeypatch):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
         monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(locks, "LEASE_SECONDS", 3.0)
+        monkeypatch.setattr(files, "_LEASE_SECONDS", 3.0)
 
 
 def wait_for(condition) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from lmablate.preempt import StopFlag
+from lmablate.runs.stop_signal import StopFlag
 
 
 def rank() -> int:
@@ -52,7 +52,7 @@ def fit(steps: int, seconds_per_step: float, folder: Path) -> None:
             write_json(checkpoint, {"step": step})
             if stop.requested:
                 write_json(folder / "status.json", {"state": "preempted", "step": step})
-                stop.hand_over()
+                stop.exit_after_signal()
 
 
 @hydra.main(config_path=None, version_base="1.3")

@@ -3,7 +3,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sweeps import Sweep
+
+from tests.launchers.helpers import Sweep
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from sweeps import is_alive, wait_until
 
 from hydra_plugins.lmablate_launchers._sweep import error_line
 from hydra_plugins.lmablate_launchers.local_parallel import LocalParallelLauncher, available_cores
+from tests.launchers.helpers import is_alive, wait_until
 
 LASTING = ("+steps=2000", "+seconds_per_step=0.02")
 
@@ -36,7 +36,7 @@ def test_output_goes_to_a_log_that_the_manifest_names(local_sweep):
 def test_a_failure_is_told_when_it_happens_and_at_the_end_and_spares_the_others(local_sweep):
     assert local_sweep.run("+name=a", "+go_wrong=raise,exit,kill,exit_0,null", "+seed=0") == 1
     assert "2 of 5 jobs done" in local_sweep.output
-    for reason in ("ValueError: it went wrong on two lines", "JobFailed: the job called sys.exit(3)"):
+    for reason in ("ValueError: it went wrong on two lines", "NonZeroExit: the job called sys.exit(3)"):
         assert local_sweep.output.count(reason) >= 2
     assert "+go_wrong=kill: killed by SIGKILL" in local_sweep.output
     assert local_sweep.jobs()[0]["log"] in local_sweep.output

@@ -4,9 +4,9 @@ import signal
 import subprocess
 
 import pytest
-from sweeps import ROOT, wait_until
 
-from lmablate import slurm
+from lmablate.runs import slurm
+from tests.launchers.helpers import ROOT, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -49,7 +49,7 @@ def test_threads_follow_the_cores(slurm_sweep):
     ("how", "reason"),
     [
         ("raise", "ValueError: it went wrong on two lines"),
-        ("exit", "JobFailed: the job called sys.exit(3)"),
+        ("exit", "NonZeroExit: the job called sys.exit(3)"),
         ("kill", "killed by SIGKILL"),  # as by the kernel for want of memory
     ],
 )
@@ -58,7 +58,7 @@ def test_a_failure_is_seen_by_the_sweep_and_by_slurm(slurm_sweep, how, reason):
     assert "0 of 2 jobs done" in slurm_sweep.output
     assert slurm_sweep.output.count(reason) >= 2
     assert slurm_sweep.jobs()[0]["log"] in slurm_sweep.output
-    assert "FAILED" in slurm.epitaph(slurm_sweep.job_id("a"))
+    assert "FAILED" in slurm.end_reason(slurm_sweep.job_id("a"))
 
 
 def test_one_failure_leaves_the_others_alone(slurm_sweep):
@@ -128,7 +128,7 @@ def test_a_preempted_job_goes_on_afterwards(slurm_sweep, our_cluster, signal_nam
 
 def test_a_job_leaves_a_dead_node(slurm_sweep, our_cluster):
     slurm_sweep.start("+name=a", *LASTING).wait_for_step("a", 3)
-    node = slurm.queue([slurm_sweep.job_id("a")])[slurm_sweep.job_id("a")].nodes
+    node = slurm.query_jobs([slurm_sweep.job_id("a")])[slurm_sweep.job_id("a")].nodes
     call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")  # until it registers again
     assert slurm_sweep.wait() == 0, slurm_sweep.output
     assert len(slurm_sweep.starts("a")) == 2

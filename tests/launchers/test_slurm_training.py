@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweeps import wait_until
 
+from tests.launchers.helpers import wait_until
 from tests.tiny import ROOT, command, overrides
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_cluster")]

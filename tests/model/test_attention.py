@@ -6,7 +6,7 @@ from torch import nn
 from lmablate.errors import UserError
 from lmablate.model import ALiBi, CausalSelfAttention, NoPE, RoPE, attention, causal_attention, softmax
 from lmablate.model.attention import BlockCausalAttention, fused_causal_attention
-from tests.model.small import assert_same, normal, value_and_gradients
+from tests.model.helpers import assert_same, normal, value_and_gradients
 
 BLOCK = BlockCausalAttention.BLOCK
 LENGTHS = (1, 7, BLOCK, BLOCK + 1, 3 * BLOCK - 5)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmablate.loss import cross_entropy
-from lmablate.model import (
+from lmablate.model import (  # fmt: skip
     CS336,
     GELU,
     GPT2,
@@ -20,8 +19,9 @@ from lmablate.model import (
     Scaled,
     TiedHead,
     UntiedHead,
-)  # fmt: skip
-from tests.model.small import random_tokens, small_model
+    cross_entropy,
+)
+from tests.model.helpers import random_tokens, small_model
 
 WIDE = dict(vocab_size=500, d_model=64, n_heads=4, d_ff=256, n_layers=3, context_length=64)
 SPREADS = {

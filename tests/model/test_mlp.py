@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from lmablate.model import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
 from lmablate.model.mlp import gelu, relu, relu2, silu
-from tests.model.small import assert_same, normal, value_and_gradients
+from tests.model.helpers import assert_same, normal, value_and_gradients
 
 ACTIVATIONS = {
     ReLU: F.relu,

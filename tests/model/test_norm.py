@@ -6,7 +6,7 @@ from torch import nn
 from lmablate.errors import UserError
 from lmablate.model import LayerNorm, RMSNorm
 from lmablate.model.norm import layer_norm, make_norm, rms_norm
-from tests.model.small import assert_same, normal, value_and_gradients
+from tests.model.helpers import assert_same, normal, value_and_gradients
 
 WEIGHT, BIAS = normal(16, seed=1) + 1, normal(16, seed=2)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lmablate.errors import UserError
 from lmablate.model import ALiBi, Learned, NoPE, RoPE, Sinusoidal
 from lmablate.model.pos import turn, turn_plain
-from tests.model.small import assert_same, normal, value_and_gradients
+from tests.model.helpers import assert_same, normal, value_and_gradients
 
 
 def turns(length: int, pairs: int, theta: float = 10_000.0) -> torch.Tensor:

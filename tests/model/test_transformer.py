@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lmablate.config import build_model, resolve, shape_of
+from lmablate.config.build import build_model, model_shape, resolve_config
 from lmablate.errors import UserError
-from lmablate.loss import cross_entropy
-from lmablate.model import (
+from lmablate.model import (  # fmt: skip
     ALiBi,
     GeGLU,
     Learned,
@@ -23,8 +22,9 @@ from lmablate.model import (
     TiedHead,
     UntiedHead,
     attention,
-)  # fmt: skip
-from tests.model.small import CONTEXT, random_tokens, small_model
+    cross_entropy,
+)
+from tests.model.helpers import CONTEXT, random_tokens, small_model
 
 POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
 
@@ -125,7 +125,7 @@ def test_a_copy_is_whole_and_separate(tying):
         twin.embed.weight.mul_(2)
     twin(tokens).sum().backward()
     assert all(p.grad is None for p in model.parameters())
-    assert torch.equal(twin.head.weight, model.head.weight * (2 if tying is TiedHead else 1))
+    assert torch.equal(twin.output_weight, model.output_weight * (2 if tying is TiedHead else 1))
     assert twin.blocks[0].attn._pos[0] is twin.pos
 
 
@@ -175,7 +175,7 @@ def test_the_flops_formula_counts_the_plain_model(changes, compose_config, monke
     monkeypatch.setattr(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias))
     with FlopCounterMode(display=False) as counter:
         cross_entropy(model(tokens), tokens).mean().backward()
-    assert counter.get_total_flops() == tokens.numel() * shape_of(cfg).flops_per_token()
+    assert counter.get_total_flops() == tokens.numel() * model_shape(cfg).flops_per_token()
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_the_flops_formula_counts_the_plain_model(changes, compose_config, monke
 )
 def test_the_reports_own_sizes(overrides, d_ff, millions, compose_config):
     """The report counts its 21.53 M and 21.44 M without the norms' vectors."""
-    cfg = resolve(compose_config("scale=report", *overrides))
+    cfg = resolve_config(compose_config("scale=report", *overrides))
     model = build_model(cfg, "meta")
     matrices = sum(p.numel() for p in model.parameters() if p.dim() >= 2)
     assert (cfg.model.d_ff, round(matrices / 1e6, 2)) == (d_ff, millions)
-    assert sum(p.numel() for p in model.parameters()) == shape_of(cfg).parameters()
+    assert sum(p.numel() for p in model.parameters()) == model_shape(cfg).parameters()

@@ -9,14 +9,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lmablate.cli import CONF
-from lmablate.config import build_model, shape_of
-from lmablate.loss import cross_entropy
-from lmablate.model import Transformer
-from tests.model.small import random_tokens
+from lmablate.config.build import build_model, model_shape
+from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.model import Transformer, cross_entropy
+from tests.model.helpers import random_tokens
 
-SLOTS = ("norm", "pos", "act", "tying", "init")
-FILES = {slot: sorted(Path(CONF, "model", slot).glob("*.yaml")) for slot in SLOTS}
+FILES = {slot: sorted(Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
 SIZES = ("d_model=16", "n_layers=2", "n_heads=2", "d_ff=24", "context_length=12")
 VOCAB, CONTEXT = 257, 12
 
@@ -63,7 +61,7 @@ def test_a_combination_is_sound(norm, pos, act, tying, init, kind, base):
     assert_finite_and_complete(model, loss)
     assert_blind_to_the_future(logits, stream)
     assert_nothing_shared_between_layers(model)
-    assert sum(p.numel() for p in model.parameters()) == shape_of(cfg).parameters()
+    assert sum(p.numel() for p in model.parameters()) == model_shape(cfg).parameters()
     if tying.stem == "false" or init_promises_uniform(cfg):
         assert abs(loss.item() - math.log(VOCAB)) < 1
 
@@ -102,7 +100,7 @@ def assert_nothing_shared_between_layers(model: Transformer) -> None:
 
 
 def init_promises_uniform(cfg: DictConfig) -> bool:
-    from lmablate.config import build
+    from lmablate.config.build import build
 
     return build(cfg.model.init).promises_uniform_when_tied
 

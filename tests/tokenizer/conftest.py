@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tokenizer_texts import SPECIAL, standard_library
 
 from lmablate.tokenizer import Tokenizer, train_bpe
+from tests.tokenizer.helpers import SPECIAL, standard_library
 
 
 @pytest.fixture(scope="session")

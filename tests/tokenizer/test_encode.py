@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizer_texts import SPECIAL, standard_library
 
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.chunks import SpecialTokens, TextStream, read_chunks
 from lmablate.tokenizer.naive import NaiveEncoder
 from lmablate.tokenizer.pretokenize import PATTERN
+from tests.tokenizer.helpers import SPECIAL, standard_library
 
 # The first example may have to compile.
 UNTIMED = settings(deadline=None)

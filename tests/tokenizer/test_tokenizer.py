@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tokenizer_texts import SPECIAL, standard_library
 
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.byte_alphabet import from_printable, to_printable
 from lmablate.tokenizer.interchange import load_gpt2, save_hugging_face
+from tests.tokenizer.helpers import SPECIAL, standard_library
 
 BYTES = {i: bytes([i]) for i in range(256)}
 

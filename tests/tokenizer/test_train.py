@@ -4,12 +4,12 @@ import json
 import random
 
 import pytest
-from tokenizer_texts import SPECIAL, standard_library
 
 from lmablate.errors import UserError
 from lmablate.tokenizer import train_bpe
 from lmablate.tokenizer.byte_alphabet import to_printable
 from lmablate.tokenizer.ties import GreaterBytes, SmallerIds
+from tests.tokenizer.helpers import SPECIAL, standard_library
 
 ALPHABETS = ["ab", "a ", "abc \n", "a=", "xyz é中\u3000", "=-", "'st "]
 

@@ -1,0 +1,122 @@
+"""KEY=VALUE arguments of the commands that need no Hydra, described by a dataclass.
+
+@dataclass
+class Arguments:
+    '''Draw figures.'''
+
+    experiment: Annotated[str, "one experiment, or all"] = "all"
+
+arguments = parse(["experiment=llama"], Arguments)
+"""
+
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.errors import UserError, print_error
+
+Spec = TypeVar("Spec")
+BOOLEANS = {"true": True, "false": False}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key of a command; `default` is dataclasses.MISSING if the key is required."""
+
+    name: str
+    kind: Any
+    help: str
+    default: Any
+
+
+def _keys_of(spec: type) -> dict[str, Key]:
+    """Return the fields of `spec` by name, each annotated `Annotated[type, "its meaning"]`."""
+    hints = typing.get_type_hints(spec, include_extras=True)
+    keys = {}
+    for field in dataclasses.fields(spec):
+        kind, meaning = typing.get_args(hints[field.name])
+        keys[field.name] = Key(field.name, kind, meaning, field.default)
+    return keys
+
+
+def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
+    """Parse `argv` into an instance of the dataclass `spec`.
+
+    Its fields are str, int, float, bool, Path or Literal, or one of these or None (typed `null`).
+
+    Raises:
+        UserError: for an unknown or repeated key, a value of the wrong kind, or a missing key.
+    """
+    keys = _keys_of(spec)
+    values: dict[str, Any] = {}
+    for text in argv:
+        name, equals, value = text.partition("=")
+        if not equals or name not in keys:
+            raise UserError(_unknown_key(text, name, list(keys)))
+        if name in values:
+            raise UserError(f"{name} is given twice: {text} comes after {name}={_as_typed(values[name])}.")
+        values[name] = _convert(name, value, keys[name].kind)
+    for name, key in keys.items():
+        if name not in values and key.default is dataclasses.MISSING:
+            raise UserError(f"{name}=... is missing: {key.help}.")
+    return spec(**values)
+
+
+def _unknown_key(text: str, name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}=...? The keys are" if close else "the keys are"
+    return f"{text!r} is not a KEY=VALUE that this command knows: {hint} {', '.join(names)}."
+
+
+def _convert(name: str, text: str, kind: Any) -> Any:
+    if isinstance(kind, types.UnionType):
+        if text == "null":
+            return None
+        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        if text not in typing.get_args(kind):
+            raise UserError(f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}.")
+        return text
+    try:
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise UserError(f"{name}={text} is not allowed: it must be {WORDS[kind]}.") from None
+
+
+def _usage(program: str, spec: type) -> str:
+    """Return what --help prints: the keys, their meaning and their defaults."""
+    lines = [(spec.__doc__ or "").strip(), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    for key in _keys_of(spec).values():
+        default = "required" if key.default is dataclasses.MISSING else f"default {_as_typed(key.default)}"
+        lines.append(f"  {key.name:<14}{key.help} ({default})")
+    return "\n".join(lines)
+
+
+def _as_typed(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec], Any]) -> None:
+    """Run `task` as a command over the arguments that `spec` describes.
+
+    A mistake of the user's ends it with one sentence and exit code 2.
+    """
+    argv = sys.argv[1:]
+    if {"--help", "-h"} & {*argv}:
+        print(_usage(program, spec))
+        return
+    try:
+        refuse_typed_secrets(argv)
+        task(parse(argv, spec))
+    except UserError as error:
+        print_error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        sys.exit(2)

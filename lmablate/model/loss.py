@@ -1,0 +1,88 @@
+"""Cross-entropy, and the form of it that never holds all logits at once."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lmablate.model.precision import to_at_least_float32
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*batch vocab_size"], targets: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """-log softmax(logits)[target] in nats, for each token.
+
+    Taken as log-sum-exp minus the target's logit: the logarithm of a softmax would underflow to -inf.
+    """
+    logits = to_at_least_float32(logits)
+    top = logits.amax(-1, keepdim=True)
+    log_sum_exp = top.squeeze(-1) + (logits - top).exp().sum(-1).log()
+    return log_sum_exp - logits.gather(-1, targets[..., None]).squeeze(-1)
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """mean(cross_entropy(x Wᵀ, targets)), a chunk of tokens at a time.
+
+    The gradient of a token's loss with respect to its logits is softmax - onehot(target): known as soon as the
+    loss is. So the forward pass also computes dx and dW, chunk by chunk in one buffer, and the
+    [tokens, vocab_size] matrix of logits (the largest of a small model by far) never exists.
+    """
+
+    CHUNK = 1024
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool) -> Tensor:
+        tokens, chunk, ctx.dtype = x.shape[0], LinearCrossEntropy.CHUNK, weight.dtype
+        dx = torch.empty_like(x) if with_grad else None
+        dw = to_at_least_float32(torch.zeros_like(weight)) if with_grad else None
+        total = to_at_least_float32(x.new_zeros(()))
+        buffer, weight = x.new_empty(min(chunk, tokens), weight.shape[0]), weight.to(x.dtype)
+        for start in range(0, tokens, chunk):
+            rows, target = x[start : start + chunk], targets[start : start + chunk, None]
+            logits = to_at_least_float32(torch.mm(rows, weight.mT, out=buffer[: len(rows)]))
+            logits -= logits.amax(-1, keepdim=True)
+            target_logit = logits.gather(-1, target)
+            exponentials = logits.exp_()
+            normaliser = exponentials.sum(-1, keepdim=True)
+            total += (normaliser.log() - target_logit).sum()
+            if dx is not None and dw is not None:
+                # (softmax - onehot) · normaliser; the division is left to the short sides of the products.
+                d_logits = exponentials.scatter_add_(-1, target, -normaliser).to(x.dtype)
+                scale = (normaliser * tokens).reciprocal_().to(x.dtype)
+                torch.mm(d_logits, weight, out=dx[start : start + chunk]).mul_(scale)
+                _add_product(dw, d_logits.mT, rows * scale)
+        if with_grad:
+            ctx.save_for_backward(dx, dw)
+        return total / tokens
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        dx, dw = ctx.saved_tensors  # multiplied into new tensors: a second backward pass must find them whole
+        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, in one go where all three have the same precision."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
+
+
+def linear_cross_entropy(
+    x: Float[Tensor, "*batch d_model"],
+    weight: Float[Tensor, "vocab_size d_model"],
+    targets: Int[Tensor, "*batch"],
+) -> Float[Tensor, ""]:
+    """The mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats.
+
+    Products are in the precision of `x`, or under torch.autocast in its; sums are in at least float32.
+    """
+    x, device = x.flatten(0, -2), x.device.type
+    if torch.is_autocast_enabled(device):
+        x = x.to(torch.get_autocast_dtype(device))
+    # Asked here: inside an autograd.Function gradients are always off.
+    with_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return LinearCrossEntropy.apply(x, weight, targets.flatten(), with_grad)

@@ -1,0 +1,47 @@
+"""Show what a command line would train and what that costs: `python -m lmablate.plan [overrides of train]`.
+
+Nothing is trained. Each arm is built and timed for a few steps; runs that are done already are counted as done.
+
+  python -m lmablate.plan experiment=weight_tying scale=report
+      runs, parameters, FLOPs and hours of an experiment, by arm and in total
+  python -m lmablate.plan -m model/pos=rope,nope seed=0,1,2,3
+      the same for a sweep typed by hand
+  python -m lmablate.plan experiment=norm_location +lr_sweep=true
+      the first round of `lmablate.lr_sweep` on that experiment
+"""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from lmablate.config.hydra_entry import run_override_command
+from lmablate.sweep.arm_audit import ArmAudit, audit_arm
+from lmablate.sweep.cost import sweep_cost
+from lmablate.sweep.jobs import expand_sweep
+from lmablate.sweep.lr_search import first_round
+
+LR_SWEEP = "+lr_sweep=true"
+
+
+def plan(arguments: list[str]) -> None:
+    """Print runs, parameters, FLOPs and hours, by arm and in total."""
+    overrides = [argument for argument in arguments if argument != LR_SWEEP]
+    sweep = expand_sweep(overrides)
+    if LR_SWEEP in arguments:
+        sweep = expand_sweep(first_round(overrides, sweep))
+    arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(_table(arms))
+    console.print(sweep_cost(sweep, arms).sentence(speeds=len(arms)))
+
+
+def _table(arms: dict[str, ArmAudit]) -> Table:
+    table = Table("arm", "parameters", "FLOPs/run", "h/run")
+    for name, arm in arms.items():
+        table.add_row(name, f"{arm.parameters:,}", f"{arm.flops:.2e}", f"{arm.hours:.2g}")
+    return table
+
+
+if __name__ == "__main__":
+    run_override_command(plan, __doc__)

@@ -1,5 +1,0 @@
-"""From exports and claims to verdicts, and a page that shows them. Tables in, no torch."""
-
-from lmablate.reporting.study import Study
-
-__all__ = ["Study"]

@@ -1,0 +1,102 @@
+"""The measurements of an experiment, read metric by metric."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from lmablate.errors import UserError
+
+HELD_ROWS = 2**23
+"""The metrics read last are kept, up to this many rows of 20 bytes."""
+
+
+class Metrics:
+    """Rows with columns run, step, metric, value and more, in a file or in memory.
+
+    One metric is read at a time, so that memory grows with the largest metric and not with the experiment.
+    """
+
+    def __init__(self, source: ds.Dataset):
+        self._source = source
+        self._held: dict[str, pd.DataFrame] = {}
+
+    @classmethod
+    def stored(cls, path: Path) -> "Metrics":
+        """A parquet file. Raises UserError where it is damaged, now or when a damaged part is read."""
+        with _readable():
+            return cls(ds.dataset(path, format=ds.ParquetFileFormat(dictionary_columns=["run", "metric"])))
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Metrics":
+        return cls(ds.dataset(pa.Table.from_pandas(table, preserve_index=False)))
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._source.schema
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All of it, in memory."""
+        with _readable():
+            whole = self._source.to_table().to_pandas()
+        return whole.astype({name: str for name in whole.columns if whole[name].dtype == "category"})
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics, by name."""
+        return self._outline[0]
+
+    @property
+    def last_step(self) -> int:
+        """The last step at which anything was logged; 0 where nothing was."""
+        return self._outline[1]
+
+    @cached_property
+    def _outline(self) -> tuple[list[str], int]:
+        names: set[str] = set()
+        last = 0
+        with _readable():
+            for batch in self._source.to_batches(columns=["metric", "step"]):
+                names.update(batch["metric"].unique().to_pylist())
+                last = max(last, int(batch["step"].to_numpy().max(initial=0)))
+        return sorted(names), last
+
+    def rows(self, metric: str) -> pd.DataFrame:
+        """Columns run (categorical), step, value; empty where there is no such metric."""
+        if metric not in self._held:
+            with _readable():
+                found = self._source.to_table(["run", "step", "value"], filter=pc.field("metric") == metric)
+            rows = found.set_column(0, "run", found["run"].dictionary_encode()).unify_dictionaries().to_pandas()
+            while self._held and len(rows) + sum(map(len, self._held.values())) > HELD_ROWS:
+                del self._held[next(iter(self._held))]
+            self._held[metric] = rows
+        return self._held[metric]
+
+    def wide(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
+        """Steps x those of `runs` that have the metric; NaN where a run did not log at a step."""
+        rows = self.rows(metric)
+        names = rows["run"].cat.categories
+        columns = sorted({*names} & {*runs})
+        column_of = np.full(len(names), -1)
+        column_of[names.get_indexer(columns)] = np.arange(len(columns))
+        column = column_of[rows["run"].cat.codes]
+        chosen = column >= 0
+        steps, row = np.unique(rows["step"].to_numpy()[chosen], return_inverse=True)
+        values = np.full((len(steps), len(columns)), np.nan)
+        values[row, column[chosen]] = rows["value"].to_numpy()[chosen]
+        return pd.DataFrame(values, index=pd.Index(steps, name="step"), columns=columns)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise UserError(f"the exports cannot be read: {error}.") from error

@@ -1,0 +1,268 @@
+"""Curves over training: the smoothed mean over seeds, its band, and the raw values pale underneath."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, NullFormatter
+
+from lmablate.errors import UserError
+from lmablate.results.exports import Exported
+from lmablate.results.plots.arms import Arm, Arms
+from lmablate.results.plots.labels import label_lines
+from lmablate.results.plots.smooth import envelope, two_sided_ema
+from lmablate.results.plots.style import factor_name, metric_name, styled
+
+METRICS = ("train/loss", "val/loss", "grad_norm")
+HALF_LIFE = 0.01
+"""Of the smoothing, as a fraction of the run."""
+DENSE = 50
+"""A metric with fewer points a run, such as an evaluation, is drawn as it is."""
+LOG_RANGE = 10.0
+"""A vertical axis over more than this ratio is logarithmic."""
+PANELS = 12
+GREY = "#777777"
+
+
+def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bool = False) -> Figure:
+    """`metric` over the optimizer's steps, one colour a level of `factor`, one panel a setting of the others.
+
+    cut: only what comes after warm-up. Raises UserError where there is nothing to draw.
+    """
+    arms = Arms(data, factor)
+    if metric not in arms.metrics:
+        raise UserError(f"{data.experiment} has no metric {metric}: it has {', '.join(arms.metrics)}.")
+    if cut and not has_steps_after_warmup(arms):
+        raise UserError(f"{data.experiment} has no steps after warm-up to cut to.")
+    panels = arms.panels()
+    if len(panels) > PANELS:
+        raise UserError(f"{data.experiment} would need {len(panels)} panels: choose fewer runs.")
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    size = (5.0, 3.3) if len(panels) == 1 else (3.0 * columns + 0.6, 2.3 * rows + 0.9)
+    with styled():
+        figure = Figure(figsize=size, layout="constrained")
+        grid = panel_grid(figure, len(panels), columns)
+        for axes, (title, members) in zip(grid, panels.items(), strict=True):
+            _draw(axes, arms, members, metric, cut)
+            axes.set_title(title)
+        _set_scale(grid, metric)
+        label_outer(grid, columns)
+        if len(panels) == 1:
+            label_lines(grid[0])
+            _add_token_axis(grid[0], arms)
+            _note_warmup(grid[0], arms, cut)
+        else:
+            add_legend(figure, arms)
+        _add_footnote(figure, arms, [metric])
+    return figure
+
+
+def panel_grid(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """`count` panels with common axes, row by row; the last row may be short."""
+    grid = figure.subplots(math.ceil(count / columns), columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.remove()
+    return panels[:count]
+
+
+def label_outer(panels: Sequence[Axes], columns: int) -> None:
+    """Leaves labels to the lowest panel of each column and the first of each row."""
+    for i, axes in enumerate(panels):
+        if i % columns:
+            axes.set_ylabel("")
+        if i < len(panels) - columns:
+            axes.set_xlabel("")
+        else:
+            axes.tick_params(axis="x", labelbottom=True)  # a panel above a gap has lost them to the common axis
+
+
+def overview_figure(data: Exported, factor: str | None = None) -> Figure:
+    """Training loss, validation loss and gradient norm side by side.
+
+    Rows are the full run and what comes after warm-up; with several factors, one row a setting of the others.
+    """
+    arms = Arms(data, factor)
+    metrics = [metric for metric in METRICS if metric in arms.metrics]
+    if not metrics:
+        raise UserError(f"{data.experiment} has none of the metrics {', '.join(METRICS)}.")
+    panels = list(arms.panels().items())[:PANELS]
+    rows = [(title, members, False) for title, members in panels]
+    if len(panels) == 1 and has_steps_after_warmup(arms):
+        title, members = panels[0]
+        rows.append((title, members, True))
+    with styled():
+        figure = Figure(figsize=(3.1 * len(metrics) + 0.3, 2.15 * len(rows) + 0.9), layout="constrained")
+        grid = figure.subplots(len(rows), len(metrics), squeeze=False)
+        for line, (title, members, cut) in zip(grid, rows, strict=True):
+            for axes, metric in zip(line, metrics, strict=True):
+                _draw(axes, arms, members, metric, cut)
+                _set_scale([axes], metric)
+            line[0].set_title(title or ("after warm-up" if cut else "full run"))
+            if not cut:
+                _note_warmup(line[0], arms, cut)
+        for axes in grid[:-1].flat:
+            axes.set_xlabel("")
+        add_legend(figure, arms)
+        _add_footnote(figure, arms, metrics)
+    return figure
+
+
+def has_steps_after_warmup(arms: Arms) -> bool:
+    ends = arms.warmup_ends.values()
+    return bool(ends) and max(ends) < 0.9 * arms.last_step
+
+
+def _draw(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, cut: bool) -> None:
+    """The curves of these arms, and where their warm-up ends."""
+    start = max(arms.warmup_ends.values()) if cut else 0
+    for arm in members:
+        _draw_complete(axes, arms, arm, metric, start)
+        _draw_incomplete(axes, arms, arm, metric, start)
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel(metric_name(metric))
+    axes.set_xlim(start, max(arms.last_step, start + 1))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if not cut:
+        ends = arms.warmup_ends
+        common = len({*ends.values()}) == 1
+        for level, step in [*ends.items()][:1] if common else ends.items():
+            axes.axvline(step, color=GREY if common else arms.colours[level], lw=0.7, ls=(0, (4, 3)), zorder=0.5)
+
+
+def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
+    """Mean over seeds, band from the lowest to the highest seed, and the raw mean pale below."""
+    raw = arms.wide(metric, arm.complete).dropna()
+    if raw.empty:
+        return
+    dense = len(raw) >= DENSE
+    smooth = _smoothed(raw, arms) if dense else raw
+    raw, smooth = raw.loc[raw.index >= start], smooth.loc[smooth.index >= start]
+    steps, mean = smooth.index.to_numpy(), smooth.mean(axis=1).to_numpy()
+    if dense:
+        x, y = envelope(raw.index.to_numpy(), raw.mean(axis=1).to_numpy())
+        axes.plot(x, y, color=arm.colour, alpha=0.22, lw=0.6, zorder=1, gid="raw")
+    if smooth.shape[1] > 1:
+        low, high = smooth.min(axis=1).to_numpy(), smooth.max(axis=1).to_numpy()
+        axes.fill_between(steps, low, high, color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
+    marker = "" if dense else "o"
+    axes.plot(*_thin(steps, mean), marker=marker, color=arm.colour, ms=2.6, mew=0, zorder=2, label=arms.name(arm))
+
+
+def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth curve needs no more than a thousand points, its last among them."""
+    stride = -(-len(steps) // 1000)
+    chosen = np.arange(len(steps) - 1, -1, -stride)[::-1]
+    return steps[chosen], values[chosen]
+
+
+def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
+    """Runs that failed, or still run, one by one; a cross where a diverged one was last finite."""
+    wide = arms.wide(metric, arm.incomplete)
+    for run in wide.columns:
+        series = wide.loc[np.isfinite(wide[run]), [run]]
+        curve = _smoothed(series, arms) if len(series) >= DENSE else series
+        curve = curve.loc[curve.index >= start, run]
+        if curve.empty:
+            continue
+        label = "_" if arm.complete or run != wide.columns[0] else arms.name(arm)
+        x, y = _thin(curve.index.to_numpy(), curve.to_numpy())
+        axes.plot(x, y, color=arm.colour, lw=0.9, ls=(0, (3, 1.5)), zorder=1.8, label=label)
+        if run in arm.diverged:
+            end = curve.index[-1:]
+            axes.plot(end, curve.iloc[-1:], "x", color=arm.colour, ms=7, mew=1.8, zorder=3, clip_on=False)
+
+
+def _smoothed(wide: pd.DataFrame, arms: Arms) -> pd.DataFrame:
+    smooth = two_sided_ema(wide.index.to_numpy(), wide.to_numpy(), _half_life(arms))
+    return pd.DataFrame(smooth, index=wide.index, columns=wide.columns)
+
+
+def _half_life(arms: Arms) -> int:
+    return max(1, round(HALF_LIFE * arms.last_step))
+
+
+def _set_scale(panels: Sequence[Axes], metric: str) -> None:
+    """Limits that hold every smoothed curve, and all but the most extreme raw values; logarithmic if wide."""
+    lines = [line for axes in panels for line in axes.get_lines() if len(line.get_xdata()) > 1]  # pyright: ignore
+    lines = [line for line in lines if line.get_zorder() != 0.5]
+    if not lines:
+        return
+    curves = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() != "raw"]
+    raw = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() == "raw"]
+    values = _finite(np.concatenate(curves))
+    spread = _finite(np.concatenate(raw)) if raw else values
+    if not len(values):
+        return
+    low = min(values.min(), np.percentile(spread, 0.5))
+    high = max(values.max(), np.percentile(spread, 99.5))
+    if low > 0 and high / low > LOG_RANGE:
+        margin = (high / low) ** 0.05
+        limits = (low / margin, high * margin)
+        for axes in panels:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        margin = 0.05 * (high - low) or 0.5
+        limits = (low - margin, high + margin)
+    for axes in panels:
+        axes.set_ylim(*limits)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
+
+
+def _note_warmup(axes: Axes, arms: Arms, cut: bool) -> None:
+    if not cut and (ends := arms.warmup_ends):
+        axes.annotate(
+            "warm-up ends", (max(ends.values()), 0.98), (3, 0), ("data", "axes fraction"),
+            textcoords="offset points", color=GREY, fontsize=6.5, va="top",
+        )  # fmt: skip
+
+
+def _add_token_axis(axes: Axes, arms: Arms) -> None:
+    """The same axis in tokens, on top."""
+    if (ratio := arms.tokens_per_step) is None:
+        return
+    scale = (partial(np.multiply, ratio), partial(np.multiply, 1 / ratio))
+    top: Any = axes.secondary_xaxis("top", functions=scale)
+    top.xaxis.set_major_formatter(EngFormatter(sep=""))
+    top.set_xlabel("tokens", color="#555555", fontsize=7)
+    top.tick_params(labelsize=6.5)
+
+
+def add_legend(figure: Figure, arms: Arms) -> None:
+    """The levels of the factor, above all panels."""
+    seen: dict[str, Any] = {arms.name(arm): arm.colour for arm in arms.arms}
+    handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in seen.items()]
+    title = factor_name(arms.factor) if arms.factor else None
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title, alignment="left")
+
+
+def _add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
+    """What lines, bands, dashes and crosses mean, as far as the figure has them."""
+    seeds = sorted({len(arm.complete) for arm in arms.arms if arm.complete}) or [0]
+    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    parts = []
+    if seeds[-1] > 1:
+        parts.append(f"Line: mean over {n} seeds; band: lowest to highest seed.")
+    if any(arms.data.metrics.rows(metric)["step"].nunique() >= DENSE for metric in metrics):
+        parts.append(f"Smoothed by a two-sided exponential moving average, half-life {_half_life(arms)} steps;")
+        parts.append("pale: before smoothing.")
+    incomplete = any(arm.incomplete for arm in arms.arms)
+    diverged = any(arm.diverged for arm in arms.arms)
+    if incomplete:
+        parts.append("Dashed: single runs that are not finished" + (", × where one diverged." if diverged else "."))
+    if parts:
+        width = int(figure.get_figwidth() * 20)
+        text = textwrap.fill(" ".join(parts), width)
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=GREY)

@@ -1,0 +1,120 @@
+"""Figures of mechanisms: profiles over layers or positions, and loss against learning rate."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lmablate.errors import UserError
+from lmablate.results.exports import Exported
+from lmablate.results.plots.arms import Arm, Arms
+from lmablate.results.plots.curves import GREY, add_legend, label_outer, panel_grid
+from lmablate.results.plots.style import index_name, metric_name, styled
+
+INDEX = "{i}"
+
+
+def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
+    """Patterns such as "dead_units/layer_{i}" among the metrics' names, each with its indices in order."""
+    found: dict[str, list[int]] = {}
+    for metric in metrics:
+        if match := re.search(r"\d+(?=x?$)", metric):
+            found.setdefault(metric[: match.start()] + INDEX + metric[match.end() :], []).append(int(match[0]))
+    return {pattern: sorted(indices) for pattern, indices in found.items() if len(indices) > 1}
+
+
+def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> Figure:
+    """A metric for each layer (or position), at the end of training: mean over seeds, band lowest to highest.
+
+    pattern: the metric's name with {i} for the index. Raises UserError where there is no such metric.
+    """
+    arms = Arms(data, factor)
+    indices = profiles(arms.metrics).get(pattern)
+    if indices is None:
+        raise UserError(f"{data.experiment} has no metrics {pattern}.")
+    panels = arms.panels()
+    with styled():
+        columns = min(2, len(panels))
+        rows = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(2.9 * columns + 1.4, 2.3 * rows + 0.6), layout="constrained")
+        grid = panel_grid(figure, len(panels), columns)
+        for axes, (title, members) in zip(grid, panels.items(), strict=True):
+            for arm in members:
+                finals = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
+                _draw_profile(axes, arms, arm, pd.DataFrame(finals).T)
+            axes.set_title(title)
+            axes.set_xlabel(index_name(pattern))
+            axes.set_ylabel(metric_name(pattern))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        label_outer(grid, columns)
+        _finish(figure, arms)
+    return figure
+
+
+def learning_rate_figure(data: Exported, factor: str | None = None, metric: str = "val/loss") -> Figure:
+    """The final loss against the peak learning rate, one line an arm; the best rate of each is marked.
+
+    A run that diverged has no final loss and is shown as a cross on the upper edge.
+    Raises UserError where the learning rate does not vary.
+    """
+    if "optim.lr" not in data.factors:
+        raise UserError(f"{data.experiment} was trained at one learning rate only.")
+    arms = Arms(data, factor or next((f for f in data.factors if f != "optim.lr"), None))
+    if arms.factor == "optim.lr":
+        arms = Arms(replace(data, runs=data.runs.assign(all="")), "all")
+    arms.others.remove("optim.lr")
+    panels: dict[str, dict[object, list[Arm]]] = {}
+    for title, members in arms.panels().items():
+        for arm in members:
+            panels.setdefault(title, {}).setdefault(arm.level, []).append(arm)
+    with styled():
+        figure = Figure(figsize=(2.9 * len(panels) + 1.4, 3.0), layout="constrained")
+        grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axes, (title, levels) in zip(grid, panels.items(), strict=True):
+            for same_level in levels.values():
+                _draw_sensitivity(axes, arms, same_level, metric)
+            axes.set_xscale("log")
+            axes.set_title(title)
+            axes.set_xlabel("peak learning rate")
+        grid[0].set_ylabel(f"final {metric_name(metric)}")
+        _finish(figure, arms)
+    return figure
+
+
+def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> None:
+    """values: index x seed."""
+    x, mean = values.index.to_numpy(dtype=float), values.mean(axis=1).to_numpy()
+    if not np.isfinite(mean).any():
+        return
+    if values.shape[1] > 1:
+        axes.fill_between(x, values.min(axis=1), values.max(axis=1), color=arm.colour, alpha=0.18, lw=0)
+    axes.plot(x, mean, "o-", color=arm.colour, ms=3, mew=0, label=arms.name(arm))
+
+
+def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str) -> None:
+    """One line over the learning rates of arms that are otherwise the same."""
+    rates = {float(arm.levels["optim.lr"]): arm for arm in same_level}
+    finals = pd.DataFrame({rate: arms.final(metric, rates[rate]) for rate in sorted(rates)}).T
+    first = same_level[0]
+    _draw_profile(axes, arms, first, finals)
+    means = finals.mean(axis=1).dropna()
+    if len(means):
+        best = int(means.argmin())
+        axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3)
+    for rate, arm in rates.items():
+        if arm.diverged:
+            axes.plot([rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=axes.get_xaxis_transform())
+
+
+def _finish(figure: Figure, arms: Arms) -> None:
+    add_legend(figure, arms)
+    seeds = max(len(arm.complete) for arm in arms.arms)
+    if seeds > 1:
+        note = f"Line: mean over {seeds} seeds; band: lowest to highest seed."
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=6, color=GREY)

@@ -1,0 +1,191 @@
+"""How every figure looks: one colour per factor level, names in words, and files the same to the byte."""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from lmablate.files import write_bytes
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PINK, SKY, BLACK, BROWN = "#CC79A7", "#56B4E9", "#333333", "#8C6D31"
+PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, BROWN)
+"""Okabe and Ito's colours, which colour-blind readers tell apart, but for yellow: too pale for a line."""
+
+COLOURS = {
+    "rope": BLUE,
+    "sin": ORANGE,
+    "learned": GREEN,
+    "nope": RED,
+    "alibi": PINK,
+    "pre": BLUE,
+    "post": RED,
+    "llama": BLUE,
+    "vanilla": RED,
+    "true": BLUE,
+    "false": ORANGE,
+    "relu": RED,
+    "gelu": GREEN,
+    "silu": ORANGE,
+    "swiglu": BLUE,
+    "geglu": SKY,
+    "relu2": PINK,
+    "scaled": BLUE,
+    "cs336": RED,
+    "gpt2": GREEN,
+    "none": BLACK,
+    "params": BLUE,
+    "flops": ORANGE,
+    "a": BLUE,
+    "b": ORANGE,
+}
+"""By level. Levels of one factor differ; the same level has its colour in every figure."""
+
+FACTOR_NAMES = {
+    "arch": "architecture",
+    "model/norm": "norm placement",
+    "model/pos": "position encoding",
+    "model/act": "activation",
+    "model/tying": "embeddings",
+    "model/init": "initialisation",
+    "model.init.salt": "draw of the initialisation",
+    "optim.lr": "learning rate",
+    "optim.warmup_steps": "warm-up steps",
+    "match": "matching",
+}
+LEVEL_NAMES = {
+    "model/pos": {
+        "rope": "RoPE",
+        "sin": "sinusoidal",
+        "learned": "learned",
+        "nope": "none (NoPE)",
+        "alibi": "ALiBi",
+    },
+    "model/norm": {"pre": "pre-norm", "post": "post-norm"},
+    "model/act": {
+        "relu": "ReLU",
+        "gelu": "GELU",
+        "silu": "SiLU",
+        "swiglu": "SwiGLU",
+        "geglu": "GeGLU",
+        "relu2": "squared ReLU",
+    },
+    "model/tying": {"true": "tied", "false": "untied"},
+    "model/init": {"cs336": "init cs336", "gpt2": "init gpt2", "scaled": "init scaled"},
+    "arch": {"llama": "Llama", "vanilla": "vanilla"},
+}
+METRIC_NAMES = {
+    "train/loss": "training loss (nats per token)",
+    "val/loss": "validation loss (nats per token)",
+    "val/bpb": "validation loss (bits per byte)",
+    "grad_norm": "gradient norm before clipping",
+    "lr": "learning rate",
+    "tokens_per_s": "tokens per second",
+}
+INDEX_NAMES = {"layer_{i}": "layer", "bin_{i}": "eighth of the training context", "{i}x": "training contexts"}
+"""What {i} counts, by the end of a pattern of metrics."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#555555",
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "lmablate",
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our style, whatever the reader's matplotlibrc says, for as long as the context lasts."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        yield
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Writes <stem>.png (200 dots per inch) and <stem>.svg. The same figure gives the same bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    paths = [stem.with_name(f"{stem.name}.{form}") for form in metadata]
+    for path, (form, facts) in zip(paths, metadata.items(), strict=True):
+        buffer = io.BytesIO()
+        with styled():
+            figure.savefig(buffer, format=form, dpi=200, metadata=facts)
+        write_bytes(path, buffer.getvalue())
+        figure.set_layout_engine("none")  # the layout found for one format is good for the other
+    return paths
+
+
+def colours(levels: Sequence[Any]) -> dict[Any, Any]:
+    """Level -> colour.
+
+    Numbers run along a scale, from dark to light; text has its colour from COLOURS, or one chosen by its
+    hash, moved on where another level of the same factor has it.
+    """
+    if levels and not any(isinstance(level, str) for level in levels):
+        scale = matplotlib.colormaps["viridis"]
+        return {level: scale(0.85 * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
+    chosen = {level: COLOURS[level] for level in levels if level in COLOURS}
+    for level in sorted(set(levels) - set(chosen)):
+        start = hashlib.sha256(str(level).encode()).digest()[0]
+        ring = [PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE))]
+        chosen[level] = next((colour for colour in ring if colour not in chosen.values()), ring[0])
+    return chosen
+
+
+def in_order(levels: Iterable[Any]) -> list[Any]:
+    """Numbers ascending; text in the order of COLOURS, then by name."""
+    known = list(COLOURS)
+    return sorted(levels, key=lambda level: (known.index(level) if level in known else len(known), level))
+
+
+def level_name(factor: str, level: Any) -> str:
+    """A level in words: "RoPE", "lr 0.001"."""
+    if isinstance(level, str):
+        return LEVEL_NAMES.get(factor, {}).get(level, level or "not set")
+    name = {"optim.lr": "lr", "optim.warmup_steps": "warm-up"}.get(factor, factor.rsplit(".", 1)[-1])
+    return f"{name} {level:g}"
+
+
+def factor_name(factor: str) -> str:
+    return FACTOR_NAMES.get(factor, factor)
+
+
+def index_name(pattern: str) -> str:
+    return INDEX_NAMES.get(pattern.rsplit("/", 1)[-1], "index")
+
+
+def metric_name(metric: str) -> str:
+    """A metric in words; a pattern of metrics, such as dead_units/layer_{i}, without its index."""
+    words = re.sub(r"/(layer_)?\{i\}x?$", "", metric).replace("/", ": ").replace("_", " ")
+    return METRIC_NAMES.get(metric, words)

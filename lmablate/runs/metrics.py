@@ -1,0 +1,91 @@
+"""metrics.jsonl: one JSON object per line and step, written during training and read back afterwards."""
+
+import itertools
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lmablate.errors import UserError
+from lmablate.files import write_bytes
+
+log = logging.getLogger(__name__)
+
+
+class MetricsLog:
+    """metrics.jsonl, open for appending: in the order of steps, each step once.
+
+    Attributes:
+        rows: number of rows in the file.
+    """
+
+    def __init__(self, path: Path, keep_below: int, expected: int | None = None) -> None:
+        """Open the file, and drop the rows of step `keep_below` and later: they will be computed again.
+
+        Args:
+            path: the file; it is created if it is missing.
+            keep_below: the step that training resumes from.
+            expected: number of rows before that step, as its checkpoint recorded it; None for a new run.
+
+        Raises:
+            UserError: if there are more or fewer rows than expected, or if one of them is damaged.
+        """
+        rows = _iterate_metrics(path) if path.exists() else ()
+        kept = list(itertools.takewhile(lambda row: row["step"] < keep_below, rows))
+        self.rows = len(kept)
+        if expected is not None and self.rows != expected:
+            raise UserError(
+                f"{path} has {self.rows} rows before step {keep_below}, but had {expected} when that step's "
+                f"checkpoint was saved: delete {path.parent} to train the run afresh."
+            )
+        write_bytes(path, "".join(map(dump_row, kept)).encode())
+        self.file = path.open("ab", buffering=0)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one row."""
+        data = dump_row(row).encode()
+        while data:  # a nearly full disk may take only a part; the next write then fails
+            data = data[self.file.write(data) :]
+        self.rows += 1
+
+    def sync(self) -> None:
+        """Flush the file to disk."""
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Flush the file to disk, and close it."""
+        self.sync()
+        self.file.close()
+
+
+def dump_row(row: Mapping[str, float]) -> str:
+    """Return the line of a row, its newline included."""
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a metrics.jsonl. An incomplete last line, left by a kill, is dropped with a warning.
+
+    Raises:
+        UserError: for a damaged line anywhere else.
+    """
+    return list(_iterate_metrics(path))
+
+
+def _iterate_metrics(path: Path) -> Iterator[dict[str, float]]:
+    """Yield the rows of `read_metrics` one by one; a damaged line raises only when it is reached."""
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
+                raise ValueError("it is not an object with an integer 'step'")
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                log.warning("%s: dropped an incomplete last line of %d bytes", path, len(line))
+                return
+            raise UserError(f"{path}, line {number} is damaged: {error}.") from error
+        yield row

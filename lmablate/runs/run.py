@@ -1,0 +1,208 @@
+"""A run is a function of its config: same config, same id, same folder, same result.
+
+So it is always safe to run a command again. A finished run is skipped, an interrupted one resumes from its newest good
+checkpoint, and a failed one is tried again and never taken for a finished one.
+
+Every file and key of the folder is described in docs/run_folder.md:
+
+    runs/<id>/config.yaml      the resolved config
+              run.json         facts that do not change: identity, data fingerprint, parameters, choices
+              status.json      the run's state
+              metrics.jsonl    one object a line, each with "step"
+              tokenizer.json   a copy of the tokenizer
+              divergence.json  written if the run diverged: the batch, and the gradient norms before it
+              checkpoints/     see training/checkpoint.py
+              experiments/     one file for each experiment that the run belongs to, with its group choices
+"""
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmablate.errors import Diverged, UserError
+from lmablate.files import Busy, disk_errors_named, locked, read_json, write_bytes, write_json
+from lmablate.runs import slurm
+
+log = logging.getLogger(__name__)
+
+# Raised when the same config would train to other numbers; CHANGELOG.md has a line for each version. Runs of two
+# versions are never compared.
+CODE_VERSION = 1
+
+# Seconds to wait for another process to release a run.
+LOCK_TIMEOUT_S = 20.0
+
+
+def run_id(identity: Mapping[str, Any], label: str) -> str:
+    """Return a run's id: the readable `label`, and a hash of everything that the result depends on."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
+
+
+@dataclass
+class Run:
+    """A run, by its folder."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, runs_dir: Path, identity: Mapping[str, Any], label: str, config_yaml: str) -> "Run":
+        """Return the run with this identity; its folder is created if it is missing.
+
+        Raises:
+            UserError: if the folder cannot be written to, or if it holds another identity (with the difference).
+        """
+        run = cls(runs_dir / run_id(identity, label))
+        with disk_errors_named("runs_dir", runs_dir):
+            (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
+            if not run.facts_path.exists():
+                write_bytes(run.folder / "config.yaml", config_yaml.encode())
+                write_json(run.facts_path, {"id": run.id, "identity": identity})
+        if changes := differences(run.facts()["identity"], identity):
+            raise UserError(f"{run.folder} belongs to another configuration: {'; '.join(changes[:10])}.")
+        return run
+
+    @property
+    def id(self) -> str:
+        """The name of the folder."""
+        return self.folder.name
+
+    @property
+    def facts_path(self) -> Path:
+        """Path of run.json."""
+        return self.folder / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The run's own copy of the tokenizer: nothing in its folder depends on a file outside."""
+        return self.folder / "tokenizer.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Path of metrics.jsonl."""
+        return self.folder / "metrics.jsonl"
+
+    def facts(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Raises:
+            UserError: if it is missing, unreadable, or has no identity.
+        """
+        try:
+            facts = read_json(self.facts_path)
+            if not isinstance(facts, dict) or not isinstance(facts.get("identity"), dict):
+                raise ValueError("it has no identity")
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+        return facts
+
+    def add_facts(self, **facts: Any) -> None:
+        """Add keys to run.json, or replace them."""
+        write_json(self.facts_path, {**self.facts(), **facts})
+
+    def add_to_experiment(self, experiment: str, choices: Mapping[str, str]) -> None:
+        """Record that the run belongs to `experiment`, which selected it by these group choices.
+
+        Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one experiment and a list
+        of single choices in another.
+        """
+        with disk_errors_named("runs_dir", self.folder.parent):
+            write_json(self.folder / "experiments" / experiment, dict(choices))
+
+    def status(self) -> dict[str, Any]:
+        """Read status.json; {"state": "missing"} if it does not exist or was not written by us."""
+        try:
+            status = read_json(self.folder / "status.json")
+        except (OSError, ValueError, RecursionError):
+            status = None
+        return status if isinstance(status, dict) and isinstance(status.get("state"), str) else {"state": "missing"}
+
+    def is_due(self, skip_failed: bool = False) -> bool:
+        """Return whether the run has to be trained: it is not done, and did not fail before under `skip_failed`."""
+        status = self.status()
+        if skip_failed and status["state"] == "failed":
+            log.warning("%s: skipped, it failed before: %s", self.id, status.get("error"))
+            return False
+        return status["state"] != "done"
+
+    def set_status(self, state: str, rank: int = 0, **facts: Any) -> None:
+        """Write status.json with the time (`heartbeat`), host, process and SLURM job of this call.
+
+        Args:
+            state: "running", "done", "failed" or "preempted".
+            rank: ranks other than 0 write a file of their own, and only when they fail.
+            facts: more keys.
+        """
+        where = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job_id": slurm.own_job_id(),
+        }
+        name = f"status.rank{rank}.json" if rank else "status.json"
+        write_json(self.folder / name, {"state": state, "heartbeat": time.time(), **where, **facts})
+
+    @contextmanager
+    def recording_failure(self, rank: int = 0) -> Iterator[None]:
+        """Set the state to "failed", with the sentence of the exception, if the block raises one."""
+        (self.folder / f"status.rank{rank}.json").unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            message = (str(error).strip().splitlines() or [""])[-1]
+            if not isinstance(error, UserError | Diverged):
+                message = f"{type(error).__name__}: {message}"
+            step = self.status().get("step")
+            with suppress(
+                OSError
+            ):  # a full disk has no room for this either; `lmablate.status` then shows the run as died
+                self.set_status("failed", rank, error=message, step=step)
+            raise
+
+    def remove_part_files(self) -> None:
+        """Remove the part files that a killed process left behind. Only the holder of the lock may call this."""
+        for name in ("status", "metrics", "divergence"):
+            for part in self.folder.glob(f".{name}*.part"):
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run during the block.
+
+        Raises:
+            Busy: if another process is still training it after LOCK_TIMEOUT_S. A requeued job may have to wait for
+                its predecessor to end.
+        """
+        try:
+            with locked(self.folder / ".lock", timeout=LOCK_TIMEOUT_S):
+                self.remove_part_files()
+                yield
+        except Busy as error:
+            status = self.status()
+            who = f"process {status.get('pid')} on {status.get('host')}"
+            raise Busy(f"{self.id} is being trained by {who}") from error
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return what differs between two nested configs, one "key: old -> new" for each difference."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new}, key=str)
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def all_runs(runs_dir: Path) -> list[Run]:
+    """Return every run in `runs_dir`, sorted by id."""
+    return [Run(path.parent) for path in sorted(runs_dir.glob("*/run.json"))]

@@ -1,0 +1,178 @@
+"""Ask SLURM about jobs, on clusters with and without accounting.
+
+`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after
+its end; `sacct` remembers longer, and is missing where no accounting database runs. A job id is "12", or
+"12_3" for the task of an array.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# A controller that is being restarted keeps its clients waiting; no question of ours is worth a longer wait.
+TIMEOUT_S = 60
+
+ENDED_STATES = {
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
+    *("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"),
+}
+
+# Reasons that every waiting job gives sooner or later; any other reason is worth reporting.
+ROUTINE_REASONS = {
+    "None",
+    "Priority",
+    "Resources",
+    "BeginTime",
+    "JobArrayTaskLimit",
+    "Dependency",
+    "Cleaning",
+}
+
+
+class SlurmUnreachable(RuntimeError):
+    """The controller did not answer: it says nothing about the jobs."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as the controller sees it.
+
+    Attributes:
+        state: such as "RUNNING".
+        reason: why it waits, such as "Priority"; "None" if it does not.
+        nodes: such as "n[1-2]"; empty if it has none.
+    """
+
+    state: str
+    reason: str
+    nodes: str
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it will not run (again) unless someone requeues it."""
+        return self.state in ENDED_STATES
+
+    def __str__(self) -> str:
+        match self.state:
+            case "RUNNING":
+                return f"running on {self.nodes}"
+            case "PENDING" if self.reason in ROUTINE_REASONS:
+                return "waiting"
+            case "PENDING":
+                return f"waiting ({self.reason})"
+            case state:
+                return state.lower()
+
+
+def available() -> bool:
+    """Return whether the commands of SLURM are installed here."""
+    return shutil.which("squeue") is not None
+
+
+def own_job_id() -> str | None:
+    """Return the id of the job that this process belongs to, as `scancel` and `squeue` know it; None outside SLURM.
+
+    The task of an array also has a number of its own in SLURM_JOB_ID, which scancel ignores.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def user_jobs() -> dict[str, str] | None:
+    """Return the state of every job in the queue by its id; None if no SLURM answers.
+
+    The task of an array is listed under both of its ids, "12_3" and its own number.
+    """
+    if not available():
+        return None
+    try:
+        # %i names a pending array 12_[0-7]; --array splits it into one line per task.
+        answer = _ask("squeue", "--noheader", "--array", "--format=%i %A %T")
+    except (OSError, SlurmUnreachable):
+        return None
+    rows = [line.split() for line in answer.splitlines()]
+    return {job_id: state for *job_ids, state in rows for job_id in job_ids}
+
+
+def query_jobs(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
+    """Look up jobs, ended ones included, as long as the controller remembers them; the others are left out.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    wanted = set(job_ids)
+    if not wanted:
+        return {}
+    arrays = ",".join(sorted({job_id.split("_")[0] for job_id in wanted}))
+    answer = _ask("squeue", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N", f"--jobs={arrays}")
+    jobs = {}
+    for line in answer.splitlines():
+        job_id, state, reason, nodes = line.strip().split("|", 3)
+        jobs[job_id] = QueuedJob(state, reason, nodes)
+    return {job_id: job for job_id, job in jobs.items() if job_id in wanted}
+
+
+def is_being_preempted(job_id: str) -> bool:
+    """Return whether the job runs in the grace time that precedes its preemption.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    job = _show(job_id)
+    return job.get("JobState") == "RUNNING" and job.get("PreemptTime", "None") != "None"
+
+
+def requeue(job_id: str) -> None:
+    """Have the job end now and start again later.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer, or refuses.
+    """
+    _ask("scontrol", "requeue", job_id)
+
+
+def end_reason(job_id: str) -> str:
+    """Return why a job ended, as far as SLURM still knows: "CANCELLED", "FAILED, killed by SIGKILL", ...
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer.
+    """
+    if job := _show(job_id):
+        return _describe_end(job["JobState"], job["ExitCode"])
+    if shutil.which("sacct"):
+        arguments = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
+        answer = subprocess.run(["sacct", *arguments, f"--jobs={job_id}"], text=True, capture_output=True)
+        if answer.returncode == 0 and answer.stdout.strip():
+            return _describe_end(*answer.stdout.split("\n")[0].split("|"))
+    return "unknown to SLURM by now"
+
+
+def _show(job_id: str) -> dict[str, str]:
+    """What the controller knows of a job; empty if it knows no such job."""
+    return dict(re.findall(r"(\w+)=(\S*)", _ask("scontrol", "--oneliner", "show", "job", job_id)))
+
+
+def _describe_end(state: str, exit_code: str) -> str:
+    """`exit_code` is "<code>:<signal>"; a shell reports death by signal N as exit code 128 + N."""
+    code, signum = map(int, exit_code.split(":"))
+    signum = signum or max(0, code - 128)
+    if signum in set(signal.Signals):
+        return f"{state}, killed by {signal.Signals(signum).name}"
+    return f"{state}, exit code {code}" if code else state
+
+
+def _ask(*command: str) -> str:
+    """The answer; empty if SLURM knows no such job."""
+    try:
+        answer = subprocess.run(command, text=True, capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise SlurmUnreachable(f"{command[0]} gave no answer in {TIMEOUT_S} s") from None
+    if answer.returncode == 0:
+        return answer.stdout
+    if "Invalid job id" in answer.stderr:
+        return ""
+    raise SlurmUnreachable(" ".join(answer.stderr.split()) or f"{command[0]} failed")

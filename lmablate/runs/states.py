@@ -1,0 +1,105 @@
+"""The state of every run, from its own files, the processes of this machine, and SLURM if there is one."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmablate.runs import slurm
+from lmablate.runs.job_list import read_jobs
+from lmablate.runs.run import Run
+
+# Seconds without a heartbeat after which a run on another machine counts as dead. A step takes far less.
+HEARTBEAT_TIMEOUT_S = 600.0
+_NOT_STARTED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One row of `lmablate.status`.
+
+    Attributes:
+        run: the run's id.
+        arm: its arm and seed in words; empty if the sweep is not known.
+        state: done, running, waiting, preempted, failed, died (it ended without writing a final status) or missing.
+        step: updates done.
+        max_steps: updates in all.
+        seconds_left: estimated training time left.
+        detail: the error, or why the run counts as dead.
+    """
+
+    run: str
+    arm: str
+    state: str
+    step: int | None = None
+    max_steps: int | None = None
+    seconds_left: float | None = None
+    detail: str = ""
+
+
+def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list[RunState]:
+    """Return the state of each run.
+
+    Args:
+        rows: the run, its arm in words, and its sorted overrides joined by spaces.
+        runs_dir: where launchers listed their jobs.
+    """
+    rows, jobs = list(rows), slurm.user_jobs()
+    waiting = _waiting_jobs(runs_dir, jobs or {})
+    queued = {run.id: waiting[overrides] for run, _, overrides in rows if overrides in waiting}
+    return [_state_of(run, arm, jobs, queued.get(run.id)) for run, arm, _ in rows]
+
+
+def _waiting_jobs(runs_dir: Path, jobs: Mapping[str, str]) -> dict[str, str]:
+    """Ids of the jobs that SLURM has not started yet, by their sorted overrides."""
+    if not jobs:
+        return {}
+    entries = (entry for entry in read_jobs(runs_dir) if jobs.get(entry.job_id) in _NOT_STARTED)
+    return {" ".join(sorted(entry.overrides)): entry.job_id for entry in entries}
+
+
+def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str | None) -> RunState:
+    """The state of `run`; queued_as: the SLURM job that will start it, if there is one."""
+    status = run.status()
+    state, detail = status["state"], str(status.get("error", ""))
+    if state == "running" and (reason := _why_dead(status, jobs)):
+        state, detail = "died", reason
+    if state in ("missing", "preempted", "died", "failed") and queued_as:
+        state, detail = "waiting", f"SLURM job {queued_as}"
+    if state == "failed":
+        detail = "; ".join(filter(None, [detail, *_errors_of_other_ranks(run)]))
+    left = status.get("seconds_left") if state == "running" else None
+    return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail)
+
+
+def _errors_of_other_ranks(run: Run) -> list[str]:
+    errors = []
+    for path in sorted(run.folder.glob("status.rank*.json")):
+        status = json.loads(path.read_text())
+        errors.append(f"{path.stem.removeprefix('status.')}: {status.get('error')}")
+    return errors
+
+
+def _why_dead(status: Mapping[str, Any], jobs: Mapping[str, str] | None) -> str:
+    """Why a run whose status says "running" is not running; empty if it may be."""
+    job, silent = status.get("slurm_job_id"), time.time() - status.get("heartbeat", 0)
+    if job and jobs is not None and job not in jobs:
+        return f"SLURM job {job} has ended"
+    if not job and status.get("host") == socket.gethostname() and not process_is_alive(status.get("pid")):
+        return f"process {status.get('pid')} has ended"
+    return f"no heartbeat for {silent / 60:.0f} min" if silent > HEARTBEAT_TIMEOUT_S else ""
+
+
+def process_is_alive(pid: int | None) -> bool:
+    """Return whether a process with this id exists on this machine."""
+    try:
+        os.kill(pid or -1, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid is not None

@@ -1,0 +1,103 @@
+"""Stop at the end of a step when someone asks: a scheduler, a `kill`, or Ctrl-C.
+
+    with StopFlag() as stop:
+        for step in ...:
+            train_step()
+            if stop.requested:
+                save_checkpoint()
+                stop.exit_after_signal()        # never returns
+
+A checkpoint cannot be written from inside a signal handler, which may interrupt a half-made update, so the
+handler only notes the signal. `exit_after_signal` then calls the handlers that were installed before ours. So this
+also works under submitit, which requeues the SLURM job in its own SIGUSR2 handler.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+# A scheduler signals the processes of a run one after another.
+PEER_DELAY_S = 5.0
+
+
+class Preempted(SystemExit):
+    """The run stopped on request with its checkpoint saved. Started again, it resumes.
+
+    It is a SystemExit, so that no `except Exception` takes it for a failure, and a process that does not catch it ends
+    with the shell's code for its signal (130 for Ctrl-C, 143 for SIGTERM) and no traceback.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.signum).name}"
+
+
+class StopFlag:
+    """Collects requests to stop; a second Ctrl-C raises KeyboardInterrupt at once.
+
+    A signal that is ignored stays ignored (`nohup`). Outside the main thread, where Python allows no
+    handlers, nothing is collected. Leaving the `with` block restores the handlers found on entering it.
+    """
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return bool(self._received)
+
+    @property
+    def reason(self) -> str | None:
+        """The name of the first signal, such as "SIGTERM"; None without one."""
+        return signal.Signals(self._received[0]).name if self._received else None
+
+    def exit_after_signal(self) -> NoReturn:
+        """Pass the received signals to the handlers installed before ours, in order, then raise Preempted.
+
+        Call it when the checkpoint is on disk, because an earlier handler may end the process. If only another process
+        of the run has received its signal so far, wait PEER_DELAY_S for ours; without one, this counts as SIGTERM.
+        """
+        deadline = time.monotonic() + PEER_DELAY_S
+        while not self._received and time.monotonic() < deadline:
+            time.sleep(0.05)
+        previous = self._previous
+        self._restore()
+        for signum in self._received:
+            handler = previous.get(signum)
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(signum, None)
+        raise Preempted(self._received[0] if self._received else signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for signum in STOP_SIGNALS:
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and signal.SIGINT in self._received:
+            raise KeyboardInterrupt
+        self._received.append(signum)
+
+    def _restore(self) -> None:
+        for signum, handler in self._previous.items():
+            # None stands for a handler that C code installed, which Python cannot put back.
+            with contextlib.suppress(TypeError):
+                signal.signal(signum, handler)
+        self._previous = {}

@@ -1,0 +1,125 @@
+"""One arm of a sweep at step 0: what differs beyond the factor, measured before anything is trained."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from lmablate.config.build import build, build_model, model_shape, resolve_config
+from lmablate.config.identity import training_tokens
+from lmablate.data.prepare import prepare_data
+from lmablate.data.tokens import Batches
+from lmablate.diagnostics.start import position_ratio
+from lmablate.evidence.confounds import ArmStart, find_confounds
+from lmablate.machine import available_threads
+from lmablate.sweep.jobs import Job, Sweep
+from lmablate.training.optim import AdamW, decay_groups, grad_norms
+from lmablate.training.step import NextTokenLoss, train_step
+
+# Tokens that an audit measures on, in whole sequences: enough for a norm or a speed, and done in a second or two.
+TOKENS = 1024
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class ArmAudit(ArmStart):
+    """One arm at step 0, on one batch of the training data.
+
+    Attributes:
+        cfg: the arm's resolved config.
+        layer_grad_norms: 2-norm of each block's gradient.
+        seconds_per_token: of a training step on this machine.
+        saved_bytes_per_token: what the forward pass keeps for the backward pass.
+    """
+
+    cfg: DictConfig
+    layer_grad_norms: list[float]
+    seconds_per_token: float
+    saved_bytes_per_token: float
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs of one run."""
+        return self.flops_per_token * training_tokens(self.cfg)
+
+    @property
+    def hours(self) -> float:
+        """Estimated training time of one run on this machine."""
+        return self.seconds_per_token * training_tokens(self.cfg) / 3600
+
+    @property
+    def memory(self) -> float:
+        """Estimated peak in bytes: weights, gradients, two moments, and what one batch keeps."""
+        batch = self.cfg.train.batch_size * self.cfg.model.context_length
+        return 16 * self.parameters + self.saved_bytes_per_token * batch
+
+
+def audit_arm(name: str, job: Job) -> ArmAudit:
+    """Build the arm, measure its model on one batch, and time a few steps."""
+    cfg = resolve_config(job.cfg)
+    torch.set_num_threads(cfg.train.threads or available_threads())
+    prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
+    rows = min(max(1, TOKENS // cfg.model.context_length), cfg.train.batch_size)
+    batches = Batches(prepared.train.array, cfg.model.context_length, rows, cfg.seed)
+    model = build_model(cfg)
+    loss_of = NextTokenLoss(model)
+    tokens, targets = batches.batch(0)
+    with torch.no_grad():
+        logits = model(tokens)
+    loss, saved_bytes = _backward(loss_of, tokens, targets)
+    norms = dict(zip(dict(model.named_parameters()), grad_norms(model.parameters()).tolist(), strict=True))
+    shape = model_shape(cfg)
+    return ArmAudit(
+        name=name,
+        cfg=cfg,
+        parameters=shape.parameters(),
+        mlp_parameters=sum(p.numel() for n, p in model.named_parameters() if ".mlp." in n),
+        flops_per_token=shape.flops_per_token(),
+        grad_clip=cfg.optim.grad_clip,
+        uniform=math.log(model.vocab_size),
+        init_loss=loss,
+        logit_std=logits.std().item(),
+        grad_norm=math.hypot(*norms.values()),
+        layer_grad_norms=[
+            math.hypot(*(v for n, v in norms.items() if n.startswith(f"blocks.{i}."))) for i in range(len(model.blocks))
+        ],
+        position_ratio=position_ratio(model, tokens).item(),
+        seconds_per_token=_time_steps(loss_of, batches, cfg) / tokens.numel(),
+        saved_bytes_per_token=saved_bytes / tokens.numel(),
+    )
+
+
+def sweep_confounds(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
+    """Yield the confounds among `arms`, in plain words."""
+    common_lr = None if "optim.lr" in sweep.factors else arms[0].cfg.optim.lr
+    return find_confounds(arms, len({job.seed for job in sweep.jobs}), common_lr)
+
+
+def _backward(loss_of: NextTokenLoss, tokens: Tensor, targets: Tensor) -> tuple[float, int]:
+    """Backpropagate the loss of a batch. Returns the loss, and the bytes that autograd kept in between."""
+    sizes: dict[int, int] = {}
+
+    def note_size(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
+        loss = loss_of(tokens, targets)
+    loss.backward()
+    return loss.item(), sum(sizes.values())
+
+
+def _time_steps(loss_of: NextTokenLoss, batches: Batches, cfg: DictConfig) -> float:
+    """Seconds of a training step: the fastest of a few, because the first one warms up."""
+    optimizer = AdamW(decay_groups(loss_of.model, 0.0), lr=0.0)
+    seconds = []
+    for step in range(TIMED_STEPS):
+        started = time.perf_counter()
+        train_step(loss_of, optimizer, batches.batch(step), lr=0.0, grad_clip=cfg.optim.grad_clip)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,42 @@
+"""What a sweep costs: the runs that are left to do, by the speed that was measured for each arm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lmablate.sweep.arm_audit import ArmAudit
+from lmablate.sweep.jobs import Sweep, expected_runs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sweep takes.
+
+    Attributes:
+        done: runs that are finished already.
+        to_do: runs that are not.
+        flops: training FLOPs of the runs to do.
+        hours: estimated hours of the runs to do, one at a time, on this machine.
+    """
+
+    done: int
+    to_do: int
+    flops: float
+    hours: float
+
+    def sentence(self, speeds: int) -> str:
+        """Return the cost in words. `speeds` is the number of arms whose speed was measured."""
+        return (
+            f"{self.done + self.to_do} runs, {self.done} done, {self.to_do} to do: {self.flops:.2e} FLOPs, about "
+            f"{self.hours:.2g} h on this machine one at a time, by {speeds} measured speeds."
+        )
+
+
+def sweep_cost(sweep: Sweep, arms: Mapping[str, ArmAudit]) -> Cost:
+    """Count the runs that are done, and add up the others by the measured speed of their arms."""
+    to_do = [arms[job.arm(sweep.factors)] for job, run in expected_runs(sweep) if run.status()["state"] != "done"]
+    return Cost(
+        done=len(sweep.jobs) - len(to_do),
+        to_do=len(to_do),
+        flops=sum(arm.flops for arm in to_do),
+        hours=sum(arm.hours for arm in to_do),
+    )

@@ -1,0 +1,166 @@
+"""Find the best learning rate of every arm of a sweep.
+
+Each arm is trained over the scale's grid, under the name NAME_lr. As long as an arm's best rate lies on the edge of its
+grid, the grid is extended there, MAX_ROUNDS times at most. Finished runs are skipped, so repeating the search is cheap.
+"""
+
+import logging
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from omegaconf import OmegaConf
+
+from lmablate.errors import UserError, print_error
+from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
+
+log = logging.getLogger(__name__)
+
+RATE = "optim.lr"
+# How often one arm's grid is extended: by a factor of 100 in all on the usual grid of 1, 3, 10.
+MAX_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class BestRate:
+    """The learning rate of an arm at which the final validation loss, averaged over seeds, is lowest.
+
+    Attributes:
+        at_edge: whether it still lies on the edge of the arm's grid after MAX_ROUNDS extensions.
+    """
+
+    arm: str
+    rate: float
+    loss: float
+    at_edge: bool
+
+
+def search_learning_rates(arguments: list[str]) -> list[BestRate]:
+    """Train round by round, and return the best rate of each arm.
+
+    Args:
+        arguments: overrides of a sweep that does not choose the learning rate itself.
+
+    Raises:
+        UserError: if the learning rate is chosen already, or the scale has no grid.
+        SystemExit: with code 1 if a run failed for another reason than divergence.
+    """
+    base = expand_sweep(arguments)
+    _refuse_chosen_rates(arguments, base)
+    grids = dict.fromkeys(base.arms, _starting_grid(base))
+    _launch(first_round(arguments, base))
+    for _ in range(MAX_ROUNDS):
+        added = {arm: rate for arm in grids if (rate := next_rate(_final_losses(base, arm, grids[arm])))}
+        if not added:
+            break
+        for arm, rate in added.items():
+            grids[arm] = sorted([*grids[arm], rate])
+            _launch(one_arm(arguments, base, arm, rate))
+    found = []
+    for arm, rates in grids.items():
+        losses = _final_losses(base, arm, rates)
+        best = min(losses, key=losses.__getitem__)
+        found.append(BestRate(arm, best, losses[best], next_rate(losses) is not None))
+    return found
+
+
+def _refuse_chosen_rates(arguments: list[str], base: Sweep) -> None:
+    if RATE in base.factors or any(argument.startswith(f"{RATE}=") for argument in arguments):
+        raise UserError(f"{RATE} is already chosen: leave it out, because the search chooses it.")
+
+
+def _starting_grid(base: Sweep) -> list[float]:
+    """Return the rates of the scale's grid, ascending."""
+    lrs = OmegaConf.select(base.jobs[0].cfg, "scale.lrs")
+    if not lrs:
+        raise UserError("scale.lrs is not set: the search needs a scale with a grid of learning rates.")
+    return sorted(float(rate) for rate in str(lrs).split(","))
+
+
+def first_round(arguments: list[str], base: Sweep) -> list[str]:
+    """Return the command line of all arms over the starting grid."""
+    return _command_line(arguments, base, _starting_grid(base), {})
+
+
+def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[str]:
+    """Return the command line of one arm at one more rate, with all seeds."""
+    swept = dict(override.split("=", 1) for override in base.arms[arm].overrides)
+    return _command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
+
+
+def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], levels: Mapping[str, str]) -> list[str]:
+    """`arguments` at these rates. `levels` replaces the factors that the arguments or the experiment sweep over."""
+    given = {argument.split("=", 1)[0] for argument in arguments}
+    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", *levels}]
+    replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in given]
+    params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in given)
+    of_experiment = [f"hydra.sweeper.params={{{params}}}"] if params else []
+    grid = f"{RATE}={','.join(map(_format_rate, rates))}"
+    return ["-m", *rest, *replaced, *of_experiment, f"name={base.jobs[0].cfg.name}_lr", grid]
+
+
+def _format_rate(rate: float) -> str:
+    """A rate in decimal, without the rounding errors of binary fractions."""
+    return f"{rate:.12g}"
+
+
+def _launch(command: list[str]) -> None:
+    """Run a sweep in its own process. It reports failed runs itself; `_final_losses` reads their status afterwards."""
+    log.info("python -m lmablate.train %s", " ".join(command))
+    code = subprocess.run([sys.executable, "-m", "lmablate.train", *command]).returncode
+    if code not in (0, 1):
+        sys.exit(code)
+
+
+def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
+    """Final validation loss by rate, averaged over seeds; infinite if a seed diverged.
+
+    Exits with code 1 if a run is missing, or failed for another reason.
+    """
+    jobs = [_at_rate(job, rate) for rate in rates for job in base.jobs if job.arm(base.factors) == arm]
+    losses: dict[float, list[float]] = {}
+    for job, run in expected_runs(Sweep(jobs, [*base.factors, RATE])):
+        status = run.status()
+        diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
+        if status["state"] != "done" and not diverged:
+            print_error(f"{run.id} is {status['state']}: run the same command again to go on.")
+            sys.exit(1)
+        losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])
+    return {rate: sum(values) / len(values) for rate, values in losses.items()}
+
+
+def _at_rate(job: Job, rate: float) -> Job:
+    cfg = job.cfg.copy()
+    cfg.optim.lr = float(_format_rate(rate))
+    return replace(job, cfg=cfg, overrides=[*job.overrides, f"{RATE}={_format_rate(rate)}"])
+
+
+def next_rate(losses: Mapping[float, float]) -> float | None:
+    """Return the rate to try next: beyond the edge of the grid if the lowest loss lies there, else None.
+
+    The grid continues with its own spacing: 1, 3, 10 is extended by 0.3 or 30.
+
+    Args:
+        losses: final loss by rate.
+
+    Raises:
+        UserError: if every run diverged.
+    """
+    rates = sorted(losses)
+    best = min(rates, key=lambda rate: losses[rate])
+    if not math.isfinite(losses[best]):
+        raise UserError(f"Every run diverged, from {RATE}={rates[0]:g} to {rates[-1]:g}: start with a lower scale.lrs.")
+    if best == rates[0]:
+        return float(_format_rate(_beyond(rates)))
+    if best == rates[-1]:
+        return float(_format_rate(_beyond(rates[::-1])))
+    return None
+
+
+def _beyond(rates: Sequence[float]) -> float:
+    """The rate that would stand before the first one."""
+    if len(rates) == 1:
+        return rates[0] / 3
+    return rates[0] * rates[1] / rates[2] if len(rates) > 2 else rates[0] ** 2 / rates[1]

@@ -1,0 +1,105 @@
+"""One run on several processes. torchrun or SLURM starts them; this module finds out which one we are."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lmablate.errors import UserError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train the run together. They share the global batch.
+
+    Leaving the context destroys the process group.
+
+    Attributes:
+        rank: number of this process, from 0.
+        world_size: number of processes.
+        device: of this process.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @classmethod
+    def init(cls, device: torch.device) -> "Workers":
+        """Join the process group, if RANK and WORLD_SIZE (torchrun) or SLURM's variables say that there is one."""
+        if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+            import submitit.helpers
+
+            submitit.helpers.TorchDistributedEnvironment().export()
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size == 1:
+            return cls(0, 1, device)
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), world_size, device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the only one that writes files and logs."""
+        return self.rank == 0
+
+    def wrap_ddp(self, module: nn.Module) -> nn.Module:
+        """Return `module` wrapped in DistributedDataParallel, or as it is if there is one process."""
+        return module if self.world_size == 1 else DistributedDataParallel(module)
+
+    def check_batch(self, batch_size: int) -> None:
+        """Check that every process gets the same number of rows.
+
+        Raises:
+            UserError: if `batch_size` is not a multiple of the number of processes.
+        """
+        if batch_size % self.world_size:
+            raise UserError(
+                f"train.batch_size={batch_size} cannot be split among {self.world_size} processes: "
+                "it must be a multiple of their number."
+            )
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of `value` over all processes."""
+        return value if self.world_size == 1 else self.sum(value / self.world_size)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Return the sum of `value` over all processes."""
+        if self.world_size == 1:
+            return value
+        total = value.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on any process, so that all of them stop at the same step."""
+        return flag if self.world_size == 1 else bool(self.sum(torch.tensor(float(flag))))
+
+    def barrier(self) -> None:
+        """Wait until every process has arrived here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    @contextmanager
+    def main_process_first(self) -> Iterator[None]:
+        """Run the block on rank 0 first, then on the other ranks."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()

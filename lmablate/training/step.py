@@ -1,0 +1,77 @@
+"""One training step: the loss as a module, its gradient, clipping, and the optimizer's update."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lmablate.data.tokens import Batch
+from lmablate.errors import UserError
+from lmablate.model import Transformer, linear_cross_entropy
+from lmablate.training.optim import clip_grad_norm_, grad_norms
+
+
+class NextTokenLoss(nn.Module):
+    """The model and its loss as one module, whose forward DDP and torch.compile can wrap."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy in nats per token."""
+        return linear_cross_entropy(self.model.hidden(tokens), self.model.output_weight, targets)
+
+
+def train_step(
+    loss_of: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    lr: float,
+    grad_clip: float,
+    autocast: AbstractContextManager | None = None,
+    before_update: Callable[[Tensor, Tensor], None] = lambda loss, norms: None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Make one update.
+
+    Args:
+        loss_of: maps a batch to its loss.
+        optimizer: over the parameters of `loss_of`.
+        batch: tokens and targets, on the device.
+        lr: learning rate of this step.
+        grad_clip: largest joint 2-norm of the gradients.
+        autocast: context of the forward pass.
+        before_update: called with the loss and the norm of each parameter's gradient, before they are clipped.
+
+    Returns:
+        The loss in nats per token, and the joint gradient norm before clipping; both stay on the device.
+    """
+    with autocast or nullcontext():
+        loss = loss_of(*batch)
+    loss.backward()
+    norms = grad_norms(loss_of.parameters())
+    before_update(loss.detach(), norms)
+    grad_norm = clip_grad_norm_(loss_of.parameters(), grad_clip, norms)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach(), grad_norm
+
+
+def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager:
+    """Return the context of the forward pass: torch.autocast for `train.precision=bf16`, nothing for fp32.
+
+    Raises:
+        UserError: for another precision.
+    """
+    contexts = {
+        "fp32": lambda: nullcontext(),
+        "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16),
+    }
+    if precision not in contexts:
+        raise UserError(f"train.precision={precision!r} is not allowed: choose fp32 or bf16.")
+    return contexts[precision]()

@@ -1,0 +1,260 @@
+"""The training loop: steps, evaluations, checkpoints, and stops on request."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lmablate.config.schema import OptimConfig, TrainConfig
+from lmablate.data.tokens import Batch, Batches, EvalBatches
+from lmablate.diagnostics.probe import Probe, ProbeContext, probe_evaluation, probe_step
+from lmablate.errors import Diverged
+from lmablate.model import Transformer
+from lmablate.runs.run import Run
+from lmablate.runs.stop_signal import StopFlag
+from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
+from lmablate.training.distributed import Workers
+from lmablate.training.journal import Journal
+from lmablate.training.optim import AdamW, clip_scale, cosine_schedule, decay_groups
+from lmablate.training.step import NextTokenLoss, mixed_precision, train_step
+from lmablate.training.tracking import NoTracking
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Token ids to train on and to validate on.
+
+    Attributes:
+        train: ids of the training text, [n_tokens].
+        valid: ids of the validation text, [n_tokens].
+        token_bytes: bytes of text behind each id, [vocab_size].
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    token_bytes: np.ndarray
+
+
+class Trainer:
+    """Trains a model for `train.max_steps` updates, starting from the newest good checkpoint of its run, if any.
+
+    A row of metrics at step s belongs to the parameters after s updates. Every number depends only on the config, the
+    seed and the step, so a run that was killed and started again ends in the same bits.
+
+    Args:
+        model: trained in place.
+        data: what it trains on.
+        run: the folder that metrics, status and checkpoints go to.
+        seed: of the batches.
+        train: length, batch size, intervals.
+        optim: the optimizer's settings and the schedule.
+        probes: measurements taken on the way.
+        tracker: a mirror of the metrics.
+        workers: this process among those that train the run together.
+        stop: asks for a stop at the end of a step.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        data: TrainingData,
+        run: Run,
+        *,
+        seed: int,
+        train: TrainConfig,
+        optim: OptimConfig,
+        probes: Sequence[Probe] = (),
+        tracker: NoTracking | None = None,
+        workers: Workers | None = None,
+        stop: StopFlag | None = None,
+    ) -> None:
+        self.workers = workers or Workers(0, 1, torch.device("cpu"))
+        self.workers.check_batch(train.batch_size)
+        self.model = model.to(self.workers.device)
+        self.data, self.run, self.train, self.optim = data, run, train, optim
+        self.probes, self.stop = probes, stop or StopFlag()
+        self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
+        self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
+        self.autocast = mixed_precision(train.precision, self.workers.device)
+        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
+        torch.manual_seed(seed)  # no component draws from torch's global generator yet; one that does is reproducible
+        state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or {"step": 0}
+        self.step = self.first_step = int(state["step"])
+        self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
+        self.min_lr = optim.lr / 10 if optim.min_lr is None else optim.min_lr
+        self.loss_of = NextTokenLoss(model)
+        compiled = torch.compile(self.loss_of) if train.compile else self.loss_of
+        self.distributed_loss_of = self.workers.wrap_ddp(compiled)  # pyright: ignore[reportArgumentType] (torch's own stub)
+        self.journal = Journal(
+            run,
+            tracker or NoTracking(),
+            first_step=self.first_step,
+            max_steps=train.max_steps,
+            tokens_per_step=train.batch_size * model.context_length,
+            rows_before=state.get("metric_rows"),
+            silent=not self.workers.is_main,
+        )
+
+    def fit(self) -> dict[str, float]:
+        """Train to the end, and return the last evaluation: `val/loss` in nats per token, and `val/bpb`.
+
+        Raises:
+            Diverged: if a loss or a gradient is not finite.
+            Preempted: after a checkpoint is saved, if a stop was requested.
+        """
+        if self.first_step:
+            log.info("%s resumes at step %d of %d", self.run.id, self.first_step, self.train.max_steps)
+        try:
+            while self.step < self.train.max_steps:
+                self.train_one_step(self.between_steps())
+            scores = self.between_steps()
+            self.journal.add_row(self.step, scores)
+            self.journal.flush()
+            self.journal.end("done", step=self.step, **self.scores)
+            return self.scores
+        except Diverged as error:
+            names = [name for name, _ in self.model.named_parameters()]
+            self.journal.record_divergence(error.step, self.batches.batch(error.step), names)
+            raise
+        finally:
+            self.journal.close(failed=True)
+
+    def between_steps(self) -> dict[str, Tensor | float]:
+        """Do what is due after `step` updates: evaluate, save, stop. Returns the evaluation, or an empty dict."""
+        last = self.step == self.train.max_steps
+        row = self.evaluate_and_probe() if last or self.step % self.train.eval_every == 0 else {}
+        if self.step > self.first_step and (last or self.step % self.train.checkpoint_every == 0):
+            self.save()
+        if not last and self.workers.any(self.stop.requested):
+            self.save_and_stop()
+        return row
+
+    def evaluate_and_probe(self) -> dict[str, Tensor | float]:
+        """Evaluate the model on the validation batches, and run the probes.
+
+        Raises:
+            Diverged: if the validation loss is not finite.
+        """
+        scores = _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
+        if not math.isfinite(scores["val/loss"]):
+            self.journal.flush()  # raises Diverged for the training step where it began, if there is one
+            raise Diverged(self.step)
+        self.scores = scores
+        if not self.workers.is_main:
+            return dict(scores)
+        with torch.no_grad():
+            tokens, targets = self.to_device(next(iter(self.eval_batches)))
+            context = ProbeContext(self.model, self.step, self.train.max_steps, tokens, targets, valid=self.data.valid)
+            return scores | probe_evaluation(self.probes, context)
+
+    def train_one_step(self, row: dict[str, Tensor | float]) -> None:
+        """Make one update, and write its row of metrics if one is due.
+
+        Args:
+            row: the evaluation at this step, if there was one; the step's own metrics are added to it.
+        """
+        started, due = time.perf_counter(), bool(row) or self.step % self.train.log_every == 0
+        batch = self.to_device(self.batches.batch(self.step, self.workers.rank, self.workers.world_size))
+
+        def before_update(loss: Tensor, norms: Tensor) -> None:
+            self.journal.check_step(self.step, loss, norms)
+            if due and self.probes and self.workers.is_main:
+                row.update(probe_step(self.probes, self.step_context(batch, norms)))
+
+        lr = cosine_schedule(
+            self.step,
+            lr=self.optim.lr,
+            min_lr=self.min_lr,
+            warmup_steps=self.optim.warmup_steps,
+            max_steps=self.train.max_steps,
+        )
+        loss, grad_norm = train_step(
+            self.distributed_loss_of,
+            self.optimizer,
+            batch,
+            lr=lr,
+            grad_clip=self.optim.grad_clip,
+            autocast=self.autocast,
+            before_update=before_update,
+        )
+        if due:
+            row |= {"train/loss": self.workers.mean(loss), "grad_norm": grad_norm, "lr": lr}
+        self.journal.add_step_time(time.perf_counter() - started)
+        if due:
+            self.journal.add_row(self.step, row)
+        self.step += 1
+
+    def step_context(self, batch: Batch, norms: Tensor) -> ProbeContext:
+        """Return what a probe sees of a training step, between the backward pass and clipping."""
+        grad_norm = norms.norm()
+        return ProbeContext(
+            self.model,
+            self.step,
+            self.train.max_steps,
+            *batch,
+            parameter_norms=dict(zip(dict(self.model.named_parameters()), norms, strict=True)),
+            grad_norm=grad_norm,
+            clip_scale=clip_scale(grad_norm, self.optim.grad_clip),
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint after `step` updates. The rows before it reach the disk first, all of them finite."""
+        self.journal.flush()
+        if self.workers.is_main:
+            keep = self.train.keep_checkpoints
+            state = {"run": self.run.id, "metric_rows": self.journal.sync(), **self.scores}
+            save_checkpoint(self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=state)
+
+    def save_and_stop(self) -> None:
+        """Write a checkpoint and the state "preempted", then leave the process as the signal asks. Never returns."""
+        self.save()
+        self.workers.barrier()
+        reason = f"stopped by {self.stop.reason or 'another process'} at step {self.step}"
+        self.journal.end("preempted", step=self.step, error=reason)
+        if self.workers.is_main:
+            log.warning("%s %s and saved; the same command resumes it", self.run.id, reason)
+        self.stop.exit_after_signal()
+
+    def to_device(self, batch: Batch) -> Batch:
+        """Copy a batch to the device. The source is pinned memory, so that the copy overlaps with the last step."""
+        device = self.workers.device
+        if device.type != "cuda":
+            return batch
+        tokens, targets = (t.pin_memory().to(device, non_blocking=True) for t in batch)
+        return tokens, targets
+
+
+@torch.no_grad()
+def _validation_scores(
+    loss_of: nn.Module,
+    batches: EvalBatches,
+    token_bytes: np.ndarray,
+    workers: Workers,
+    autocast: AbstractContextManager | None = None,
+) -> dict[str, float]:
+    """Return the mean loss over `batches` in nats per token (`val/loss`) and in bits per byte of text (`val/bpb`).
+
+    Args:
+        loss_of: maps a batch to its mean loss.
+        batches: split among the workers.
+        token_bytes: bytes of text behind each id, [vocab_size].
+        workers: this process among those that evaluate together.
+        autocast: context of the forward pass.
+    """
+    totals = torch.zeros(3, dtype=torch.float64)  # nats, tokens, bytes
+    for i, (tokens, targets) in enumerate(batches):
+        if i % workers.world_size == workers.rank:
+            with autocast or nullcontext():
+                loss = loss_of(tokens.to(workers.device), targets.to(workers.device)).item()
+            n = targets.numel()
+            totals += torch.tensor([loss * n, n, token_bytes[targets.numpy()].sum()], dtype=torch.float64)
+    nats, tokens, size = workers.sum(totals).tolist()
+    return {"val/loss": nats / tokens, "val/bpb": nats / size / math.log(2)}

@@ -1,0 +1,61 @@
+"""key=value arguments: what is typed is what is meant, or one sentence says why not."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+from lmablate.config.key_value import parse, run_key_value_command
+from lmablate.errors import UserError
+
+
+@dataclass
+class Arguments:
+    """Does something."""
+
+    prompt: Annotated[str, "the text to go on from"]
+    count: Annotated[int, "how many"] = 1
+    heat: Annotated[float, "how wild"] = 1.0
+    loud: Annotated[bool, "say more"] = False
+    form: Annotated[Literal["png", "svg"], "of the picture"] = "png"
+    folder: Annotated[Path | None, "where to"] = None
+
+
+def test_every_kind() -> None:
+    typed = ["prompt=a=b", "count=3", "heat=.5", "loud=true", "form=svg", "folder=x/y"]
+    assert parse(typed, Arguments) == Arguments("a=b", 3, 0.5, True, "svg", Path("x/y"))
+    assert parse(["prompt=", "folder=null"], Arguments) == Arguments("")
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [
+        (["prompt=x", "cuont=3"], "'cuont=3' is not a KEY=VALUE .* did you mean count=...?"),
+        (["prompt=x", "zzz"], "'zzz' is not a KEY=VALUE .* the keys are prompt, count"),
+        (["prompt=x", "count=3.5"], "count=3.5 is not allowed: it must be a whole number"),
+        (["prompt=x", "heat=hot"], "heat=hot is not allowed: it must be a number"),
+        (["prompt=x", "loud=1"], "loud=1 is not allowed: it must be true or false"),
+        (["prompt=x", "form=gif"], "form=gif is not allowed: choose one of png, svg"),
+        (["prompt=x", "count=1", "count=2"], "count is given twice"),
+        (["count=1"], "prompt=... is missing: the text to go on from"),
+    ],
+)
+def test_mistakes_get_one_sentence(typed: list[str], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        parse(typed, Arguments)
+
+
+def test_run_prints_help_or_the_mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--help"])
+    run_key_value_command("lmablate.something", Arguments, lambda _: pytest.fail("ran"))
+    text = capsys.readouterr().out
+    assert "python -m lmablate.something" in text
+    assert "how many (default 1)" in text
+    assert "the text to go on from (required)" in text
+    monkeypatch.setattr(sys, "argv", ["x", "prompt=x", "count=x"])
+    with pytest.raises(SystemExit) as stop:
+        run_key_value_command("lmablate.something", Arguments, lambda _: None)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("lmablate: count=x")

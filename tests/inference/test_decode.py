@@ -1,0 +1,166 @@
+"""Scoring a text and writing one, on a model too small to be good at either."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmablate.errors import UserError
+from lmablate.inference.decode import Sampler, continuations, generate, score
+from lmablate.model import ALiBi, Learned, NoPE, RoPE, Sinusoidal
+from tests.model.helpers import CONTEXT, VOCAB, normal, random_tokens, small_model
+
+POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
+GREEDY = Sampler(temperature=0)
+
+
+def generators(n: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(n)]
+
+
+def first(stream, n: int) -> torch.Tensor:
+    return torch.stack([row for _, row in zip(range(n), stream, strict=False)], dim=1)
+
+
+def test_a_score_counts_every_token_once():
+    model, text = small_model(), random_tokens(5 * CONTEXT + 4).numpy().astype(np.uint16)
+    lengths = np.arange(VOCAB) % 4 + 1
+    result = score(model, text, lengths, batch_size=2)
+    losses, positions = [], [[] for _ in range(CONTEXT)]
+    with torch.no_grad():
+        for start in range(0, len(text) - 1, CONTEXT):
+            row = torch.from_numpy(text[start : start + CONTEXT + 1].astype(np.int64))
+            loss = F.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="none")
+            losses += loss.tolist()
+            for t, value in enumerate(loss.tolist()):
+                positions[t].append(value)
+    assert result.tokens == len(text) - 1
+    assert result.nats == pytest.approx(np.mean(losses))
+    assert result.perplexity == pytest.approx(math.exp(np.mean(losses)))
+    assert result.bits_per_byte == pytest.approx(sum(losses) / lengths[text[1:]].sum() / math.log(2))
+    np.testing.assert_allclose(result.by_position, [np.mean(p) for p in positions], rtol=1e-5)
+
+
+@pytest.mark.parametrize("pos", POSITIONS)
+def test_the_cache_writes_what_recomputation_writes(pos):
+    """Greedily, past the end of the context: then the later half of it is the new beginning."""
+    model, text = small_model(pos=pos), random_tokens(2, 4)
+    written = first(continuations(model, text, GREEDY, generators(2)), 3 * CONTEXT)
+    window = text
+    for i in range(3 * CONTEXT):
+        if window.shape[1] > CONTEXT:
+            window = window[:, -(CONTEXT // 2) :]
+        with torch.no_grad():
+            expected = model(window)[:, -1].argmax(-1)
+        assert torch.equal(written[:, i], expected), i
+        window = torch.cat([window, expected[:, None]], dim=1)
+
+
+@pytest.mark.parametrize("length", [CONTEXT - 1, CONTEXT, CONTEXT + 1, 3 * CONTEXT])
+def test_a_prompt_may_be_longer_than_the_context(length):
+    model, text = small_model(pos=Learned), random_tokens(1, length)
+    with torch.no_grad():
+        expected = model(text[:, -CONTEXT:])[:, -1].argmax(-1)
+    assert first(continuations(model, text, GREEDY, generators(1)), 1)[0].tolist() == expected.tolist()
+
+
+def test_a_context_of_one_token_goes_on():
+    stream = continuations(small_model(context_length=1), random_tokens(1, 3), GREEDY, generators(1))
+    assert first(stream, 5).shape == (1, 5)
+
+
+def test_a_prompt_writes_the_same_alone_and_in_a_batch():
+    model = small_model()
+    prompts = [random_tokens(n, seed=i).tolist() for i, n in enumerate((3, 5, 3, 1, 5))]
+    texts = collect(generate(model, prompts, Sampler(), max_tokens=20, seed=7))
+    assert [len(texts[i]) for i in range(5)] == [20] * 5
+    for i in (0, 2, 4):
+        alone = [prompts[i]] if i == 0 else [[1]] * i + [prompts[i]]  # at its own index
+        assert collect(generate(model, alone, Sampler(), max_tokens=20, seed=7))[i] == texts[i]
+
+
+def collect(tokens) -> dict[int, list[int]]:
+    texts: dict[int, list[int]] = {}
+    for index, token in tokens:
+        texts.setdefault(index, []).append(token)
+    return texts
+
+
+def test_the_seed_decides():
+    model, prompt = small_model(), [[1, 2, 3]]
+    draws = [collect(generate(model, prompt, Sampler(), max_tokens=30, seed=seed))[0] for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_text_ends_at_the_stop_token():
+    model, prompts = small_model(), [[1, 2], [3, 4], [5, 6]]
+    free = collect(generate(model, prompts, Sampler(), max_tokens=40))
+    stop = free[0][10]
+    stopped = collect(generate(model, prompts, Sampler(), max_tokens=40, stop=stop))
+    for index, text in free.items():
+        end = text.index(stop) if stop in text else len(text)
+        assert stopped.get(index, []) == text[:end]
+    assert len(stopped[0]) <= 10
+
+
+def test_the_model_is_left_without_a_cache():
+    model = small_model()
+    tokens = generate(model, [[1, 2]], Sampler(), max_tokens=5)
+    next(tokens)
+    tokens.close()
+    assert model.blocks[0].attn.cache.length == 0
+    assert not isinstance(model.blocks[0].attn.cache, type(None))
+
+
+def test_a_prompt_needs_a_token():
+    with pytest.raises(UserError, match="at least one token"):
+        list(generate(small_model(), [[1], []], Sampler(), max_tokens=1))
+
+
+LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0, -5.0]])
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0])
+def test_temperature_divides_the_logits(temperature):
+    expected = F.softmax(LOGITS.double() / temperature, -1)
+    torch.testing.assert_close(Sampler(temperature).probabilities(LOGITS), expected)
+
+
+def test_zero_temperature_is_the_likeliest():
+    assert Sampler(0).probabilities(LOGITS).tolist() == [[0, 1, 0, 0, 0]]
+    assert Sampler(1e-300).probabilities(LOGITS).tolist() == [[0, 1, 0, 0, 0]]
+
+
+def test_top_k_keeps_k_and_renormalises():
+    p = Sampler(top_k=2).probabilities(LOGITS)
+    assert (p > 0).tolist() == [[False, True, False, True, False]]
+    assert p[0, 1] / p[0, 3] == pytest.approx(math.e)
+    assert torch.equal(Sampler(top_k=99).probabilities(LOGITS), Sampler().probabilities(LOGITS))
+
+
+def test_top_p_keeps_the_smallest_set_that_holds_p():
+    full = Sampler().probabilities(LOGITS)[0]
+    for top_p in (0.01, 0.5, 0.7, 0.9, 0.95, 0.9999, 1.0):
+        kept = Sampler(top_p=top_p).probabilities(LOGITS)[0] > 0
+        assert full[kept].sum() >= top_p - 1e-9
+        assert full[kept].sum() - full[kept].min() < top_p
+        assert full[kept].min() >= full[~kept].max() if (~kept).any() else True
+
+
+def test_draws_follow_the_probabilities():
+    sampler, logits = Sampler(), normal(1, 6, seed=3)
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.bincount(torch.cat([sampler.draw(logits, [generator]) for _ in range(3000)]), minlength=6)
+    torch.testing.assert_close(counts / 3000, F.softmax(logits, -1)[0], rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("temperature", -1.0), ("temperature", math.nan), ("temperature", math.inf), ("top_k", -1), ("top_p", 0.0),
+     ("top_p", 1.5), ("top_p", math.nan)],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_named(key, value):
+    with pytest.raises(UserError, match=f"{key}="):
+        Sampler(**{key: value})

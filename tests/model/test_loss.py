@@ -1,0 +1,171 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lmablate.model import cross_entropy, linear_cross_entropy
+from lmablate.model.loss import LinearCrossEntropy
+from lmablate.training.step import NextTokenLoss
+from tests.model.helpers import assert_same, normal, random_tokens, small_model, value_and_gradients
+
+TOKENS, D, V = 23, 8, 31
+
+
+def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    return normal(TOKENS, D, dtype=dtype), normal(V, D, seed=1, dtype=dtype), random_tokens(TOKENS, vocab=V)
+
+
+def plain(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(x @ weight.mT, targets).mean()
+
+
+def test_cross_entropy_is_torchs():
+    logits, targets = normal(4, 7, V) * 5, random_tokens(4, 7, vocab=V)
+    ours = value_and_gradients(lambda x: cross_entropy(x, targets), logits)
+    torchs = value_and_gradients(lambda x: F.cross_entropy(x.mT, targets, reduction="none"), logits)
+    assert_same(ours, torchs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
+def test_large_logits_neither_overflow_nor_underflow(scale):
+    logits = torch.tensor([[scale, 0.0, -scale]])
+    losses = [cross_entropy(logits, torch.tensor([i])).item() for i in range(3)]
+    assert losses == pytest.approx([0, scale, 2 * scale])
+
+
+def test_equal_logits_cost_ln_v():
+    assert (
+        cross_entropy(torch.zeros(3, 10_000), torch.tensor([0, 5, 9999])).tolist()
+        == [pytest.approx(math.log(10_000))] * 3
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 23, 1024])
+def test_the_chunked_loss_is_the_plain_one(chunk, monkeypatch):
+    monkeypatch.setattr(LinearCrossEntropy, "CHUNK", chunk)
+    x, weight, targets = inputs()
+    chunked = value_and_gradients(lambda x, w: linear_cross_entropy(x, w, targets), x, weight)
+    assert_same(chunked, value_and_gradients(lambda x, w: plain(x, w, targets), x, weight))
+
+
+def test_the_chunked_gradient_is_exact(monkeypatch):
+    monkeypatch.setattr(LinearCrossEntropy, "CHUNK", 7)
+    x, weight, targets = inputs(torch.float64)
+    x.requires_grad_(), weight.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, w: linear_cross_entropy(x, w, targets), (x, weight))
+
+
+@pytest.mark.parametrize("which", ["x", "weight"])
+def test_a_gradient_for_one_side_alone(which):
+    x, weight, targets = inputs()
+    (x if which == "x" else weight).requires_grad_()
+    linear_cross_entropy(x, weight, targets).backward()
+    plain_x, plain_weight = (t.detach().clone().requires_grad_() for t in (x, weight))
+    plain(plain_x, plain_weight, targets).backward()
+    expected = plain_x.grad if which == "x" else plain_weight.grad
+    torch.testing.assert_close((x if which == "x" else weight).grad, expected)
+
+
+def test_extreme_states_stay_finite():
+    x, weight, targets = inputs()
+    loss, dx, dw = value_and_gradients(lambda x, w: linear_cross_entropy(x, w, targets), 1e4 * x, weight)
+    assert loss.isfinite()
+    assert dx.isfinite().all()
+    assert dw.isfinite().all()
+
+
+def test_two_backward_passes_and_a_scaled_loss():
+    x, weight, targets = (*(t.requires_grad_() for t in inputs()[:2]), inputs()[2])
+    loss = linear_cross_entropy(x, weight, targets)
+    once = torch.autograd.grad(loss, (x, weight), retain_graph=True)
+    thrice = torch.autograd.grad(3 * loss, (x, weight), retain_graph=True)
+    assert_same([3 * g for g in once], list(thrice))
+    assert_same(list(torch.autograd.grad(loss, (x, weight))), list(once), rtol=0, atol=0)
+
+
+class SavedTensors:
+    """Counts the bytes that autograd keeps for the backward pass."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def __enter__(self) -> "SavedTensors":
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda x: x)
+        self.hooks.__enter__()
+        return self
+
+    def pack(self, x: Tensor) -> Tensor:
+        self.bytes += x.nbytes
+        return x
+
+    def __exit__(self, *error) -> None:
+        self.hooks.__exit__(*error)
+
+
+class ProductCount(TorchDispatchMode):
+    """Counts matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm_)
+        return func(*args, **(kwargs or {}))
+
+
+def matrix_products(f: Callable[[], Tensor]) -> int:
+    with ProductCount() as products:
+        f()
+    return products.count
+
+
+def test_without_gradients_none_are_computed():
+    x, weight, targets = inputs()
+    weight.requires_grad_()
+    assert matrix_products(lambda: linear_cross_entropy(x, weight, targets)) == 3
+    with torch.no_grad():
+        assert matrix_products(lambda: linear_cross_entropy(x, weight, targets)) == 1
+    assert matrix_products(lambda: linear_cross_entropy(x, weight.detach(), targets)) == 1
+
+
+def test_all_logits_are_never_kept():
+    weight, targets = normal(5000, D).requires_grad_(), random_tokens(TOKENS, vocab=5000)
+    with SavedTensors() as saved:
+        linear_cross_entropy(inputs()[0], weight, targets)
+    assert saved.bytes == (5000 * D + TOKENS * D) * 4
+    with SavedTensors() as saved:
+        plain(inputs()[0], weight, targets)
+    assert saved.bytes > TOKENS * 5000 * 4
+
+
+def test_a_tied_matrix_collects_both_of_its_gradients():
+    model, twin = small_model(), small_model()
+    tokens, targets = random_tokens(2, 12), random_tokens(2, 12, seed=1)
+    NextTokenLoss(model)(tokens, targets).backward()
+    cross_entropy(twin(tokens), targets).mean().backward()
+    assert_same([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()], rtol=1e-4, atol=1e-6)
+
+
+def test_autocast_multiplies_in_bf16_and_sums_in_float32():
+    x, weight, targets = (*(t.requires_grad_() for t in inputs()[:2]), inputs()[2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = linear_cross_entropy(x, weight, targets)
+    loss.backward()
+    assert loss.dtype == x.grad.dtype == weight.grad.dtype == torch.float32
+    exact = value_and_gradients(lambda x, w: plain(x, w, targets), x, weight)
+    torch.testing.assert_close(loss.detach(), exact[0], rtol=0.02, atol=0)
+    direction = torch.autograd.grad(plain(x, weight, targets), (x, weight))
+    for got, expected in zip((x.grad, weight.grad), direction, strict=True):
+        assert (got - expected).norm() < 0.02 * expected.norm()
+
+
+def test_half_precision_inputs():
+    x, weight, targets = inputs()
+    loss = linear_cross_entropy(x.bfloat16(), weight.bfloat16(), targets)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, plain(x, weight, targets), rtol=0.02, atol=0)

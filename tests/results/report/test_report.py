@@ -1,0 +1,169 @@
+"""The report as a user runs it: from exports to verdicts, figures and one page that needs nothing else."""
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from lmablate.report import Arguments, report
+from lmablate.results.exports import Thinning, read, write
+from tests.results.exports.helpers import learning, make_config, make_run
+from tests.results.report.helpers import simulated, write_exports
+
+CLAIM = {
+    "id": "C1",
+    "text": "RoPE's validation loss is lower than that of no positions.",
+    "reported": "RoPE is best & <always> so.",
+    "question": "Does it matter how positions are encoded?",
+    "experiment": "positional_encoding",
+    "metric": "val/loss",
+    "margin": 0.01,
+    "all_of": [{"predicate": "lower", "better": {"model/pos": "rope"}, "worse": {"model/pos": "nope"}}],
+}
+FLOORS = {"rope": 4.0, "nope": 5.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of six made-up runs, and one claim about them."""
+    folder = tmp_path_factory.mktemp("study")
+    for seed in range(3):
+        for pos, floor in FLOORS.items():
+            choices = {"positional_encoding": {"model/pos": pos}}
+            rows = learning(seed, floor=floor, steps=60, eval_every=20, spread=0.005)
+            make_run(folder / "runs", rows, choices, make_config(seed, 60, 10, pos=pos))
+    write(read("metrics", folder / "runs"), "positional_encoding", folder / "exports", Thinning())
+    (folder / "claims").mkdir()
+    (folder / "claims" / "C1.yaml").write_text(yaml.safe_dump(CLAIM))
+    return folder
+
+
+def arguments(folder: Path, out: Path) -> Arguments:
+    return Arguments(
+        exports=folder / "exports", claims=folder / "claims", figures=out / "figures", out=out / "report.html",
+        verdicts=out / "verdicts.csv", markdown=out / "verdicts.md",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    report(arguments(folder, out))
+    return out
+
+
+class Loads(HTMLParser):
+    """Collects what a page would fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+
+
+def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    loads = Loads(page)
+    assert loads.found
+    assert all(value.startswith(("#", "data:image/svg+xml;base64,")) for value in loads.found)
+    assert not loads.tags & {"script", "link", "iframe", "object"}
+    assert not re.search(r"@import|url\(", page)
+    pictures = [base64.b64decode(v.split(",", 1)[1]).decode() for v in loads.found if v.startswith("data:")]
+    assert not any(re.search(r'(href|src)="(?!#)', picture) for picture in pictures)
+
+
+def test_every_link_within_the_page_leads_somewhere(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    targets = set(re.findall(r'id="([^"]+)"', page))
+    assert {value[1:] for value in Loads(page).found if value.startswith("#")} <= targets
+
+
+def test_the_verdict_stands_on_the_page_in_the_table_and_in_markdown(written: Path, folder: Path) -> None:
+    row = pd.read_csv(written / "verdicts.csv").iloc[0]
+    runs = pd.read_csv(folder / "exports" / "positional_encoding.runs.csv")["run"]
+    assert (row["id"], row["kind"], row["n"]) == ("C1", "SUPPORTED", 3)
+    assert row["effect"] == pytest.approx(FLOORS["nope"] - FLOORS["rope"], abs=0.05)
+    assert sorted(row["runs"].split()) == sorted(runs)
+    page, markdown = (written / "report.html").read_text(), (written / "verdicts.md").read_text()
+    assert '<span class="badge supported">SUPPORTED</span>' in page
+    assert all(run in page for run in runs)
+    assert "RoPE is best &amp; &lt;always&gt; so." in page, "a claim's text must not become markup"
+    assert "| C1 | RoPE is best & <always> so. | **SUPPORTED** |" in markdown
+
+
+def test_the_same_exports_give_the_same_bytes(written: Path, folder: Path, tmp_path: Path) -> None:
+    report(arguments(folder, tmp_path))
+    files = sorted(path.relative_to(written) for path in written.rglob("*") if path.is_file())
+    assert len(files) > 10
+    assert [f for f in files if (written / f).read_bytes() != (tmp_path / f).read_bytes()] == []
+
+
+def test_it_prints_the_verdicts_and_the_runs(folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, where nothing may load torch, Hydra or wandb."""
+    code = (
+        "import sys; from lmablate.report import *; from lmablate.config import key_value\n"
+        "key_value.run_key_value_command('lmablate.report', Arguments, report)\n"
+        "print([m for m in ('torch', 'hydra', 'wandb') if m in sys.modules])"
+    )
+    keys = arguments(folder, tmp_path).__dict__
+    typed = [f"{key}={value}" for key, value in keys.items()]
+    done = subprocess.run([sys.executable, "-c", code, *typed], capture_output=True, text=True, check=True)
+    assert "Of 1 claim, 1 holds." in done.stdout
+    assert re.search(r"C1 runs( +[0-9a-f]{10}){6}", " ".join(done.stdout.split()))
+    *_, page, loaded = done.stdout.splitlines()
+    assert page == str(tmp_path / "report.html")
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"data_fingerprint": "other"}, "mixes data fingerprints"),
+        ({"code_version": "c2"}, "mixes code versions"),
+    ],
+)
+def test_runs_of_other_data_or_code_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], facts: dict, message: str
+) -> None:
+    study = simulated(0, pairs=2)
+    write_exports(study, tmp_path, only="aa")
+    write_exports(study, tmp_path, only="activation_llama", **facts)
+    assert refusal(tmp_path, capsys).count(message) == 1
+
+
+def test_runs_of_unequal_budgets_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_exports(simulated(0, pairs=2), tmp_path, only="aa")
+    path = tmp_path / "aa.runs.csv"
+    runs = pd.read_csv(path)
+    runs.loc[0, "tokens"] += 1
+    runs.to_csv(path, index=False)
+    assert "Experiment aa mixes unequal budgets of tokens" in refusal(tmp_path, capsys)
+
+
+def test_a_folder_without_exports_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"exports={tmp_path} holds no table" in refusal(tmp_path, capsys)
+
+
+def refusal(exports: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence with which the command ends, having written nothing."""
+    from lmablate.config import key_value
+
+    typed = [f"exports={exports}", f"out={exports}/report.html", f"verdicts={exports}/verdicts.csv"]
+    with pytest.raises(SystemExit) as leaving:
+        key_value.run_key_value_command("lmablate.report", Arguments, report, typed)
+    assert leaving.value.code == 2
+    assert not (exports / "report.html").exists()
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    return said
