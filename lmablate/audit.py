@@ -1,11 +1,11 @@
 """Show what differs between the arms of a sweep beyond its factor: `python -m lmablate.audit [overrides of train]`.
 
-Every arm is built and measured on one batch at step 0; nothing is trained. Confounds are named in words, and the cost
-of the sweep is estimated. out=FILE also writes the findings as JSON, for the report to show: by convention FILE is
+Nothing is trained. Every arm is built and measured on one batch at step 0, confounds are described in words, and the
+cost of the sweep is estimated. out=FILE also writes the findings as JSON, which the report shows if FILE is
 analysis/exports/NAME.audit.json.
 
   python -m lmablate.audit experiment=weight_tying
-      are the two arms equal in size, in cost, and in their loss at initialisation?
+      are its arms equal in size, in cost, and in their loss at initialisation?
   python -m lmablate.audit -m model/act=relu,swiglu match=params
       a sweep typed by hand, its arms matched in parameters
 """
@@ -27,7 +27,7 @@ from lmablate.sweep.jobs import Sweep, expand_sweep
 
 
 def audit(arguments: list[str]) -> None:
-    """Print a table of the arms at step 0, warnings about confounds, and the cost of the whole sweep."""
+    """Print the arms at step 0, warnings about confounds, and the cost of the whole sweep."""
     files = [Path(a.removeprefix("out=")) for a in arguments if a.startswith("out=")]
     arguments = [a for a in arguments if not a.startswith("out=")]
     sweep = expand_sweep(arguments)
@@ -61,7 +61,7 @@ def _table(arms: list[ArmAudit]) -> Table:
 
 
 def _findings(arguments: list[str], sweep: Sweep, arms: list[ArmAudit], warnings: list[str]) -> dict[str, object]:
-    """The audit as a JSON value, with the command that it is about and the machine that it ran on."""
+    """Return the audit as a JSON value, with the command that it describes and the machine that it ran on."""
     shown = [a for a in arguments if not a.startswith(("runs_dir=", "data_dir="))]
     return {
         "command": " ".join(["python -m lmablate.train", *shown]),

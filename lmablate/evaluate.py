@@ -1,4 +1,4 @@
-"""The loss of a run over its whole validation file: `python -m lmablate.evaluate run=RUN`."""
+"""Score a run on its whole validation file: `python -m lmablate.evaluate run=RUN`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ from lmablate.inference.score import Score, score
 
 @dataclass
 class Arguments:
-    """Scores a trained run on every token of its validation file."""
+    """Score a trained run on every token of its validation file."""
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     runs_dir: Annotated[Path, "where runs are"] = Path("runs")
-    batch_size: Annotated[int, "windows of text at a time"] = 16
+    batch_size: Annotated[int, "windows of text per forward pass"] = 16
     device: Annotated[str, "auto, cpu or cuda"] = "auto"
 
 
 def evaluate(arguments: Arguments) -> Score:
-    """Prints nats, perplexity, bits per byte, and the loss by position."""
+    """Print the nats per token, the perplexity, the bits per byte, and the loss by position."""
     if arguments.batch_size < 1:
         raise UserError(f"batch_size={arguments.batch_size} is not allowed: it must be at least 1.")
     loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
@@ -32,14 +32,14 @@ def evaluate(arguments: Arguments) -> Score:
     print(f"perplexity       {result.perplexity:.2f}")
     print(f"bits per byte    {result.bits_per_byte:.4f}")
     print("\ncontext, tokens  nats per token")
-    for first, last in octaves(len(result.by_position)):
+    for first, last in _octaves(len(result.by_position)):
         span = f"{first}-{last}" if last > first else f"{first}"
         print(f"{span:<17}{result.by_position[first - 1 : last].mean():.4f}")
     return result
 
 
-def octaves(length: int) -> list[tuple[int, int]]:
-    """1, 2-3, 4-7, ... up to `length`: the loss falls with the logarithm of the context."""
+def _octaves(length: int) -> list[tuple[int, int]]:
+    """Return the ranges 1, 2-3, 4-7, ... up to `length`, since the loss falls with the logarithm of the context."""
     starts = [2**i for i in range(length.bit_length())]
     return [(start, min(2 * start - 1, length)) for start in starts]
 

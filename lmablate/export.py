@@ -1,4 +1,4 @@
-"""Turn a folder of runs into tidy tables: `python -m lmablate.export [KEY=VALUE ...]`; --help explains."""
+"""Turn a folder of runs into tidy tables: `python -m lmablate.export [KEY=VALUE ...]`; --help explains the keys."""
 
 import logging
 from dataclasses import dataclass
@@ -7,40 +7,42 @@ from typing import Annotated
 
 from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError
-from lmablate.results.exports import CsvForm, SourceName, Thinning, read, write
+from lmablate.results.exports import CsvForm, SourceName, Thinning, read_runs, write_tables
 
 
 @dataclass
 class Arguments:
-    """Writes the measurements of each experiment as one tidy table, NAME.parquet and NAME.csv, and a row for
-    each of its runs as NAME.runs.csv. Their source is our own metrics.jsonl, the files that wandb writes
-    offline, or CSV files saved from wandb's page."""
+    """Write the tables of each experiment: its measurements as NAME.parquet and NAME.csv, its runs as NAME.runs.csv.
+
+    The measurements come from the runs' own metrics.jsonl, from the files that wandb writes offline, or from CSV files
+    saved from wandb's web page.
+    """
 
     experiment: Annotated[str, "one experiment, or all"] = "all"
-    runs_dir: Annotated[Path, "where the runs' folders are"] = Path("runs")
+    runs_dir: Annotated[Path, "the folder of the runs"] = Path("runs")
     source: Annotated[SourceName, "metrics, wandb or csv"] = "metrics"
-    folder: Annotated[Path | None, "where the wandb runs or CSV files are; null is runs_dir"] = None
-    out: Annotated[Path, "where the tables go"] = Path("analysis/exports")
+    folder: Annotated[Path | None, "the folder of the wandb or CSV files; null stands for runs_dir"] = None
+    out: Annotated[Path, "the folder of the tables"] = Path("analysis/exports")
     every: Annotated[int, "keep per-step metrics (not train/loss, grad_norm, lr) at multiples of this"] = 1
-    digits: Annotated[int, "significant digits of a value"] = 6
+    digits: Annotated[int, "number of significant digits of a value"] = 6
     csv: Annotated[CsvForm, "plain, gzip or none"] = "plain"
 
 
 def export(args: Arguments) -> None:
-    """Writes the tables, and prints their paths."""
+    """Write the tables, and print their paths."""
     thinning = Thinning(args.every, args.digits)
-    name, folder = ("folder", args.folder) if args.folder else ("runs_dir", args.runs_dir)
+    key, folder = ("folder", args.folder) if args.folder else ("runs_dir", args.runs_dir)
     if not folder.is_dir():
-        raise UserError(f"{name}={folder} is no folder.")
-    only = None if args.experiment == "all" else args.experiment
-    recorded = read(args.source, args.runs_dir, args.folder, only)
-    experiments = [only] if only else sorted({name for run in recorded for name in run.experiments})
+        raise UserError(f"{key}={folder} is not a folder.")
+    chosen = None if args.experiment == "all" else args.experiment
+    recorded = read_runs(args.source, args.runs_dir, args.folder, chosen)
+    experiments = [chosen] if chosen else sorted({name for run in recorded for name in run.experiments})
     if not experiments:
-        raise UserError(f"{name}={folder} holds no run.")
+        raise UserError(f"{key}={folder} holds no run.")
     for experiment in experiments:
-        paths = write(recorded, experiment, args.out, thinning, args.csv)
-        runs = sum(experiment in run.experiments for run in recorded)
-        print(f"{experiment}: {runs} runs -> {', '.join(map(str, paths))}")
+        paths = write_tables(recorded, experiment, args.out, thinning, args.csv)
+        count = sum(experiment in run.experiments for run in recorded)
+        print(f"{experiment}: {count} runs -> {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

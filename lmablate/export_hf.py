@@ -1,4 +1,4 @@
-"""A run as a folder that transformers loads: `python -m lmablate.export_hf run=RUN out=DIR`."""
+"""Export a run as a folder that transformers loads: `python -m lmablate.export_hf run=RUN out=DIR`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from lmablate.inference.load import load_run
 
 @dataclass
 class Arguments:
-    """Writes config.json, model.safetensors and tokenizer.json for AutoModelForCausalLM and AutoTokenizer."""
+    """Write config.json, model.safetensors and tokenizer.json for AutoModelForCausalLM and AutoTokenizer."""
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     out: Annotated[Path, "the folder to write"]
@@ -19,7 +19,14 @@ class Arguments:
 
 
 def export_hf(arguments: Arguments) -> None:
-    """Only pre-norm, RMSNorm, RoPE, SwiGLU (as Llama) and pre-norm, LayerNorm, learned, GELU (as GPT-2) are exact."""
+    """Write the folder, and print its path.
+
+    Two architectures of transformers compute exactly what one of our models computes: Llama for pre-norm, RMSNorm,
+    RoPE, SwiGLU, and GPT-2 for pre-norm, LayerNorm, learned positions, GELU.
+
+    Raises:
+        UserError: if the run has another architecture.
+    """
     loaded = load_run(arguments.run, arguments.runs_dir)
     save_pretrained(loaded.model, loaded.tokenizer, arguments.out)
     print(f"{arguments.out}  {loaded.run.id}, step {loaded.step}")

@@ -1,4 +1,4 @@
-"""Draw an experiment: `python -m lmablate.figures experiment=NAME`; --help explains."""
+"""Draw an experiment: `python -m lmablate.figures experiment=NAME`; --help explains the keys."""
 
 import sys
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from rich.table import Table
 from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError
 from lmablate.results import plots
-from lmablate.results.exports import Exported, exported, load
-from lmablate.results.plots.gallery import MAIN, gallery
+from lmablate.results.exports import Exported, exported_names, load_exported
 
+# Width of the table, in characters, if the output is not a terminal.
 WIDTH = 120
-"""Of the table, in characters, where there is no terminal to say it."""
 
 
 @dataclass
 class Arguments:
-    """Draws the figures of an experiment from its exports, as PNG and SVG, and prints its results."""
+    """Draw the figures of an experiment from its exports, as PNG and SVG files, and print its results."""
 
     experiment: Annotated[str, "one experiment, or all that have exports"] = "all"
-    exports: Annotated[Path, "where `lmablate.export` wrote the tables"] = Path("analysis/exports")
-    out: Annotated[Path, "where the figures go, in a folder per experiment"] = Path("analysis/figures")
+    exports: Annotated[Path, "the folder to which `lmablate.export` wrote the tables"] = Path("analysis/exports")
+    out: Annotated[Path, "the folder of the figures; each experiment has a folder in it"] = Path("analysis/figures")
 
 
 def print_table(data: Exported, console: Console) -> None:
+    """Print the experiment's results, one row per arm."""
     frame = plots.summary(data)
     title = f"{data.experiment}: mean over seeds ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -40,16 +40,16 @@ def print_table(data: Exported, console: Console) -> None:
 
 
 def figures(args: Arguments) -> None:
-    """Draws, saves and prints; the last line is the path of the main figure."""
-    names = exported(args.exports) if args.experiment == "all" else [args.experiment]
+    """Draw and save the figures, and print the results; the last line is the path of the main figure."""
+    names = exported_names(args.exports) if args.experiment == "all" else [args.experiment]
     if not names:
         raise UserError(f"exports={args.exports} holds no table: make one with `python -m lmablate.export`.")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for name in names:
-        data = load(args.exports, name)
-        paths = {stem: plots.save(figure, args.out / name / stem) for stem, figure in gallery(data)}
+        data = load_exported(args.exports, name)
+        paths = {stem: plots.save_figure(figure, args.out / name / stem) for stem, figure in plots.gallery(data)}
         print_table(data, console)
-        print(paths[MAIN][0])
+        print(paths[plots.MAIN_FIGURE][0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Atomic files, checksums and locks: a reader, or a kill, never meets half a file."""
+"""Atomic files, checksums and locks. A reader never sees half a file, and a kill never leaves one."""
 
 import errno
 import hashlib
@@ -17,10 +17,12 @@ from lmablate.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Bytes. A larger JSON file was not written by us.
+# Bytes. lmablate never writes a larger JSON file.
 JSON_LIMIT = 64 * 2**20
 
+# Errors by which a file system says that it has no flock.
 _NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
+# A lease counts as abandoned after this time without a renewal.
 _LEASE_SECONDS = 60.0
 
 
@@ -46,10 +48,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def publish(part: Path, path: Path) -> None:
     """Flush the finished file `part` to disk, then rename it to `path` in one atomic step."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    fsync_file(part)
     os.replace(part, path)
     fsync_folder(path.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Flush the content of a file to disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def fsync_folder(folder: Path) -> None:

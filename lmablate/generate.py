@@ -1,4 +1,4 @@
-"""Text from a trained run: `python -m lmablate.generate run=RUN prompt="def main"`."""
+"""Generate text from a trained run: `python -m lmablate.generate run=RUN prompt="def main"`."""
 
 import codecs
 from collections import defaultdict
@@ -15,27 +15,27 @@ from lmablate.inference.load import load_run
 
 @dataclass
 class Arguments:
-    """Continues a prompt with a trained run, up to <|endoftext|> or max_tokens."""
+    """Continue a prompt with a trained run, up to <|endoftext|> or max_tokens."""
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
-    prompt: Annotated[str, "the text to continue; nothing begins a document"] = ""
-    prompts: Annotated[Path | None, "a file of prompts instead, one a line"] = None
-    max_tokens: Annotated[int, "tokens to write at most, for each prompt"] = 200
-    temperature: Annotated[float, "1 is the model's own spread, 0 the likeliest token"] = 1.0
-    top_k: Annotated[int, "draw among so many likeliest tokens; 0 is all"] = 0
-    top_p: Annotated[float, "draw among the likeliest tokens that hold this much probability"] = 1.0
-    seed: Annotated[int, "the same seed, the same text"] = 0
+    prompt: Annotated[str, "the text to continue; an empty one begins a new document"] = ""
+    prompts: Annotated[Path | None, "a file of prompts to use instead, one per line"] = None
+    max_tokens: Annotated[int, "the most tokens to write for each prompt"] = 200
+    temperature: Annotated[float, "1 is the model's own distribution, 0 always takes the likeliest token"] = 1.0
+    top_k: Annotated[int, "draw among this many of the likeliest tokens; 0 is all"] = 0
+    top_p: Annotated[float, "draw among the fewest likeliest tokens that together have this probability"] = 1.0
+    seed: Annotated[int, "the same seed gives the same text"] = 0
     runs_dir: Annotated[Path, "where runs are"] = Path("runs")
     device: Annotated[str, "auto, cpu or cuda"] = "auto"
 
 
 def generate(arguments: Arguments) -> None:
-    """Prints the texts: a single one as it comes, several when each is whole."""
+    """Print the texts: a single one token by token, several after all of them are complete."""
     for key, least in (("max_tokens", 1), ("seed", 0)):
         if getattr(arguments, key) < least:
             raise UserError(f"{key}={getattr(arguments, key)} is not allowed: it must be at least {least}.")
     sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
-    texts = lines_of(arguments.prompts) if arguments.prompts else [arguments.prompt]
+    texts = _read_prompts(arguments.prompts) if arguments.prompts else [arguments.prompt]
     loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
     tokenizer = loaded.tokenizer
     end = tokenizer.token_id(END_OF_TEXT.encode())
@@ -57,7 +57,7 @@ def generate(arguments: Arguments) -> None:
         print(f"--- {index + 1}\n{text}{tokenizer.decode(written[index])}")
 
 
-def lines_of(path: Path) -> list[str]:
+def _read_prompts(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

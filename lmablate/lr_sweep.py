@@ -1,7 +1,7 @@
 """Find each arm's own best learning rate: `python -m lmablate.lr_sweep [overrides of train]`.
 
-Every arm of the sweep is trained over the scale's grid of rates (scale.lrs), under the name NAME_lr. If the best rate
-of an arm lies on the edge of the grid, the grid is extended there. Finished runs are skipped.
+Every arm of the sweep is trained over the scale's grid of rates (scale.lrs), under the name NAME_lr. While an arm's
+best rate lies on the edge of its grid, the grid is extended beyond that edge. Finished runs are skipped.
 
   python -m lmablate.lr_sweep experiment=norm_location
       pre-norm and post-norm, each over the grid

@@ -1,4 +1,4 @@
-"""What the machine offers: processors, devices, and memory that is kept."""
+"""Processor cores, threads, devices and memory of this machine."""
 
 import contextlib
 import ctypes
@@ -12,30 +12,32 @@ from lmablate.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-# A thread pool is sized when its library is imported, so a launcher sets these before the process starts.
+# The variables that numerical libraries size their thread pools by. They read them when they are imported, so a
+# launcher sets them before the process starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+# Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def available_cores() -> int:
-    """Number of cores that this process may use: its CPU affinity, capped by the CPU quota of its cgroup (v2)."""
+    """Return the number of cores for this process: its CPU affinity, capped by the CPU quota of its cgroup (v2)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no quota: "max 100000"
+    with contextlib.suppress(OSError, ValueError):  # the file is missing, or there is no quota: "max 100000"
         quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
         return max(1, min(affinity, quota // period))
     return affinity
 
 
 def available_threads() -> int:
-    """Number of threads that this process may start: OMP_NUM_THREADS if its launcher set it, else one per core."""
+    """Return the number of threads for this process: OMP_NUM_THREADS if its launcher set it, else one per core."""
     if threads := os.environ.get("OMP_NUM_THREADS"):
         return int(threads)
     return available_cores()
 
 
 def processor_name() -> str:
-    """The name of the processor, such as "AMD EPYC 7763"."""
+    """Return the name of the processor, such as "AMD EPYC 7763"."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -67,7 +69,7 @@ def keep_freed_memory() -> bool:
     before the first large tensor is made.
 
     Returns:
-        Whether it took effect. Without glibc it does nothing.
+        True if it took effect. Without glibc it does nothing.
     """
     try:
         os.confstr("CS_GNU_LIBC_VERSION")

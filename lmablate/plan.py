@@ -1,9 +1,9 @@
 """Show what a command line would train and what that costs: `python -m lmablate.plan [overrides of train]`.
 
-Nothing is trained. Each arm is built and timed for a few steps; runs that are done already are counted as done.
+Nothing is trained. Each arm is built and timed for a few steps; finished runs are counted as done.
 
   python -m lmablate.plan experiment=weight_tying scale=report
-      runs, parameters, FLOPs and hours of an experiment, by arm and in total
+      parameters, FLOPs and hours of each arm; runs, FLOPs and hours in total
   python -m lmablate.plan -m model/pos=rope,nope seed=0,1,2,3
       the same for a sweep typed by hand
   python -m lmablate.plan experiment=norm_location +lr_sweep=true
@@ -25,7 +25,7 @@ LR_SWEEP = "+lr_sweep=true"
 
 
 def plan(arguments: list[str]) -> None:
-    """Print runs, parameters, FLOPs and hours, by arm and in total."""
+    """Print the size and cost of each arm, and of the whole sweep."""
     overrides = [argument for argument in arguments if argument != LR_SWEEP]
     sweep = expand_sweep(overrides)
     if LR_SWEEP in arguments:

@@ -1,11 +1,11 @@
 """Show the state of every run: `python -m lmablate.status [FOLDER | overrides of train] [watch=true]`.
 
-The exit code is 0 only if all runs are done. watch=true keeps the table up to date until they are.
+The exit code is 0 only if all runs are done. watch=true keeps the table up to date until they are done or have failed.
 
   python -m lmablate.status
       every run in ./runs
   python -m lmablate.status experiment=norm_location
-      the runs of an experiment, those that are missing included
+      the runs of an experiment, including those that do not exist yet
 """
 
 import sys
@@ -27,7 +27,7 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "
 
 
 def status(arguments: list[str]) -> None:
-    """Print one line for each run, and how many runs are in which state."""
+    """Print one line per run, and the number of runs in each state."""
     watch = "watch=true" in arguments
     arguments = [a for a in arguments if a not in ("watch=true", "watch=false")]
     rows, runs_dir = _select_runs(arguments)
@@ -47,7 +47,7 @@ def status(arguments: list[str]) -> None:
 
 
 def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
-    """The runs of a folder or of a sweep, each with its arm and its overrides, and the folder that they are in."""
+    """Return the runs of a folder or of a sweep, each with its arm and its sorted overrides, and their folder."""
     folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
     if folders or not arguments:
         folder = Path(folders[0] if folders else "runs")

@@ -24,13 +24,12 @@ from lmablate.training.distributed import Workers
 from lmablate.training.trainer import Trainer, TrainingData
 
 log = logging.getLogger(__name__)
-
-# Flags of `train` that other commands have replaced.
+# Flags of `train`, and the commands that they stand for.
 ALIASES = {"+plan=true": "lmablate.plan", "+lr_sweep=true": "lmablate.lr_sweep"}
 
 
 def train(cfg: DictConfig) -> float:
-    """Train the run that `cfg` describes, unless it is done. Returns its validation loss in nats per token."""
+    """Train the run that `cfg` describes, unless it is done, and return its validation loss in nats per token."""
     keep_freed_memory()
     cfg = resolve_config(cfg)
     torch.set_num_threads(cfg.train.threads or available_threads())
@@ -43,7 +42,7 @@ def train(cfg: DictConfig) -> float:
     try:
         with run.lock() if workers.is_main else nullcontext(), workers:
             if run.is_due(cfg.skip_failed):
-                fit(cfg, run, prepared, workers)
+                _fit(cfg, run, prepared, workers)
             workers.barrier()
     except Busy as error:
         log.warning("%s: skipped", error)
@@ -51,11 +50,11 @@ def train(cfg: DictConfig) -> float:
     status = run.status()
     if workers.is_main and status["state"] == "done":
         print(f"{run.folder}  val/loss {status['val/loss']:.4f}")
-    return status.get("val/loss", float("nan"))  # a run that failed before and was skipped has none
+    return status.get("val/loss", float("nan"))  # a run that failed before and is skipped has none
 
 
-def fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
-    """Build what the config names, and train."""
+def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
+    """Build what the resolved config names, and train."""
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
     data = TrainingData(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
@@ -76,6 +75,6 @@ if __name__ == "__main__":
         sys.argv.remove(alias)
         runpy.run_module(ALIASES[alias], run_name="__main__")
     else:
-        from lmablate.train import train  # by its importable name: a launcher sends it to other processes
+        from lmablate.train import train  # not __main__.train: launchers pickle it by its name for other processes
 
         run_hydra_command(train)

@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from lmablate.runs.metrics import dump_row, run_id
+from lmablate.runs.metrics import dump_row
+from lmablate.runs.run import run_id
 
 ROWS = 1000
 OPTIONS = {"rope": "RoPE", "sin": "Sinusoidal", "learned": "Learned", "nope": "NoPE"}

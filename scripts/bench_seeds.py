@@ -1,9 +1,9 @@
-"""Does training several seeds of one arm in one process, as one stacked model, gain anything on this machine?
+"""Measure what it gains to train several seeds of one arm in one process, as one stacked model.
 
     python scripts/bench_seeds.py seeds=4 d_model=64
 
-Stacked: torch.func.stack_module_state and vmap, every matrix product a batched one. In turn: a step of each seed,
-one after the other, in the forms that `lmablate.train` uses; what both must beat. The two take turns, so ratios hold
+"stacked" uses torch.func.stack_module_state and vmap, which make every matrix product a batched one. "in turn" makes a
+step of each seed, one after the other, in the forms that `lmablate.train` uses. The two alternate, so their ratio holds
 on a busy machine.
 """
 
@@ -32,7 +32,7 @@ from lmablate.training.step import NextTokenLoss, train_step
 
 @dataclass
 class Arguments:
-    """Times a step of several seeds, stacked and in turn."""
+    """Time a step of several seeds, stacked and in turn."""
 
     seeds: Annotated[int, "models of one arm"] = 4
     d_model: Annotated[int, "width; the MLP is four times as wide"] = 64
@@ -60,7 +60,7 @@ def batches(arguments: Arguments) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """The plain forms: vmap cannot look into a hand-written backward pass."""
+    """Use the plain reference forms: vmap cannot trace a hand-written backward pass."""
     module = importlib.import_module("lmablate.model.attention")
     with (
         patch.object(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias)),
@@ -85,7 +85,6 @@ def in_turn(arguments: Arguments) -> Callable[[], None]:
 def stacked(arguments: Arguments) -> Callable[[], None]:
     """One AdamW over stacked parameters; clipping by the norm of all seeds together, which costs the same."""
     seeds = models(arguments)
-    # Tied: the head reads the embedding through the functional call, as in the model itself.
     parameters, buffers = torch.func.stack_module_state(seeds)  # pyright: ignore[reportArgumentType]
     shell = copy.deepcopy(seeds[0]).to("meta")
     stack = {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
@@ -114,7 +113,7 @@ def main(arguments: Arguments) -> None:
         for name, step in steps.items():
             started = time.perf_counter()
             step()
-            if number:  # the first is slow for everybody
+            if number:  # the first step warms up
                 seconds[name].append(time.perf_counter() - started)
     gains = [a / b for a, b in zip(seconds["in turn"], seconds["stacked"], strict=True)]
     low, middle, high = statistics.quantiles(gains, n=4, method="inclusive")

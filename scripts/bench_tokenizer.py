@@ -2,21 +2,13 @@
 
     python scripts/bench_tokenizer.py [--repeats 3] [--folder /tmp/bench] [--only pretokenize encode ...]
 
-Every measurement is a process of its own, so that peak memory and cold caches are its own too; repeats
-of different measurements take turns, so that a busy moment hits all alike. Ratios compare CPU seconds,
-which other jobs on the machine disturb less than wall time; a row with two threads is to be judged by its
-wall time. Peers that are not installed are left out: pip install tiktoken tokenizers gigatoken rustbpe
-bpeasy.
-
-The text is this machine's own: documentation, manual pages and dictionaries, each file at most 200 kB, in an
-order that depends on the names alone. If it falls short of 100 MB, install more of it:
-
-    apt-get install linux-doc debian-reference-en hunspell-en-us hunspell-de-de wamerican manpages-dev
+Every measurement is a process of its own, so that it has its own peak memory and cold caches. Repeats of different
+measurements take turns, so that a busy moment affects all of them alike. Ratios compare CPU seconds, which other jobs
+on the machine disturb less than wall time; judge a row with two threads by its wall time. Peers that are not installed
+are left out: pip install tiktoken tokenizers gigatoken rustbpe bpeasy. bench_tokenizer_text.py says what the text is.
 """
 
 import argparse
-import gzip
-import hashlib
 import importlib.util
 import json
 import os
@@ -31,17 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_tokenizer_text import CORPUS_BYTES, SPECIAL, make_corpus, make_word_stream, prefix
 from machine import describe, peak_bytes
 
-SPECIAL = "<|endoftext|>"
-CORPUS_BYTES = 100_000_000
-SOURCES = ("doc", "man", "dict", "hunspell", "perl", "info")
-UNIQUE_WORDS = 6_600_000
 LARGE = 32_000
 
 
 class Stopwatch:
-    """Wall and CPU seconds of what runs inside `with`, several times in a row if need be."""
+    """Wall and CPU seconds of blocks, by the name of the block."""
 
     def __init__(self):
         self.parts: dict[str, tuple[float, float]] = {}
@@ -53,64 +42,11 @@ class Stopwatch:
         self.parts[part] = (time.perf_counter() - wall, time.process_time() - cpu)
 
 
-# ------------------------------------------------------------------------------------------------------ text
-
-
-def documents() -> Iterator[bytes]:
-    paths = [path for name in SOURCES for path in Path("/usr/share", name).rglob("*") if path.is_file()]
-    paths = [path for path in paths if not path.is_symlink()]
-    for path in sorted(paths, key=lambda path: hashlib.sha256(str(path).encode()).digest()):
-        try:
-            text = path.read_bytes()
-            text = gzip.decompress(text) if path.suffix == ".gz" else text
-            text.decode()
-        except (OSError, EOFError, UnicodeDecodeError):
-            continue
-        if b"\0" not in text and SPECIAL.encode() not in text:
-            yield text[:200_000].decode(errors="ignore").encode()
-
-
-def make_corpus(path: Path) -> None:
-    size = 0
-    with path.open("wb") as file:
-        for document in documents():
-            size += file.write(document + SPECIAL.encode())
-            if size >= CORPUS_BYTES:
-                return
-    path.unlink()
-    raise SystemExit(f"/usr/share has only {size / 1e6:.0f} MB of text; see the top of {__file__} for more.")
-
-
-def make_word_stream(path: Path) -> None:
-    """As many distinct words as OpenWebText has, of frequencies that fall like 1 / rank."""
-    source = np.random.default_rng(0)
-    consonants, vowels = [*"bcdfghjklmnprstvwz", "st", "th", "ch", "br"], [*"aeiou", "ea", "ou"]
-    syllables = np.array([first + second for first in consonants for second in vowels])
-    weights = 1 / np.arange(1, len(syllables) + 1)
-    words: np.ndarray = np.empty(0, "U1")
-    while len(words) < UNIQUE_WORDS:
-        drawn = [source.choice(syllables, 4_000_000, p=weights / weights.sum()) for _ in range(5)]
-        length = source.integers(2, 6, 4_000_000)
-        fresh = drawn[0]
-        for i in range(1, 5):
-            fresh = np.char.add(fresh, np.where(length > i, drawn[i], ""))
-        words = np.unique(np.concatenate([words, fresh]))
-    words = source.permutation(words)[:UNIQUE_WORDS]
-    with path.open("w") as file:
-        for rank, word in enumerate(words.tolist(), 1):
-            file.write(f" {word}" * max(1, 300_000 // rank))
-
-
-def prefix(path: Path, size: int) -> str:
-    with path.open("rb") as file:
-        return file.read(size).decode(errors="ignore")
-
-
 # ------------------------------------------------------------------------------------------------------ ours
 
 
 def warm_up(folder: Path) -> None:
-    """Compile, or load from the cache, every kernel, so that no measurement includes that."""
+    """Compile every kernel, or load it from the cache, so that no measurement includes that."""
     from lmablate.tokenizer import Tokenizer, train_bpe
 
     small = folder / f"small-{os.getpid()}"
@@ -131,15 +67,14 @@ def train_ours(folder, clock, corpus: str, size: int, threads: int = 1):
 
 
 def train_naive(folder, clock, corpus: str, size: int, merges: int = 20):
-    """Only the first merges, from which the whole is extrapolated."""
+    """Measure only the first merges, and extrapolate to all of them."""
     from lmablate.tokenizer import naive
-    from lmablate.tokenizer.ties import GreaterBytes
+    from lmablate.tokenizer.learn.ties import GreaterBytes
 
     with clock.measure("words"):
-        words = naive.count_words((folder / corpus).read_bytes(), [SPECIAL.encode()])
-    tokens = [bytes([byte]) for byte in range(256)]
+        words = naive.count_words_naive((folder / corpus).read_bytes(), [SPECIAL.encode()])
     with clock.measure("merges"):
-        naive.learn_merges(words, tokens, 256 + merges, GreaterBytes())
+        naive.learn_merges_naive(words, 256 + merges, GreaterBytes())
     words_time, merge_time = clock.parts.pop("words"), clock.parts.pop("merges")
     scale = (size - 257) / merges
     clock.parts["all"] = (words_time[0] + scale * merge_time[0], words_time[1] + scale * merge_time[1])
@@ -174,10 +109,10 @@ def encode_naive(folder, clock):
 def pretokenize_ours(folder, clock, kernel: str):
     import numba
 
-    from lmablate.tokenizer.chunks import padded
-    from lmablate.tokenizer.pretokenize import STARTS_CAPACITY, split_scalar
-    from lmablate.tokenizer.unicode_classes import class_table
-    from lmablate.tokenizer.vector import split_vector
+    from lmablate.tokenizer.split.pattern import STARTS_CAPACITY, split_scalar
+    from lmablate.tokenizer.split.text import padded
+    from lmablate.tokenizer.split.unicode_classes import class_table
+    from lmablate.tokenizer.split.vector import split_vector
 
     split = {"scalar": split_scalar, "vector": split_vector}[kernel]
 
@@ -203,7 +138,7 @@ def pretokenize_ours(folder, clock, kernel: str):
 def pretokenize_regex(folder, clock):
     import regex
 
-    from lmablate.tokenizer.pretokenize import PATTERN
+    from lmablate.tokenizer.split.pattern import PATTERN
 
     pattern, text = regex.compile(PATTERN), prefix(folder / "mix", 20_000_000)
     with clock.measure():
@@ -229,7 +164,7 @@ def train_gigatoken(folder, clock, corpus: str, size: int):
 
 
 def train_rustbpe(folder, clock, corpus: str, size: int):
-    from lmablate.tokenizer.pretokenize import PATTERN
+    from lmablate.tokenizer.split.pattern import PATTERN
 
     rustbpe = import_module("rustbpe")
     with clock.measure():
@@ -238,7 +173,7 @@ def train_rustbpe(folder, clock, corpus: str, size: int):
 
 
 def train_bpeasy(folder, clock, corpus: str, size: int):
-    from lmablate.tokenizer.pretokenize import PATTERN
+    from lmablate.tokenizer.split.pattern import PATTERN
 
     bpeasy = import_module("bpeasy")
     with clock.measure():
@@ -249,7 +184,7 @@ def train_bpeasy(folder, clock, corpus: str, size: int):
 def encode_tiktoken(folder, clock):
     import tiktoken
 
-    from lmablate.tokenizer.pretokenize import PATTERN
+    from lmablate.tokenizer.split.pattern import PATTERN
 
     ours = our_tokenizer(folder)
     ranks = {token: i for i, token in ours.vocab.items() if token != SPECIAL.encode()}
@@ -290,11 +225,12 @@ def encode_gigatoken(folder, clock):
 
 
 def scale(folder, clock):
-    from lmablate.tokenizer.chunks import SpecialTokens, read_chunks
-    from lmablate.tokenizer.counting import count_words
-    from lmablate.tokenizer.merging import pack_words
-    from lmablate.tokenizer.ties import GreaterBytes
-    from lmablate.tokenizer.train import _FastTrainer
+    from lmablate.tokenizer.learn.counting import count_words
+    from lmablate.tokenizer.learn.merge import learn_merges
+    from lmablate.tokenizer.learn.ties import GreaterBytes
+    from lmablate.tokenizer.learn.words import pack_words
+    from lmablate.tokenizer.split.chunks import read_chunks
+    from lmablate.tokenizer.split.specials import SpecialTokens
 
     warm_up(folder)
     with clock.measure("count"), (folder / "words").open("rb", buffering=0) as file:
@@ -302,7 +238,7 @@ def scale(folder, clock):
     with clock.measure("merge"):
         words = pack_words(counter.counts)
         del counter
-        _FastTrainer(GreaterBytes(), 1, False)._learn(words, LARGE, lambda merges: None)
+        learn_merges(words, LARGE, GreaterBytes(), lambda merges: None)
 
 
 MEASUREMENTS: dict[str, dict[str, tuple[Callable, dict, int]]] = {
@@ -351,7 +287,7 @@ ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_
 
 
 def measure_here(section: str, row: str, folder: Path) -> None:
-    """The measurement itself, in its own process; prints JSON."""
+    """Measure in this process, and print the result as JSON."""
     clock = Stopwatch()
     function, arguments, _ = MEASUREMENTS[section][row]
     function(folder, clock, **arguments)
@@ -367,7 +303,7 @@ def measure(section: str, row: str, folder: Path) -> dict:
 
 
 def run_section(section: str, folder: Path, repeats: int) -> dict[str, float]:
-    """Measure and print a section; returns the CPU seconds of each of its rows."""
+    """Measure and print a section, and return the CPU seconds of each of its rows."""
     rows = [row for row in MEASUREMENTS[section] if row not in PACKAGES or importlib.util.find_spec(PACKAGES[row])]
     results: dict[str, list[dict]] = {row: [] for row in rows}
     for _ in range(repeats):
@@ -390,8 +326,8 @@ def run_section(section: str, folder: Path, repeats: int) -> dict[str, float]:
     return seconds
 
 
-# What the re-implemented report has, on 16 to 19 processes: (what, naive, fast, gain), and our rows for the same
-# on this machine's text: (section, naive, fast).
+# The figures of the report that this project re-implements, measured on 16 to 19 processes, as (measurement, naive,
+# fast, gain), and our rows for the same on this machine's text, as (section, naive, fast).
 REPORTED = [
     (
         ("training, 21 MB of TinyStories, V 4096", "6.18 s + 298 merges/s", "0.4 s + 13,450 merges/s", "48 x"),
@@ -417,7 +353,7 @@ REPORTED = [
 
 
 def print_beside_report(seconds: dict[str, dict[str, float]]) -> None:
-    """The report's tables, each row with ours where it was measured."""
+    """Print the report's figures, each row with ours if we measured it."""
     print("\n### beside the report\n")
     print("| | report: naive | fast | gain | ours, one core: naive | fast | gain |\n|---|---|---|---|---|---|---|")
     for reported, (section, naive, fast) in REPORTED:

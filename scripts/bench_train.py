@@ -1,13 +1,13 @@
-"""How near training comes to the limit of the machine, beside other implementations of the same size.
+"""Measure how close training comes to the limit of the machine, beside other implementations of the same size.
 
     python scripts/bench_train.py                            everything, some 20 minutes on two free cores
     python scripts/bench_train.py case=10k heap=kept rounds=3 with_=ours,nanogpt
 
-S is the time of a step's linear and head matrix products alone (forward, both gradients, into memory that is
-there already) over the time of the whole step: 1 is what no implementation can pass. Products and contestants
-take turns, round by round, so that a busy machine is busy for all of them; only ratios count. Every contestant
-is used as its documentation has it and has the same products to do: the three matrices of a gated MLP, or two
-that are half as wide again. Peak memory is each contestant's own process's, over that after its imports.
+S is the time of a step's linear and head matrix products alone (forward, both gradients, into preallocated memory)
+over the time of the whole step: 1 is the limit for any implementation. Products and contestants alternate, round by
+round, so that a busy machine slows all of them; only ratios count. Every contestant is used as its documentation says
+and computes the same products: the three matrices of a gated MLP, or two that are half as wide again. Peak memory is
+that of each contestant's own process, minus that after its imports.
 """
 
 import gc
@@ -30,15 +30,15 @@ from lmablate.config.key_value import run_key_value_command as command
 from lmablate.machine import keep_freed_memory
 
 D, LAYERS, HEADS, D_FF, CONTEXT = 256, 4, 4, 1024, 256
+# Rows of a batch, and tokens of the vocabulary.
 CASES = {"10k": (64, 10_000), "32k": (32, 32_000)}
-"""Rows of a batch and tokens of the vocabulary."""
 
 Step = Callable[[], Any]
 
 
 @dataclass
 class Arguments:
-    """Times a training step of several implementations, by turns."""
+    """Time a training step of several implementations, alternating between them."""
 
     case: Annotated[Literal["10k", "32k", "all"], "size of the vocabulary; 10k has batch 64, 32k has 32"] = "all"
     heap: Annotated[Literal["default", "kept", "all"], "whether malloc keeps what is freed"] = "all"
@@ -75,6 +75,8 @@ class Plain(nn.Module):
 
 
 class PlainBlock(nn.Module):
+    """Pre-norm attention and MLP, as in nanoGPT, without biases."""
+
     def __init__(self) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = nn.LayerNorm(D), nn.LayerNorm(D)

@@ -1,24 +1,25 @@
-"""Write lmablate/tokenizer/unicode_classes.txt: which code points are letters, numbers and whitespace.
+"""Write lmablate/tokenizer/split/unicode_classes.txt: which code points are letters, numbers and whitespace.
 
-The classes of Unicode change with every release, and `regex`, Hugging Face and CPython each follow their own.
-A tokenizer must give the same ids in ten years, so we freeze what one version of `regex` says. Running this
-script with a newer `regex` is a change of the tokenizer's meaning: raise VERSION, since saved tokenizers
-refer to it.
+The classes of Unicode change with every release, and `regex`, Hugging Face and CPython each follow a release of their
+own. A tokenizer must give the same ids in ten years, so we freeze the classes of one version of `regex`. To run this
+script with a newer `regex` changes the meaning of every tokenizer: raise VERSION here and in
+lmablate/tokenizer/split/unicode_classes.py, since saved tokenizers refer to it.
 
     python scripts/freeze_unicode_classes.py
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import regex
 
 VERSION = 1
-OUTPUT = Path(__file__).parents[1] / "lmablate" / "tokenizer" / "unicode_classes.txt"
+OUTPUT = Path(__file__).parents[1] / "lmablate" / "tokenizer" / "split" / "unicode_classes.txt"
 PATTERNS = {"L": r"\p{L}+", "N": r"\p{N}+", "W": r"\s+"}
 
 
-def ranges():
-    """(first code point, last code point, class letter) of every run of letters, numbers or whitespace."""
+def ranges() -> Iterator[tuple[int, int, str]]:
+    """Yield (first code point, last code point, class letter) of every run of letters, numbers or whitespace."""
     surrogates = range(0xD800, 0xE000)
     code_points = [point for point in range(0x110000) if point not in surrogates]
     text = "".join(map(chr, code_points))

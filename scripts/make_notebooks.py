@@ -1,4 +1,4 @@
-"""Write analysis/<experiment>.ipynb, one thin notebook an experiment: python scripts/make_notebooks.py"""
+"""Write analysis/<experiment>.ipynb, one thin notebook per experiment: python scripts/make_notebooks.py"""
 
 from pathlib import Path
 

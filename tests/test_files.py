@@ -1,16 +1,16 @@
-"""Files are whole or absent; locks outlive no holder, with flock and without."""
+"""Files are whole or absent, and a lock ends with its holder, with flock and without."""
 
 import errno
-import fcntl
 import multiprocessing
 import os
-import signal
+import threading
 import time
 
 import pytest
 
+from lmablate import files
 from lmablate.errors import UserError
-from lmablate.files import atomic_write, disk_errors_named, locked
+from lmablate.files import atomic_write, disk_errors_named, locked, read_json, sha256, write_json
 
 
 def test_a_block_that_ends_well_replaces_the_file(tmp_path):
@@ -50,18 +50,6 @@ def test_other_errors_stay_what_they_are():
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-@pytest.fixture(params=["flock", "no flock"])
-def file_system(request, monkeypatch):
-    """The real file system, and one on which flock answers as Lustre does when mounted without it."""
-    if request.param == "no flock":
-
-        def refuse(*_):
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-        monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(files, "_LEASE_SECONDS", 3.0)
-
-
 def add_one(path, times):
     for _ in range(times):
         with locked(path / ".lock"):
@@ -70,7 +58,7 @@ def add_one(path, times):
             (path / "count").write_text(str(count + 1))
 
 
-def hold_for_ever(path, held):
+def hold_until_killed(path, held):
     with locked(path / ".lock"):
         held.set()
         time.sleep(600)
@@ -90,13 +78,13 @@ def test_no_update_is_lost_between_processes(tmp_path):
 
 
 @pytest.mark.usefixtures("file_system")
-def test_a_killed_holder_does_not_block_for_ever(tmp_path):
+def test_a_killed_holder_does_not_block(tmp_path):
     context = multiprocessing.get_context("fork")
     held = context.Event()
-    holder = context.Process(target=hold_for_ever, args=(tmp_path, held))
+    holder = context.Process(target=hold_until_killed, args=(tmp_path, held))
     holder.start()
     assert held.wait(30)
-    os.kill(holder.pid, signal.SIGKILL)
+    holder.kill()
     holder.join()
     with locked(tmp_path / ".lock"):
         pass
@@ -107,9 +95,27 @@ def test_a_waiting_process_says_so(tmp_path, caplog):
     caplog.set_level("INFO")
     context = multiprocessing.get_context("fork")
     held = context.Event()
-    holder = context.Process(target=hold_for_ever, args=(tmp_path, held))
+    holder = context.Process(target=hold_until_killed, args=(tmp_path, held))
     holder.start()
     assert held.wait(30)
-    context.Process(target=lambda: (time.sleep(0.5), os.kill(holder.pid, signal.SIGKILL))).start()
+    threading.Timer(0.5, holder.kill).start()
     with locked(tmp_path / ".lock"):
         assert "another process is at work in" in caplog.text
+
+
+def test_json_comes_back_as_it_was_written(tmp_path):
+    write_json(tmp_path / "file.json", {"b": [1, 0.1], "a": None})
+    assert read_json(tmp_path / "file.json") == {"b": [1, 0.1], "a": None}
+    assert list(tmp_path.iterdir()) == [tmp_path / "file.json"]
+
+
+def test_a_json_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "JSON_LIMIT", 10)
+    (tmp_path / "file.json").write_text('"0123456789"')
+    with pytest.raises(ValueError, match="is larger than 10 bytes"):
+        read_json(tmp_path / "file.json")
+
+
+def test_a_checksum_is_that_of_the_content(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -19,6 +19,7 @@ COMMANDS = {
     "status", "train",
 }  # fmt: skip
 LEAVES = {"errors", "files", "machine"}
+WITH_TORCH = {"audit", "train"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LAYERS, MAX_EDGES = 8, 100
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_COMMAND_LINES = 400, 60, 80
@@ -93,7 +94,7 @@ def test_leaves_import_only_leaves() -> None:
         ("hydra", {"config", "sweep"}),
         ("wandb", {"training", "results"}),
         ("submitit", {"training"}),
-        ("torch", {"config", "model", "data", "diagnostics", "training", "inference", "sweep", "machine", "train", "audit"}),
+        ("torch", {"model", "data", "diagnostics", "training", "config", "sweep", "inference", "machine", *WITH_TORCH}),
         ("matplotlib", {"results"}),
         ("scipy", {"evidence"}),
     ],
@@ -123,6 +124,71 @@ def test_files_and_functions_are_short(path: Path) -> None:
             decorators = {d.id for d in node.decorator_list if isinstance(d, ast.Name)}
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MAX_FUNCTION_LINES or decorators & kernels, f"{node.name} has {length} lines"
+
+
+def public_definitions(path: Path) -> list[str]:
+    """Names of the public functions and classes that a file defines at its top level."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    body = ast.parse(path.read_text()).body
+    return [node.name for node in body if isinstance(node, definitions) and not node.name.startswith("_")]
+
+
+def test_a_public_name_exists_once() -> None:
+    """One name for one thing. Each command has its `Arguments`, and a function of its own name."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in public_definitions(path):
+            if name != "Arguments" and not (path.parent == PACKAGE and name == path.stem):
+                places.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def full_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def used_elsewhere() -> set[tuple[str, str]]:
+    """(module, name) for every name that a file imports from another module, or reads as its attribute."""
+    used = set()
+    for folder in ("lmablate", "hydra_plugins", "tests", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            modules = {}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    used |= {(node.module, alias.name) for alias in node.names}
+                    modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+                    used.add((modules[node.value.id], node.attr))
+    return used
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_function_that_only_its_module_uses_is_private(path: Path) -> None:
+    if path.parent == PACKAGE or path.name == "__init__.py":
+        return
+    functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    alone = [f for f in functions if not f.startswith("_") and (full_name(path), f) not in used_elsewhere()]
+    assert not alone
+
+
+def test_no_module_uses_a_private_function_of_another() -> None:
+    ours = {(module, name) for module, name in used_elsewhere() if module.startswith("lmablate")}
+    private = {(module, name) for module, name in ours if name.startswith("_") and not name.startswith("__")}
+    of_tests = {("lmablate.files", "_LEASE_SECONDS")}
+    assert private <= of_tests
+
+
+def test_a_class_is_named_in_one_way_in_all_configs() -> None:
+    """Run ids hash `_target_` strings, so two spellings of one class would be two ids of the same run."""
+    spellings: dict[str, set[str]] = {}
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        for target in re.findall(r"_target_: ([\w.]+)", path.read_text()):
+            spellings.setdefault(target.rsplit(".", 1)[-1], set()).add(target)
+    assert not {name: found for name, found in spellings.items() if len(found) > 1}
 
 
 def test_the_packages_explain_themselves() -> None:

@@ -1,5 +1,5 @@
 """Hydra launchers of lmablate: `hydra/launcher=slurm` and `hydra/launcher=local_parallel`.
 
-Hydra imports every module here whose name has no leading underscore, and may import it twice: what the
-launchers share lives in underscored modules, so that its classes exist once.
+Hydra imports every module in this folder whose name does not begin with an underscore, and may import it twice. The
+launchers' shared code is in modules with an underscore, so that its classes exist only once.
 """

@@ -1,6 +1,7 @@
-"""Runs the one job that arrives on standard input; the local_parallel launcher starts this file.
+"""Run the one job that arrives on standard input. The local_parallel launcher starts this file as a process.
 
-It is started by its path and gets its search path with the job, so it finds whatever its parent could import.
+It is started by its path, and receives the module search path of its parent with the job, so it can import everything
+that its parent can.
 """
 
 import os
@@ -14,7 +15,7 @@ import traceback
 def _main() -> int:
     search_path, payload, job_id, result_file = pickle.load(sys.stdin.buffer)
     sys.path[:] = search_path
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=_stop_when_the_parent_dies, daemon=True).start()
 
     import cloudpickle
 
@@ -28,8 +29,8 @@ def _main() -> int:
     return 0 if outcome[0] == "success" else 1
 
 
-def _end_with_the_parent() -> None:
-    # Nothing more is ever sent: a read returns when the parent has died and its end of the pipe is closed.
+def _stop_when_the_parent_dies() -> None:
+    # The parent sends nothing more, so this read returns only when its end of the pipe is closed: when it has died.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

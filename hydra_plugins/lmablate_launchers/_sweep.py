@@ -1,4 +1,4 @@
-"""What the launchers share: a job that any process can run, the list of the jobs, and the final account."""
+"""Code that the launchers share: a job that any process can run, the list of the jobs, and the final summary."""
 
 import functools
 import logging
@@ -26,24 +26,29 @@ log = logging.getLogger(__name__)
 
 
 class NonZeroExit(RuntimeError):
-    """A job called sys.exit() with a code that says so."""
+    """A job called sys.exit() with a code other than 0."""
 
 
 class SweepFailed(SystemExit):
-    """A job of a sweep failed, says its message: the process ends with exit code 1, and no traceback."""
+    """A job of a sweep failed. The process ends with exit code 1 and prints the message, without a traceback."""
 
 
 class LaunchError(UserError, CompactHydraException):
-    """The sweep cannot be launched as it was asked for."""
+    """The settings of the launcher are wrong, or the scheduler refuses them."""
 
 
 @dataclass(frozen=True)
 class HydraJob:
-    """One job of a sweep, complete in itself: pickle it, send it to another process, call it there.
+    """One job of a sweep. It can be pickled, sent to another process, and called there.
 
     Attributes:
-        number: what Hydra calls `hydra.job.num`; counts from 0.
-        label: the job as people know it, such as "job 3/8 model/pos=rope seed=1".
+        number: Hydra's `hydra.job.num`; counts from 0.
+        label: the job for people, such as "job 3/8 model/pos=rope seed=1".
+        overrides: the job's overrides.
+        config: config of the sweep, `hydra` included.
+        hydra_context: Hydra's loaders of configs.
+        task_function: the function that a job calls with its config.
+        singletons: Hydra's global state in the process that launches the sweep.
     """
 
     number: int
@@ -55,7 +60,7 @@ class HydraJob:
     singletons: dict[Any, Any] = field(default_factory=Singleton.get_state, repr=False)
 
     def compose(self, job_id: str) -> DictConfig:
-        """The job's own config, `hydra` included."""
+        """Return the job's own config, `hydra` included; `job_id` is the scheduler's id."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(self.overrides))
         with open_dict(config):
             config.hydra.job.id = job_id
@@ -63,7 +68,15 @@ class HydraJob:
         return config
 
     def __call__(self, job_id: str) -> JobReturn:
-        """Run as Hydra runs a job, except that a failure is raised here, where the scheduler can see it."""
+        """Run the job as Hydra does, but raise its failure here, where the scheduler sees it.
+
+        Args:
+            job_id: the scheduler's id.
+
+        Raises:
+            Exception: any that the task raises.
+            NonZeroExit: if the task calls sys.exit() with a code other than 0.
+        """
         logging.basicConfig(level=logging.INFO, format="%(message)s")  # for apps without Hydra's job_logging
         Singleton.set_state(self.singletons)
         setup_globals()
@@ -79,7 +92,7 @@ class HydraJob:
 
 
 def _without_exits(task_function: TaskFunction) -> TaskFunction:
-    """sys.exit() in a task would end the worker without a result: turn it into a return or a failure."""
+    """Turn sys.exit() in a task, which would end the process without a result, into a return or a failure."""
 
     @functools.wraps(task_function)
     def task(config: Any) -> Any:
@@ -87,24 +100,30 @@ def _without_exits(task_function: TaskFunction) -> TaskFunction:
             return task_function(config)
         except Preempted:
             raise
-        except SystemExit as leaving:
-            if leaving.code in (None, 0):
+        except SystemExit as error:
+            if error.code in (None, 0):
                 return None
-            raise NonZeroExit(f"the job called sys.exit({leaving.code!r})") from leaving
+            raise NonZeroExit(f"the job called sys.exit({error.code!r})") from error
 
     return task
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a result, or with a failure in one line."""
+    """The end of a job: a result or a failure.
+
+    Attributes:
+        job: the job.
+        result: its result; None if it failed.
+        failure: the reason of its failure in one line; empty if it did not fail.
+    """
 
     job: HydraJob
     result: JobReturn | None = None
     failure: str = ""
 
     def as_job_return(self) -> JobReturn:
-        """What Hydra's sweeper expects; it raises when the sweeper reads a failed job's return value."""
+        """Return the outcome in Hydra's form. The sweeper reads its return value, which for a failed job raises."""
         if self.result is not None:
             return self.result
         failed = JobReturn(overrides=self.job.overrides, status=JobStatus.FAILED)
@@ -113,15 +132,17 @@ class Outcome:
 
 
 class SweepLauncher(Launcher):
-    """A launcher that runs all jobs to their ends before any failure is raised."""
+    """A launcher that waits for the end of all jobs before it raises a failure. A subclass implements `run`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Store what Hydra hands over before it calls `launch`."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
         self.sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one job per list of overrides; Hydra numbers them from `initial_job_idx`."""
         setup_globals()
         self.sweep_dir.mkdir(parents=True, exist_ok=True)
         labels = _labels(job_overrides, initial_job_idx)
@@ -130,15 +151,15 @@ class SweepLauncher(Launcher):
             for number, (label, overrides) in enumerate(zip(labels, job_overrides, strict=True), initial_job_idx)
         ]
         outcomes = self.run(jobs)
-        _report(outcomes)
+        _log_summary(outcomes)
         return [outcome.as_job_return() for outcome in outcomes]
 
     @abstractmethod
     def run(self, jobs: Sequence[HydraJob]) -> Sequence[Outcome]:
-        """Run the jobs to their ends; one outcome each, in order, and no exception for a failed job."""
+        """Run all jobs, and return their outcomes in the same order. A failed job raises no exception."""
 
-    def record(self, jobs: Iterable[tuple[HydraJob, str, Path]]) -> None:
-        """Append (job, scheduler's id, log file) to the sweep's list of jobs."""
+    def list_jobs(self, jobs: Iterable[tuple[HydraJob, str, Path]]) -> None:
+        """Append jobs to the sweep's jobs.jsonl, each given with the scheduler's id and its log file."""
         append_jobs(self.sweep_dir, (self._entry(*job) for job in jobs))
 
     def _entry(self, job: HydraJob, job_id: str, log_file: Path) -> JobEntry:
@@ -154,7 +175,11 @@ class SweepLauncher(Launcher):
 
 
 def read_result(path: Path) -> JobReturn | str | None:
-    """What a worker left in its file: the job's result, its error in one line, or None without a file."""
+    """Return what a job's process wrote to its result file.
+
+    Returns:
+        The job's result, or its error in one line; None if the file does not exist.
+    """
     try:
         with path.open("rb") as file:
             status, value = pickle.load(file)
@@ -164,7 +189,7 @@ def read_result(path: Path) -> JobReturn | str | None:
 
 
 def error_line(traceback: str) -> str:
-    """The exception at the end of a formatted traceback, in one line, without frames and module."""
+    """Return the exception at the end of a formatted traceback, in one line and without its module."""
     lines = traceback.strip().splitlines()
     last_frame = max((i for i, line in enumerate(lines) if line.startswith("  ")), default=-1)
     error = " ".join(lines[last_frame + 1 :]) or lines[-1]
@@ -172,7 +197,7 @@ def error_line(traceback: str) -> str:
 
 
 def _labels(job_overrides: Sequence[Sequence[str]], first: int) -> list[str]:
-    """Name each job by the overrides that tell it from the others."""
+    """Return a label for each job, made of the overrides that not all jobs have in common."""
     common = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     total = first + len(job_overrides)
     return [
@@ -181,7 +206,7 @@ def _labels(job_overrides: Sequence[Sequence[str]], first: int) -> list[str]:
     ]
 
 
-def _report(outcomes: Sequence[Outcome]) -> None:
+def _log_summary(outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         return
     failed = [outcome for outcome in outcomes if outcome.result is None]

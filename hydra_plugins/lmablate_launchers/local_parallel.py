@@ -1,4 +1,4 @@
-"""`hydra/launcher=local_parallel`: N jobs at a time, each in a process of its own."""
+"""`hydra/launcher=local_parallel`: several jobs at a time, each in its own process."""
 
 import contextlib
 import logging
@@ -21,25 +21,26 @@ from ._sweep import HydraJob, LaunchError, Outcome, SweepLauncher, read_result
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.05
+# Time between two looks at the running jobs.
+_POLL_SECONDS = 0.05
 
 
 class LocalParallelLauncher(SweepLauncher):
     """Run a sweep on this machine, several jobs at a time.
 
-    Plain subprocesses, not a process pool: a pool breaks as a whole when one worker is killed. Here a job
-    that is killed, or ends in a segmentation fault, is one failed job, and the others go on.
+    Jobs are plain subprocesses. A process pool would break as a whole when one worker is killed; here, a job that is
+    killed, or ends in a segmentation fault, is one failed job, and the other jobs continue.
 
-    Ctrl-C, SIGTERM and SIGHUP are passed on as SIGTERM, and the jobs have time to save a checkpoint; a second
-    Ctrl-C kills them. Each job's output is in `<sweep folder>/logs/<number>.log`.
+    Ctrl-C, SIGTERM and SIGHUP are passed on to the jobs as SIGTERM, and the jobs have time to save a checkpoint; a
+    second Ctrl-C kills them. Each job's output is in `<sweep folder>/logs/<number>.log`.
 
     Args:
-        n_jobs: jobs at a time; by default as many as the cores available allow.
-        threads_per_job: numerical threads of each job. It is no function of the number of jobs, because the
-            order of a floating-point sum, and so a run's last bits, depend on it.
+        n_jobs: number of jobs at a time; by default the available cores divided by `threads_per_job`.
+        threads_per_job: threads of each job's numerical libraries. It does not depend on the number of jobs, because
+            the order of a floating-point sum, and so the last bits of a run's result, depend on it.
 
     Raises:
-        LaunchError: for a count below 1.
+        LaunchError: if a number is not a whole number from 1.
     """
 
     def __init__(self, n_jobs: int | None = None, threads_per_job: int = 1) -> None:
@@ -50,17 +51,18 @@ class LocalParallelLauncher(SweepLauncher):
         self.n_jobs = n_jobs or max(1, available_cores() // threads_per_job)
 
     def run(self, jobs: Sequence[HydraJob]) -> Sequence[Outcome]:
-        log.info("%d jobs, %d at a time, threads each: %d", len(jobs), self.n_jobs, self.threads_per_job)
+        """Run the jobs on this machine, in order, `n_jobs` at a time."""
+        log.info("%d jobs, %d at a time, %d threads per job", len(jobs), self.n_jobs, self.threads_per_job)
         logs = self.sweep_dir / "logs"
         logs.mkdir(exist_ok=True)
-        self.record((job, str(job.number), logs / f"{job.number}.log") for job in jobs)
+        self.list_jobs((job, str(job.number), logs / f"{job.number}.log") for job in jobs)
         with tempfile.TemporaryDirectory() as results:
             outcomes = self._run_all(jobs, logs, Path(results))
         return [outcomes[job.number] for job in jobs]
 
     def _run_all(self, jobs: Sequence[HydraJob], logs: Path, results: Path) -> dict[int, Outcome]:
         waiting = deque(jobs)
-        running: list[Child] = []
+        running: list[JobProcess] = []
         outcomes: dict[int, Outcome] = {}
         with StopFlag() as stop:
             try:
@@ -69,71 +71,92 @@ class LocalParallelLauncher(SweepLauncher):
                         _stop(running, stop.reason)
                         stop.exit_after_signal()
                     while waiting and len(running) < self.n_jobs:
-                        running.append(Child(waiting.popleft(), logs, results, self.threads_per_job))
-                    time.sleep(POLL_SECONDS)
-                    for child in [child for child in running if child.ended()]:
-                        running.remove(child)
-                        outcomes[child.job.number] = child.outcome()
+                        running.append(JobProcess(waiting.popleft(), logs, results, self.threads_per_job))
+                    time.sleep(_POLL_SECONDS)
+                    for process in [process for process in running if process.has_ended()]:
+                        running.remove(process)
+                        outcomes[process.job.number] = process.outcome()
             finally:
-                for child in running:
-                    child.process.kill()
+                for process in running:
+                    process.kill()
         return outcomes
 
 
-class Child:
-    """A job in its own process, from start to outcome."""
+class JobProcess:
+    """The process of a job, which starts at once.
+
+    Args:
+        job: the job.
+        logs: folder of the log files.
+        results: folder of the result files.
+        threads: threads of the process's numerical libraries.
+    """
 
     def __init__(self, job: HydraJob, logs: Path, results: Path, threads: int) -> None:
         self.job = job
-        self.log_file = logs / f"{job.number}.log"
-        self.result_file = results / f"{job.number}.pkl"
-        self.started = time.monotonic()
-        with self.log_file.open("ab") as output:
-            self.process = subprocess.Popen(
+        self._log_file = logs / f"{job.number}.log"
+        self._result_file = results / f"{job.number}.pkl"
+        self._started = time.monotonic()
+        with self._log_file.open("ab") as output:
+            self._process = subprocess.Popen(
                 [sys.executable, "-u", _child.__file__],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
-                start_new_session=True,  # else the terminal sends Ctrl-C to the job as well as to us
+                start_new_session=True,  # else the terminal sends Ctrl-C to the job, too
             )
-        self._send()
+        self._send_job()
         log.info("%s: started", job.label)
 
-    def ended(self) -> bool:
-        return self.process.poll() is not None
+    def has_ended(self) -> bool:
+        """Return whether the process has ended."""
+        return self._process.poll() is not None
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, at which the job saves a checkpoint and ends."""
+        self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        self._process.wait()
+
+    def kill(self) -> None:
+        """Kill the process at once."""
+        self._process.kill()
 
     def outcome(self) -> Outcome:
-        seconds = time.monotonic() - self.started
-        result = read_result(self.result_file)
+        """Return the outcome of the ended process, and log it."""
+        seconds = time.monotonic() - self._started
+        result = read_result(self._result_file)
         if result is None or isinstance(result, str):
-            failure = f"{result or _exit_reason(self.process.returncode)} (log: {self.log_file})"
+            failure = f"{result or _exit_reason(self._process.returncode)} (log: {self._log_file})"
             log.error("%s: failed after %.0f s: %s", self.job.label, seconds, failure)
             return Outcome(self.job, failure=failure)
         log.info("%s: done in %.0f s", self.job.label, seconds)
         return Outcome(self.job, result)
 
-    def _send(self) -> None:
-        import cloudpickle  # here, because Hydra imports this module whatever the launcher
+    def _send_job(self) -> None:
+        import cloudpickle  # here, because Hydra imports this module for every launcher
 
-        assert self.process.stdin is not None
-        message = (sys.path, cloudpickle.dumps(self.job), str(self.job.number), str(self.result_file))
-        with contextlib.suppress(BrokenPipeError):  # a child that died at birth is reported by its exit code
-            pickle.dump(message, self.process.stdin)
-            self.process.stdin.flush()
+        assert self._process.stdin is not None
+        message = (sys.path, cloudpickle.dumps(self.job), str(self.job.number), str(self._result_file))
+        with contextlib.suppress(BrokenPipeError):  # the process has died already; its exit code says why
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
 
 
-def _stop(running: Sequence[Child], reason: str | None) -> None:
+def _stop(running: Sequence[JobProcess], reason: str | None) -> None:
     log.info("%s: waiting for %d jobs to save and stop; Ctrl-C kills them at once", reason, len(running))
-    for child in running:
-        child.process.terminate()
-    for child in running:
-        child.process.wait()
+    for process in running:
+        process.ask_to_stop()
+    for process in running:
+        process.wait()
 
 
 def _exit_reason(returncode: int) -> str:
     if returncode == -signal.SIGKILL:
-        return "killed by SIGKILL, perhaps for want of memory"
+        return "killed by SIGKILL, perhaps because memory ran out"
     if returncode < 0:
         return f"killed by {signal.Signals(-returncode).name}"
     return f"ended with exit code {returncode} and no result"

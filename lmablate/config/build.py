@@ -1,4 +1,4 @@
-"""Check a config, and build what it names."""
+"""Check a config, and build the objects that it names."""
 
 import math
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config import schema
-from lmablate.config.credentials import flatten, refuse_secrets
+from lmablate.config.credentials import config_leaves, refuse_secrets
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
 from lmablate.model import CausalSelfAttention, Transformer
@@ -21,18 +21,21 @@ def check_config(cfg: DictConfig) -> None:
     """Check everything that can be checked before anything is built or written.
 
     Raises:
-        UserError: for a key that nothing reads, a class that is not ours, a secret, or a number out of range.
+        UserError: if nothing reads a key, a class is not one of lmablate's, a value is a secret, or a number is out of
+            range.
     """
     _check_keys(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
     refuse_foreign_classes(plain)
-    refuse_secrets(dict(flatten(plain)))
+    refuse_secrets(dict(config_leaves(plain)))
     for key, least in schema.AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if not least <= value < math.inf:
             raise UserError(f"{key}={value} is not allowed: it must be at least {least} and finite.")
     if not cfg.optim.grad_clip > 0:
-        raise UserError(f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf is off).")
+        raise UserError(
+            f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf switches clipping off)."
+        )
     least, most = schema.VOCAB_SIZES
     if not least <= cfg.tokenizer.vocab_size <= most:
         raise UserError(
@@ -46,6 +49,7 @@ def check_config(cfg: DictConfig) -> None:
 
 
 def _check_keys(cfg: DictConfig) -> None:
+    """Refuse keys that the schema does not have, which Hydra lets a user add with `+key=value`."""
     for path, spec in (
         ("", schema.Config),
         ("model", schema.ModelConfig),
@@ -58,15 +62,15 @@ def _check_keys(cfg: DictConfig) -> None:
             raise UserError(f"{key} is not a key of the config: --help lists them.")
 
 
-def build(node: DictConfig, **kwargs: Any) -> Any:
+def build(node: DictConfig) -> Any:
     """Build the object that `node` names.
 
     Raises:
-        UserError: if a class in it is not ours, or if its constructor refuses a value.
+        UserError: if a class in it is not one of lmablate's, or if its constructor refuses a value.
     """
     refuse_foreign_classes(OmegaConf.to_container(node, resolve=True))
     try:
-        return instantiate(node, **kwargs)
+        return instantiate(node)
     except Exception as error:
         if isinstance(error.__cause__, UserError):  # Hydra wraps what a constructor raises
             raise error.__cause__ from None
@@ -79,7 +83,11 @@ def build_all(nodes: Iterable[DictConfig]) -> list[Any]:
 
 
 def resolve_config(cfg: DictConfig) -> DictConfig:
-    """Return a checked copy of `cfg`, in which `match` has solved for d_ff."""
+    """Return a checked copy of `cfg`, in which `match` has solved for d_ff.
+
+    Raises:
+        UserError: if `check_config` refuses the config, or if no d_ff makes the sizes match.
+    """
     check_config(cfg)
     cfg = cfg.copy()
     cfg.model.d_ff = build(cfg.match).d_ff(model_shape(cfg))
@@ -92,7 +100,10 @@ def _build_model_parts(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transformer:
-    """Build the model of a resolved config; its parameters are drawn from (seed, name)."""
+    """Build the model of a resolved config on `device`.
+
+    Each matrix is drawn by a generator of its own, seeded by the seed, the init scheme's salt and the parameter's name.
+    """
     sizes = {key: cfg.model[key] for key in schema.MODEL_SIZES}
     with torch.device(device):
         return Transformer(vocab_size=cfg.tokenizer.vocab_size, **sizes, **_build_model_parts(cfg), seed=cfg.seed)

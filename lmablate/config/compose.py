@@ -22,24 +22,31 @@ def register_schema() -> None:
 
 @contextmanager
 def config_folder() -> Iterator[None]:
-    """Let Hydra find conf/ during the block. `compose_config` and `compose_job` need it."""
+    """Let Hydra find conf/ during the block; `compose_config` and `compose_job` need it."""
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose the config of a command line, without its `hydra` node."""
-    return compose(CONFIG_NAME, overrides=quote_group_values([*overrides]))
+    """Compose the config of a command line, without its `hydra` node.
+
+    Raises:
+        HydraException: if the overrides do not compose.
+    """
+    return compose(CONFIG_NAME, overrides=quote_group_values(overrides))
 
 
 def compose_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig, dict[str, str]]:
-    """Compose the config of a command line.
+    """Compose the config of a command line, and say what was chosen.
 
     Returns:
         The config, its `hydra` node, and the chosen option of each group.
+
+    Raises:
+        HydraException: if the overrides do not compose.
     """
-    cfg = compose(CONFIG_NAME, overrides=quote_group_values([*overrides]), return_hydra_config=True)
+    cfg = compose(CONFIG_NAME, overrides=quote_group_values(overrides), return_hydra_config=True)
     hydra_cfg = cfg.hydra
     with open_dict(cfg):
         cfg.pop("hydra")
@@ -47,11 +54,11 @@ def compose_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig, dict[
 
 
 def group_choices(hydra_cfg: Any = None) -> dict[str, str]:
-    """Return the chosen option of each config group, such as {"model/pos": "rope"}, Hydra's own groups left out.
+    """Return the chosen option of each config group, such as {"model/pos": "rope"}, without Hydra's own groups.
 
     Args:
-        hydra_cfg: the `hydra` node of a composed config. By default the node of the running Hydra job; outside
-            a job there are no choices.
+        hydra_cfg: the `hydra` node of a composed config; by default that of the running Hydra job. Outside a job the
+            result is then empty.
     """
     if hydra_cfg is None:
         if not HydraConfig.initialized():

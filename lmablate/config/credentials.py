@@ -1,4 +1,4 @@
-"""Keys and passwords stay in the environment: a config is written to run folders, logs and trackers."""
+"""Keep keys and passwords in the environment: a config is written to run folders, logs and trackers."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from lmablate.errors import UserError
 
 SECRET_NAME = re.compile(r"(api_?key|access_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
-# Characters. A shorter value is not a key, and could occur inside any other value.
+# Characters. A shorter value is not a key, and could be part of any other value.
 SHORTEST_SECRET = 8
 
 
@@ -19,7 +19,8 @@ def refuse_secrets(values: Mapping[str, Any]) -> None:
         values: the config's values by dotted key.
 
     Raises:
-        UserError: if a key is named like a secret, or if a value contains a secret of the environment.
+        UserError: if a key is named like a secret, or if a value contains a secret of the environment. The message
+            does not repeat the value.
     """
     secrets = [
         value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
@@ -33,17 +34,26 @@ def refuse_secrets(values: Mapping[str, Any]) -> None:
 
 
 def refuse_typed_secrets(arguments: Sequence[str]) -> None:
-    """Apply `refuse_secrets` to a command line of KEY=VALUE arguments."""
+    """Refuse a command line of KEY=VALUE arguments that holds a secret.
+
+    Raises:
+        UserError: as `refuse_secrets` does.
+    """
     refuse_secrets({key: value for key, _, value in (argument.partition("=") for argument in arguments)})
 
 
-def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for every leaf of a plain container; the items of a list share the list's key."""
+def config_leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for every leaf of a plain container; the items of a list share the list's key.
+
+    Args:
+        node: nested dicts and lists.
+        key: the dotted key of `node` itself; empty for the root.
+    """
     if isinstance(node, Mapping):
         for name, child in node.items():
-            yield from flatten(child, f"{key}.{name}" if key else str(name))
+            yield from config_leaves(child, f"{key}.{name}" if key else str(name))
     elif isinstance(node, list):
         for child in node:
-            yield from flatten(child, key)
+            yield from config_leaves(child, key)
     else:
         yield key, node

@@ -1,6 +1,6 @@
-"""How a command runs: under Hydra or over overrides, with one sentence per mistake and a fixed exit code.
+"""Run commands that use Hydra, with one sentence per mistake and a fixed exit code.
 
-0 is success, 1 a run that failed, 2 a mistake of the user's.
+The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the user.
 """
 
 import logging
@@ -23,18 +23,27 @@ from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.schema import CONF
 from lmablate.errors import Diverged, UserError, print_error
 
+HELP_FLAGS = {"--help", "-h"}
+
 
 class JobFailed(Exception):
-    """A Hydra job ended with the exception that is this one's cause."""
+    """A Hydra job ended with an exception, which is the `__cause__` of this one."""
 
 
-def run_hydra_command(task: Callable[[DictConfig], Any]) -> None:
-    """Run `task` as a command over conf/config.yaml, once or, under -m, once for each job of a sweep.
+def run_hydra_command(task: Callable[[DictConfig], Any], usage: str | None = None) -> None:
+    """Run `task` as a command over conf/config.yaml: once, or, under -m, once for each job of a sweep.
 
-    A mistake of the user's ends it with one sentence and exit code 2, a failed run with 1. A sweep first runs all
-    jobs that can be run.
+    After a mistake by the user the process prints one sentence and ends with exit code 2, after a failed run with 1. A
+    sweep first runs all jobs that can be run.
+
+    Args:
+        task: called with the composed config of each job.
+        usage: what --help prints; by default Hydra's help, which lists the groups and the whole config.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if usage is not None and HELP_FLAGS & {*sys.argv[1:]}:
+        print(usage.strip())
+        return
     arguments = hydra_patches.quote_group_values(sys.argv[1:])
     hydra_patches.set_command_line(arguments)
     hydra_patches.raise_errors()
@@ -59,15 +68,17 @@ def run_hydra_command(task: Callable[[DictConfig], Any]) -> None:
 
 
 def run_override_command(task: Callable[[list[str]], Any], usage: str | None) -> None:
-    """Run `task` as a command that composes configs itself, from the overrides that it is given.
+    """Run `task` as a command that composes configs itself, from the overrides on its command line.
+
+    After a mistake by the user the process prints one sentence and ends with exit code 2.
 
     Args:
         task: called with the command line's arguments.
-        usage: what --help prints; the docstring of the command's module.
+        usage: what --help prints: the docstring of the command's module.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = sys.argv[1:]
-    if {"--help", "-h"} & {*arguments}:
+    if HELP_FLAGS & {*arguments}:
         print((usage or "").strip())
         return
     try:
@@ -79,31 +90,31 @@ def run_override_command(task: Callable[[list[str]], Any], usage: str | None) ->
 
 
 class ReportFailures(Callback):
-    """Reports a failed run of a sweep at once. Hydra itself reports the first one only, when all runs have ended."""
+    """Reports a failed run of a sweep at once; Hydra itself reports only the first one, when all runs have ended."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print the failure, if the job failed and belongs to a sweep."""
         if job_return.status == JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:
-            print_error(f"failed, going on with the rest: {_describe_failure(job_return)}")
+            print_error(f"failed, continuing with the rest: {_describe_failure(job_return)}")
 
 
 def _result_or_raise(job: JobReturn) -> Any:
-    """Return what the job returned, or raise JobFailed. See `hydra_patches.replace_return_value`."""
+    """Return what the job returned, or raise JobFailed; see `hydra_patches.replace_return_value`."""
     if job.status == JobStatus.COMPLETED:
         return job._return_value
-    if isinstance(job._return_value, SystemExit):  # one of our launchers has reported everything
+    if isinstance(job._return_value, SystemExit):  # from one of our launchers, which has reported everything
         raise job._return_value
     raise JobFailed(_describe_failure(job)) from job._return_value
 
 
 def _describe_failure(job: JobReturn) -> str:
-    """The sentence of a failed job, after its overrides if it belongs to a sweep."""
+    """Return a failed job's error as one sentence, after the job's overrides if it belongs to a sweep."""
     swept = job.hydra_cfg is not None and job.hydra_cfg.hydra.mode == RunMode.MULTIRUN
     return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{_one_sentence(job._return_value)}"
 
 
 def _one_sentence(error: BaseException) -> str:
-    """The message of an error without Hydra's padding, followed by the reason behind it."""
+    """Return the message of an error without the lines that Hydra adds, followed by the reason behind it."""
     lines = [line.strip() for line in str(error).splitlines()]
     noise = ("object_type=", "reference_type=", "Config search path:", "provider=", "See https")
     text = " ".join(line for line in lines if line and not line.startswith(noise))

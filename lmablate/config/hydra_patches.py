@@ -1,7 +1,7 @@
-"""Everything that we change in Hydra, or use of its internals, in one place.
+"""Everything that we change in Hydra, and every use of its internals, in one place.
 
 All of it was written for hydra-core 1.3.8 (pyproject.toml allows 1.3.x). Each function says what it changes, why, what
-breaks without it, and which test would notice.
+breaks without it, and which test would notice; tests/config/test_hydra_patches.py checks that these tests exist.
 """
 
 import functools
@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
@@ -22,14 +23,16 @@ from lmablate.config.trust import refuse_unsafe_config
 
 GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")
 NOT_A_STRING = re.compile(r"^(true|false|on|off|yes|no|null|[+-]?\d[\d_.e+-]*)$", re.IGNORECASE)
+MULTIRUN_FLAGS = ("-m", "--multirun")
 
 
-def quote_group_values(arguments: list[str]) -> list[str]:
+def quote_group_values(arguments: Sequence[str]) -> list[str]:
     """Quote the options of group overrides: `model/tying=true,false` -> `model/tying="true","false"`.
 
     Why: Hydra parses `true` and numbers as such, and then refuses them as the option of a group ("Config group
     override must be a string or a list. Got bool"). Only overrides with a `/` in the key are touched, and none of
     Hydra's own groups.
+
     Without it: `model/tying=true` is an error (tests/config/test_hydra_patches.py,
     test_only_group_values_that_hydra_would_misread_are_quoted).
     """
@@ -49,39 +52,49 @@ def _quote_group_value(argument: str) -> str:
 def set_command_line(arguments: Sequence[str]) -> None:
     """Hand `arguments` to Hydra, `-m` first.
 
-    Why: Hydra's argparse wants all overrides together, so that `model/pos=rope -m seed=0,1` fails with
-    "unrecognized arguments".
-    Without it: flags between overrides are an error (test_the_multirun_flag_may_stand_anywhere).
+    Why: Hydra's argparse wants all overrides together, so `model/pos=rope -m seed=0,1` fails with "unrecognized
+    arguments".
+
+    Without it: a flag between overrides is an error (tests/config/test_hydra_patches.py,
+    test_the_multirun_flag_may_stand_anywhere).
     """
-    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in MULTIRUN_FLAGS)
 
 
 def raise_errors() -> None:
     """Let Hydra's exceptions reach us.
 
     Why: unless HYDRA_FULL_ERROR is set, `hydra.main` prints its own shortened traceback and exits.
+
     Without it: a mistake gets Hydra's text and exit code 1 instead of one sentence and 2
-    (test_a_mistake_is_one_sentence_and_exit_code_2).
+    (tests/config/test_hydra_patches.py, test_a_mistake_is_one_sentence_and_exit_code_2).
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
 
 def replace_return_value(result_or_raise: Callable[[JobReturn], Any]) -> None:
-    """Replace the getter of `JobReturn.return_value`, which hands over a job's result or raises its exception.
+    """Replace the getter of `JobReturn.return_value`, which returns a job's result or raises its exception.
 
     Why: Hydra's getter writes "Error executing job with overrides: ..." to stderr before it raises, which repeats
-    our own sentence, and it offers no hook.
-    Without it: every failed run is reported twice (test_a_failed_run_is_reported_once).
+    our own sentence, and there is no hook to change that.
+
+    Without it: every failed run is reported twice, and its exit code is always 2
+    (tests/config/test_hydra_patches.py, test_a_failed_run_is_reported_once).
+
+    Args:
+        result_or_raise: the new getter.
     """
-    JobReturn.return_value = property(result_or_raise, JobReturn.return_value.fset)  # pyright: ignore[reportAttributeAccessIssue]
+    JobReturn.return_value = property(result_or_raise, JobReturn.return_value.fset)  # pyright: ignore[reportAttributeAccessIssue] (replacing it is the purpose)
 
 
 def check_every_config() -> None:
     """Check every config as soon as Hydra has composed it, before Hydra instantiates anything in it.
 
     Why: callbacks, launcher, sweeper and log handlers are built from the config before our task is called. There is
-    no hook between composing and building.
-    Without it: a config from somebody else can run any callable (tests/faults/test_strangers.py).
+    no hook between composing and building, and Hydra itself refuses only the callables on its blocklist.
+
+    Without it: a config from somebody else can run any callable (tests/config/test_trust.py,
+    test_the_command_line_runs_nothing_foreign).
     """
     load = ConfigLoaderImpl.load_configuration
 
@@ -98,8 +111,9 @@ def clear_text_resolvers() -> None:
     """Remove OmegaConf's resolvers that turn text into nodes, for the whole process.
 
     Why: `oc.create` and `oc.decode` could produce a `_target_` out of a string after the check has passed.
-    Without it: `${oc.create:{_target_:os.system}}` is built (tests/faults/test_strangers.py,
-    test_a_target_is_found_wherever_it_hides).
+
+    Without it: Hydra builds a launcher's argument `${oc.create:{_target_:...}}` (tests/config/test_trust.py,
+    test_text_in_the_hydra_section_does_not_become_a_target).
     """
     for resolver in ("oc.decode", "oc.create"):
         OmegaConf.clear_resolver(resolver)
@@ -109,9 +123,12 @@ def split_overrides(overrides: Sequence[str]) -> list[list[str]]:
     """Return the overrides of each job of a sweep, as Hydra's own sweeper splits them.
 
     Why: a plan or an audit must see exactly the jobs that `train -m` would launch, and the grammar of
-    `choice(...)`, `range(...)` and `glob(...)` is Hydra's. `BasicSweeper.split_arguments` is internal.
-    Without it: plan, audit and status count other jobs than those that run
-    (tests/sweep/test_jobs.py, test_the_plan_is_what_hydra_launches).
+    `choice(...)`, `range(...)` and `glob(...)` is Hydra's. `BasicSweeper.split_arguments` is internal. Call it inside
+    `compose.config_folder`, because `glob(...)` lists the options in conf/.
+
+    Without it: plan, audit and status count other jobs than those that run (tests/sweep/test_jobs.py,
+    test_the_plan_is_what_hydra_launches).
     """
-    batches = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*overrides]), None)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    batches = BasicSweeper.split_arguments(parser.parse_overrides([*overrides]), None)
     return [list(row) for row in itertools.chain.from_iterable(batches)]

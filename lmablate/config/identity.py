@@ -1,4 +1,4 @@
-"""What names a run: its identity, its label, and the facts recorded beside it."""
+"""The identity of a run, its readable label, and the facts that run.json records beside them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,13 @@ from lmablate.config.build import model_shape
 
 
 def run_identity(cfg: DictConfig, data_fingerprint: str, code_version: int) -> dict[str, Any]:
-    """Return everything that the run's numbers depend on. The run's id is its hash."""
+    """Return everything that the run's numbers depend on. The run's id is its hash.
+
+    Args:
+        cfg: the resolved config.
+        data_fingerprint: the fingerprint of the text, from `prepare_data`.
+        code_version: `CODE_VERSION` of lmablate.runs.run.
+    """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     for key in schema.NOT_IDENTITY:
         *path, last = key.split(".")
@@ -28,7 +34,12 @@ def run_label(cfg: DictConfig) -> str:
 
 
 def run_facts(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
-    """Return what run.json records beyond the identity: sizes, cost, and the group choices of the command line."""
+    """Return what run.json records beside the identity: sizes, cost, and group choices.
+
+    Args:
+        cfg: the resolved config.
+        choices: the chosen option of each group, from `group_choices`.
+    """
     shape = model_shape(cfg)
     return {
         "parameters": shape.parameters(),

@@ -1,4 +1,4 @@
-"""KEY=VALUE arguments of the commands that need no Hydra, described by a dataclass.
+"""KEY=VALUE arguments of the commands that do not need Hydra, described by a dataclass.
 
 @dataclass
 class Arguments:
@@ -11,6 +11,7 @@ arguments = parse(["experiment=llama"], Arguments)
 
 import dataclasses
 import difflib
+import inspect
 import sys
 import types
 import typing
@@ -22,12 +23,20 @@ from lmablate.errors import UserError, print_error
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}
-WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+# How a message names the values of a type.
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One key of a command; `default` is dataclasses.MISSING if the key is required."""
+    """One key of a command.
+
+    Attributes:
+        name: the key as it is typed.
+        kind: the type of its values.
+        help: its meaning.
+        default: the value if the key is not given; dataclasses.MISSING if the key is required.
+    """
 
     name: str
     kind: Any
@@ -48,10 +57,12 @@ def _keys_of(spec: type) -> dict[str, Key]:
 def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
     """Parse `argv` into an instance of the dataclass `spec`.
 
-    Its fields are str, int, float, bool, Path or Literal, or one of these or None (typed `null`).
+    Args:
+        argv: arguments of the form KEY=VALUE.
+        spec: its fields are of type str, int, float, bool, Path or Literal, or of one of these or None (typed `null`).
 
     Raises:
-        UserError: for an unknown or repeated key, a value of the wrong kind, or a missing key.
+        UserError: if a key is unknown, repeated or missing, or if a value has the wrong type.
     """
     keys = _keys_of(spec)
     values: dict[str, Any] = {}
@@ -86,12 +97,12 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise UserError(f"{name}={text} is not allowed: it must be {WORDS[kind]}.") from None
+        raise UserError(f"{name}={text} is not allowed: it must be {TYPE_NAMES[kind]}.") from None
 
 
 def _usage(program: str, spec: type) -> str:
-    """Return what --help prints: the keys, their meaning and their defaults."""
-    lines = [(spec.__doc__ or "").strip(), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    """Return the text of --help: the keys, their meaning and their defaults."""
+    lines = [inspect.cleandoc(spec.__doc__ or ""), "", f"  python -m {program} [KEY=VALUE ...]", ""]
     for key in _keys_of(spec).values():
         default = "required" if key.default is dataclasses.MISSING else f"default {_as_typed(key.default)}"
         lines.append(f"  {key.name:<14}{key.help} ({default})")
@@ -99,13 +110,22 @@ def _usage(program: str, spec: type) -> str:
 
 
 def _as_typed(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """Return `value` as a user would type it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec], Any]) -> None:
     """Run `task` as a command over the arguments that `spec` describes.
 
-    A mistake of the user's ends it with one sentence and exit code 2.
+    After a mistake by the user, or an error of the file system, the process prints one sentence and ends with exit
+    code 2.
+
+    Args:
+        program: the command's module, such as "lmablate.export".
+        spec: the dataclass of its arguments.
+        task: called with the parsed arguments.
     """
     argv = sys.argv[1:]
     if {"--help", "-h"} & {*argv}:

@@ -1,6 +1,6 @@
 """The keys of the config: their types, defaults and ranges, and which of them make up a run's identity.
 
-Groups are typed `Any`: their yaml names the class (`_target_`). Only dataclasses are defined here, so that reading
+Groups are typed `Any`, because their yaml names the class (`_target_`). Only dataclasses are defined here, so reading
 the schema needs neither torch nor Hydra.
 """
 
@@ -19,7 +19,20 @@ MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
 
 @dataclass
 class ModelConfig:
-    """Sizes of the Transformer, and one class for each thing that an ablation changes."""
+    """Sizes of the Transformer, and one class for each thing that an ablation changes.
+
+    Attributes:
+        d_model: width of the residual stream.
+        n_layers: number of blocks.
+        n_heads: attention heads of a block; divides d_model.
+        d_ff: width of the MLP; `match` may replace it.
+        context_length: tokens of a training sequence.
+        norm: placement and kind of the norms.
+        pos: position scheme.
+        act: the MLP with its activation.
+        tying: whether the output matrix is the token embedding.
+        init: initialisation scheme.
+    """
 
     d_model: int = MISSING
     n_layers: int = MISSING
@@ -35,14 +48,28 @@ class ModelConfig:
 
 @dataclass
 class TokenizerConfig:
-    """Size of the byte-level BPE vocabulary, <|endoftext|> included."""
+    """Size of the byte-level BPE tokenizer.
+
+    Attributes:
+        vocab_size: number of tokens, <|endoftext|> included.
+    """
 
     vocab_size: int = MISSING
 
 
 @dataclass
 class OptimConfig:
-    """Arguments of `AdamW`, `cosine_schedule` and `clip_grad_norm_`. `min_lr=null` stands for lr / 10."""
+    """Arguments of `AdamW`, `cosine_schedule` and `clip_grad_norm_`.
+
+    Attributes:
+        lr: the highest learning rate.
+        min_lr: the learning rate of the last step; null stands for lr / 10.
+        warmup_steps: steps over which the learning rate rises to lr.
+        betas: decay rates of AdamW's two moments.
+        eps: added to AdamW's denominator.
+        weight_decay: decoupled weight decay of the matrices; vectors have none.
+        grad_clip: largest joint 2-norm of the gradient; .inf switches clipping off.
+    """
 
     lr: float = 1e-3
     min_lr: float | None = None
@@ -55,7 +82,21 @@ class OptimConfig:
 
 @dataclass
 class TrainConfig:
-    """Length of training, batch size and intervals, in steps. `threads` is per process; 0 takes every core."""
+    """Length of training, batch size, intervals, and where to compute.
+
+    Attributes:
+        max_steps: number of updates.
+        batch_size: sequences per update, over all processes.
+        log_every: steps between rows of metrics; a step with an evaluation has a row too.
+        eval_every: steps between evaluations; the last step is evaluated too.
+        eval_batches: batches of validation text per evaluation.
+        checkpoint_every: steps between checkpoints; the last step is saved too.
+        keep_checkpoints: newest checkpoints to keep; the best one is kept too.
+        device: auto, cpu or cuda.
+        precision: fp32 or bf16.
+        compile: whether to use torch.compile.
+        threads: torch's threads per process; 0 takes OMP_NUM_THREADS if that is set, else one per core.
+    """
 
     max_steps: int = 1000
     batch_size: int = 32
@@ -72,7 +113,24 @@ class TrainConfig:
 
 @dataclass
 class Config:
-    """Everything that a run depends on."""
+    """Everything that a run depends on.
+
+    Attributes:
+        name: the experiment that the run belongs to.
+        seed: of the weights and the order of the batches.
+        model: sizes and variants of the model.
+        tokenizer: size of the tokenizer.
+        data: the corpus.
+        optim: optimizer and schedule.
+        train: length, intervals, hardware.
+        match: what arms are made equal in, parameters or FLOPs, by solving for d_ff; or nothing.
+        tracking: a mirror of the metrics, such as wandb.
+        diagnostics: probes, which measure the model during training.
+        scale: values that experiments interpolate, such as the grid of learning rates; training does not read them.
+        runs_dir: the folder of all runs.
+        data_dir: the folder of all prepared data.
+        skip_failed: whether to skip a run that failed before instead of trying it again.
+    """
 
     name: str = "adhoc"
     seed: int = 0
@@ -90,8 +148,8 @@ class Config:
     skip_failed: bool = False
 
 
-# Keys that do not change what a run computes, and so are no part of its id. `data` counts by the fingerprint of its
-# text, `match` by the d_ff that it found.
+# Keys that are not part of a run's id, because they do not change what it computes. The id has the fingerprint of the
+# text instead of `data`, and the d_ff that was found instead of `match`.
 NOT_IDENTITY = (
     "name",
     "data",
@@ -117,4 +175,5 @@ AT_LEAST: dict[str, float] = {
     "train.threads": 0,
     **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
 }
-VOCAB_SIZES = (257, 65_536)  # the 256 bytes and one special token; what uint16 holds
+# The smallest and the largest vocabulary: the 256 bytes and one special token; what uint16 holds.
+VOCAB_SIZES = (257, 65_536)

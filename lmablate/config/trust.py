@@ -1,8 +1,8 @@
-"""Which classes a config may name: ours, and no others.
+"""The classes that a config may name: lmablate's own, and no others.
 
-A config may come from somebody else. Hydra calls whatever `_target_` names, anywhere in a config, and calls some of
-it before our code runs: callbacks, launcher, sweeper, log handlers. `hydra_patches` has every composed config checked
-by `refuse_unsafe_config`.
+A config may come from somebody else. Hydra calls whatever `_target_` names, anywhere in a config, and calls some of it
+before our code runs: callbacks, launcher, sweeper, log handlers. So `hydra_patches.check_every_config` passes every
+composed config to `refuse_unsafe_config`.
 """
 
 import importlib
@@ -14,20 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from lmablate.errors import UserError
 
-# The modules whose classes a config chooses from. Classes of our other modules write files or start processes.
+# The modules of lmablate whose classes a config may choose. Classes of other modules write files or start processes.
 MODULES = ("data", "diagnostics", "model", "training.tracking")
 TARGET = re.compile(
     rf"(lmablate\.(?:{'|'.join(map(re.escape, MODULES))})(?:\.\w+)*)\.(\w+)",
     re.ASCII,
 )
+# The only callbacks that a config may have; conf/config.yaml names them.
 CALLBACKS = {"failures": {"_target_": "lmablate.config.hydra_entry.ReportFailures"}}
 
 
 def refuse_foreign_classes(node: Any) -> None:
-    """Refuse a `_target_`, at any depth of a plain container, that is not one of our classes.
+    """Refuse a `_target_`, at any depth of a plain container, that is not one of lmablate's classes.
 
     Raises:
-        UserError: naming the target and what is allowed.
+        UserError: if there is one; the message names it and what is allowed.
     """
     for target in _targets(node):
         if not is_our_class(target):
@@ -38,12 +39,15 @@ def refuse_foreign_classes(node: Any) -> None:
 
 
 def refuse_unsafe_config(cfg: DictConfig) -> None:
-    """Refuse a composed config, its `hydra` node included, in which Hydra would call anything but our classes.
+    """Refuse a composed config in which Hydra would call anything but lmablate's classes.
 
-    Nothing is resolved for the check.
+    No interpolation is resolved for the check.
+
+    Args:
+        cfg: the config with its `hydra` node.
 
     Raises:
-        UserError: naming the key.
+        UserError: if there is such a call; the message names the key.
     """
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     hydra = raw.pop("hydra")
@@ -73,9 +77,9 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def is_our_class(target: str) -> bool:
-    """Return whether `target` names a class that one of MODULES defines, or imports from another module of ours.
+    """Return whether `target` names a class that one of MODULES defines, or imports from another module of lmablate.
 
-    A path that leads on through a module's imports, such as lmablate.model.init.math.exp, does not count.
+    A path through a module's imports, such as lmablate.model.init.math.exp, does not count.
     """
     if not (match := TARGET.fullmatch(target)):
         return False

@@ -1,6 +1,6 @@
-"""Where text comes from: each corpus streams its documents as normalised text.
+"""Sources of text: each corpus streams its documents as normalised text.
 
-Normalised text is UTF-8 without a byte order mark, its lines end in `\\n`, and `<|endoftext|>` stands between
+Normalised text is UTF-8 without a byte order mark. Its lines end in a line feed, and `<|endoftext|>` stands between
 documents.
 """
 
@@ -28,37 +28,45 @@ class Corpus(ABC):
     """A text in two splits.
 
     Attributes:
-        name: what the user calls it; begins the cache folder's name.
+        name: the corpus's name in the config; the name of its cache folder begins with it.
     """
 
     name: str
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What determines the text, JSON-able and cheap to find out; it becomes the cache folder's key."""
+        """Return everything that determines the text, as a dict that JSON can hold and that is cheap to compute.
+
+        The name of the cache folder contains its hash.
+        """
 
     @abstractmethod
     def write(self, split: Split, out: BinaryIO) -> None:
         """Stream the documents of one split to `out` as normalised text.
 
         Raises:
-            UserError: a source is missing, empty or not UTF-8.
+            UserError: if a source is missing, empty or not UTF-8.
         """
 
     def provenance(self) -> dict[str, Any]:
-        """What only writing the text finds out about its source, to be recorded beside the text."""
+        """Return facts about the source that are known only once the text is written; they are recorded beside it."""
         return {}
 
 
 class PyStdlib(Corpus):
-    """The source code of the running Python's own standard library: real text that is always there.
+    """The source code of the running Python's own standard library: real text on every machine.
 
-    One document is one `.py` file, in the order of relative paths. Tests, installed packages and generated
-    build configuration are left out, as is a file that does not decode by its own declaration (PEP 263).
+    Each `.py` file is one document; documents are in the order of their relative paths. Tests, installed packages
+    and generated build configuration are left out, and so is a file that does not decode in the encoding that it
+    declares (PEP 263).
 
     Args:
-        valid_fraction: expected share of files in the validation split; a file's path alone decides its side.
-        max_bytes: at most so many bytes of each split, cut between documents.
+        valid_fraction: expected share of files in the validation split, between 0 and 1. A hash of a file's path
+            alone decides its split.
+        max_bytes: the most bytes of each split, cut between documents; None for all.
+
+    Raises:
+        UserError: if a value is out of range.
     """
 
     name = "pystdlib"
@@ -75,6 +83,7 @@ class PyStdlib(Corpus):
         self.root = Path(sysconfig.get_path("stdlib"))
 
     def identity(self) -> dict[str, Any]:
+        """Return the Python version, a hash of the files' paths and sizes, and the settings."""
         listing = "".join(f"{path}\0{(self.root / path).stat().st_size}\n" for path in self._paths())
         return {
             "corpus": self.name,
@@ -85,6 +94,7 @@ class PyStdlib(Corpus):
         }
 
     def write(self, split: Split, out: BinaryIO) -> None:
+        """Stream the source files of one split to `out` as normalised text."""
         out.writelines(head(self._documents(split), self.max_bytes))
 
     def _documents(self, split: Split) -> Iterator[bytes]:
@@ -107,12 +117,15 @@ class PyStdlib(Corpus):
 
 
 class TextFiles(Corpus):
-    """The user's own UTF-8 files, one for each split; documents in them are separated by `<|endoftext|>`.
+    """The user's own UTF-8 files, one for each split; `<|endoftext|>` separates the documents in them.
 
     Args:
         train: path of the training text.
         valid: path of the validation text.
-        max_bytes: at most so many bytes of each split, cut between documents where there are several.
+        max_bytes: the most bytes of each split, cut between documents if at least one fits; None for all.
+
+    Raises:
+        UserError: if a file is missing, empty or not readable, or `max_bytes` is out of range.
     """
 
     name = "text"
@@ -122,6 +135,7 @@ class TextFiles(Corpus):
         self.max_bytes = checked_max_bytes(max_bytes)
 
     def identity(self) -> dict[str, Any]:
+        """Return the paths, sizes and modification times of the files, and the settings."""
         return {
             "corpus": self.name,
             "train": self._stamp("train"),
@@ -130,6 +144,11 @@ class TextFiles(Corpus):
         }
 
     def write(self, split: Split, out: BinaryIO) -> None:
+        """Stream the file of one split to `out` as normalised text.
+
+        Raises:
+            UserError: if the file is not UTF-8.
+        """
         path = self.sources[split]
         with path.open("rb") as source:
             out.writelines(head(normalised(source, f"data.{split}={path}"), self.max_bytes))
@@ -141,7 +160,7 @@ class TextFiles(Corpus):
 
 
 def _read_source(path: Path) -> str:
-    """The text of a Python file in the encoding that it declares, or "" if it does not decode."""
+    """Return the text of a Python file, decoded as it declares, or "" if it does not decode."""
     try:
         with tokenize.open(path) as file:
             return file.read()
@@ -153,11 +172,15 @@ def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -
     """Yield the text of `source` as UTF-8 blocks that end between characters, without a byte order mark.
 
     Args:
-        origin: the key and the path, for the message.
-        errors: what to do with bytes that are not UTF-8, as in `bytes.decode`.
+        source: the file's bytes.
+        origin: the config key and the path, for the error message.
+        errors: how to treat bytes that are not UTF-8, as in `bytes.decode`.
+
+    Yields:
+        Blocks of UTF-8 bytes whose lines end in a line feed.
 
     Raises:
-        UserError: the text is not UTF-8; the message has the byte's offset.
+        UserError: if the text is not UTF-8; the message has the offset of the first bad byte.
     """
     characters = codecs.getincrementaldecoder("utf-8")(errors)
     lines = io.IncrementalNewlineDecoder(characters, translate=True)
@@ -180,7 +203,11 @@ def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -
 def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
     """Yield the longest prefix of the text that ends with a document and has at most `max_bytes` bytes.
 
-    If not even the first document fits, the prefix ends between two characters of it.
+    If not even the first document fits, the prefix is cut between two characters of that document.
+
+    Args:
+        blocks: the text, in blocks of any size.
+        max_bytes: the most bytes to yield; None for the whole text.
     """
     if max_bytes is None:
         yield from blocks
@@ -203,6 +230,11 @@ def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
 
 
 def checked_max_bytes(max_bytes: Any) -> int | None:
+    """Return `max_bytes` if it is a positive whole number or None.
+
+    Raises:
+        UserError: if it is anything else.
+    """
     if max_bytes is None or (isinstance(max_bytes, int) and not isinstance(max_bytes, bool) and max_bytes > 0):
         return max_bytes
     raise UserError(f"data.max_bytes={max_bytes!r} must be a positive whole number, or null for the whole corpus.")

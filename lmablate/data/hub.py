@@ -1,8 +1,8 @@
-"""Corpora from the Hugging Face hub: downloaded once, resumed when cut off, verified, and pinned for ever.
+"""Corpora from the Hugging Face hub: downloaded once, resumed when cut off, verified, and pinned to one commit.
 
-The hub's client checks sizes only, and starts again from nothing after an interruption. So the files are
-fetched here, with the client's `http_get`, into a part file that outlives the process, and compared with the
-SHA-256 that the hub itself keeps for them (Git LFS).
+The hub's own client checks only a file's size, and after an interruption it starts again from the first byte. So
+this module downloads with the client's `http_get` into a part file that outlives the process, and compares the
+result with the SHA-256 that the hub itself keeps for the file (Git LFS).
 """
 
 import gzip
@@ -50,12 +50,16 @@ class HubCorpus(Corpus):
     Bytes that are not UTF-8 become U+FFFD, since a user cannot repair them.
 
     Args:
-        name: what the cache folder is called.
-        repo: "owner/dataset".
-        revision: a commit; a branch name is resolved once, and its commit kept from then on.
-        train, valid: paths of the two files in the repository; `.gz` is decompressed.
-        download_dir: where the files are kept as they came.
-        max_bytes: at most so many bytes of text of each split, cut between documents.
+        name: the corpus's name; the name of its cache folder begins with it.
+        repo: the repository, "owner/dataset".
+        revision: a commit, or a branch name, which is resolved to its commit once and pinned to it from then on.
+        train: path of the training text in the repository; a file that ends in `.gz` is decompressed.
+        valid: path of the validation text in the repository, likewise.
+        download_dir: folder of the downloaded files, kept byte for byte as the hub sent them.
+        max_bytes: the most bytes of text of each split, cut between documents; None for all.
+
+    Raises:
+        UserError: if a name could lead out of its folder, or `max_bytes` is out of range.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class HubCorpus(Corpus):
         self.download_dir = Path(download_dir).expanduser().absolute()
 
     def identity(self) -> dict[str, Any]:
+        """Return the repository, the revision, the two paths, and the settings; nothing is asked of the hub."""
         return {
             "corpus": self.name,
             "repo": self.repo,
@@ -89,21 +94,35 @@ class HubCorpus(Corpus):
         }
 
     def provenance(self) -> dict[str, Any]:
+        """Return the commit, SHA-256 and size of each split's file."""
         return {split: self.file(split).pinned() for split in self.paths}
 
     def write(self, split: Split, out: BinaryIO) -> None:
+        """Download the file of one split if needed, and stream it to `out` as normalised text.
+
+        Raises:
+            UserError: if the download fails, or `download_dir` is full or not writable.
+        """
         with disk_errors_named("data.download_dir", self.download_dir):
             path = self.file(split).download()
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as source:
             out.writelines(head(normalised(source, str(path), errors="replace"), self.max_bytes))
 
     def file(self, split: Split) -> "HubFile":
+        """Return the file of one split."""
         return HubFile(self.repo, self.paths[split], self.revision, self.download_dir)
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a dataset repository, and its place in the download folder."""
+    """One file of a dataset repository, and its place in the download folder.
+
+    Attributes:
+        repo: the repository, "owner/dataset".
+        path: the file's path in the repository.
+        revision: a commit or a branch name.
+        download_dir: folder of the downloaded files.
+    """
 
     repo: str
     path: str
@@ -112,15 +131,16 @@ class HubFile:
 
     @property
     def local(self) -> Path:
+        """The path of the downloaded file."""
         parts = (self.repo, self.revision, self.path)
         return self.download_dir.joinpath(*(part.replace("/", "--") for part in parts))
 
     def download(self) -> Path:
-        """Download the file unless it is there, and return its local path; its content has the hub's SHA-256.
+        """Download the file unless it exists, and return its local path; its content has the hub's SHA-256.
 
         Raises:
-            UserError: the hub has no such file, cannot be reached, or may not (HF_HUB_OFFLINE), or sent
-                something else than it announced.
+            UserError: if the hub has no such file, cannot be reached, may not be reached (HF_HUB_OFFLINE is set), or
+                sent other bytes than it announced.
         """
         self.local.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.local.with_name(f"{self.local.name}.lock")):
@@ -133,7 +153,13 @@ class HubFile:
         return self.local
 
     def pinned(self) -> dict[str, Any]:
-        """The commit, SHA-256 and size that the hub gave when the file was first asked for."""
+        """Return the commit, SHA-256 and size in bytes that the hub gave when it was first asked about the file.
+
+        The answer is kept beside the file, so a branch that moves later changes nothing.
+
+        Raises:
+            UserError: if the hub must be asked and does not give all three.
+        """
         record = self.local.with_name(f"{self.local.name}.pin.json")
         if not record.exists():
             write_json(record, self._ask_hub())
@@ -187,7 +213,7 @@ class HubFile:
                 raise
             raise UserError(
                 f"The download of {self} from {constants.ENDPOINT} failed ({_first_line(error)}); "
-                "run the same command again to go on where it stopped."
+                "run the same command again to resume it."
             ) from error
 
     def __str__(self) -> str:

@@ -1,10 +1,10 @@
-"""From a corpus to token files, once: text -> tokenizer -> ids.
+"""From a corpus to token files: text -> tokenizer -> ids, each made once.
 
     <data_dir>/<corpus>-<identity hash>/train.txt, valid.txt, corpus.json
                                         tokenizer-<vocab_size>/tokenizer.json, {train,valid}.{bin,json}
 
-Every file is whole or absent, so a folder that was left half-done is continued; a lock per corpus makes the
-processes of a job array do the work once. Preparing again finds everything done.
+Every file is whole or absent, so an interrupted preparation continues where it stopped. A lock per corpus makes the
+processes of a job array do the work once. A second preparation finds every file and makes none.
 """
 
 import hashlib
@@ -48,15 +48,24 @@ CORPUS_SCHEMA = {
 }
 
 
-class TokenizerConfig(Protocol):
+class HasVocabSize(Protocol):
+    """The part of the `tokenizer` config that preparing needs.
+
+    Attributes:
+        vocab_size: tokens of the vocabulary, with `<|endoftext|>` among them.
+    """
+
     vocab_size: int
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Everything that training needs to know of its data.
+    """Everything that training needs to know about its data.
 
     Attributes:
+        train: the training tokens.
+        valid: the validation tokens.
+        tokenizer_path: the tokenizer.json that encoded both.
         fingerprint: SHA-256 over the two splits' SHA-256 sums: it changes with any byte of text, and if text
             moves from one split to the other.
     """
@@ -68,17 +77,19 @@ class PreparedData:
 
 
 def prepare_data(
-    corpus: Corpus, tokenizer_cfg: TokenizerConfig, data_dir: Path | str, verify: bool = True
+    corpus: Corpus, tokenizer_cfg: HasVocabSize, data_dir: Path | str, verify: bool = True
 ) -> PreparedData:
-    """Make the corpus's text, tokenizer and token files under `data_dir`, or find them there.
+    """Return the corpus's tokenizer and token files, making below `data_dir` whatever does not exist yet.
 
     Args:
-        tokenizer_cfg: has `vocab_size`, the tokens of the vocabulary with `<|endoftext|>` among them.
-        verify: compare token files that are already there with their SHA-256 sums.
+        corpus: the source of the text.
+        tokenizer_cfg: the size of the vocabulary.
+        data_dir: the folder of all prepared data.
+        verify: compare token files that already exist with their SHA-256 sums.
 
     Raises:
-        UserError: bad source text, one that does not yield the vocabulary, a corrupted file, or a `data_dir`
-            that is full or not writable.
+        UserError: if the source text is bad or does not yield the vocabulary, if a file is corrupted, or if
+            `data_dir` is full or not writable.
     """
     identity = corpus.identity()
     folder = Path(data_dir).absolute() / f"{corpus.name}-{_key(identity)}"
@@ -90,7 +101,7 @@ def prepare_data(
 
 
 class _Preparation:
-    """The steps of one preparation, each of which does nothing where its result is already there."""
+    """The steps of one preparation; a step whose result already exists does nothing."""
 
     def __init__(self, corpus: Corpus, identity: dict[str, Any], folder: Path, vocab_size: int):
         self.corpus, self.identity, self.folder, self.vocab_size = corpus, identity, folder, vocab_size
@@ -99,13 +110,13 @@ class _Preparation:
         self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
 
     def run(self, verify: bool) -> PreparedData:
-        facts = self.text()
-        tokenizer = self.tokenizer(facts)
-        train, valid = (self.tokens(split, facts, tokenizer, verify) for split in SPLITS)
+        facts = self._text()
+        tokenizer = self._tokenizer(facts)
+        train, valid = (self._tokens(split, facts, tokenizer, verify) for split in SPLITS)
         return PreparedData(train, valid, self.tokenizer_path, facts["fingerprint"])
 
-    def text(self) -> dict[str, Any]:
-        """Write both splits, then `corpus.json`, whose presence says that they are whole."""
+    def _text(self) -> dict[str, Any]:
+        """Write both splits, then `corpus.json`, whose presence says that they are whole. Return its content."""
         record = self.folder / "corpus.json"
         if record.exists():
             return read_record(record, CORPUS_SCHEMA)
@@ -131,7 +142,7 @@ class _Preparation:
                 raise UserError(f"data={self.corpus.name} has no text in its {split} split.")
         return {"bytes": out.bytes, "sha256": out.digest.hexdigest()}
 
-    def tokenizer(self, facts: dict[str, Any]) -> Tokenizer:
+    def _tokenizer(self, facts: dict[str, Any]) -> Tokenizer:
         if not self.tokenizer_path.exists():
             text = self._checked_text("train", facts)
             log.info("training a tokenizer of %d tokens on %s", self.vocab_size, text)
@@ -140,14 +151,14 @@ class _Preparation:
             with atomic_write(self.tokenizer_path) as part:
                 Tokenizer(vocab, merges, [END_OF_TEXT]).save(part)
         tokenizer = Tokenizer.from_files(self.tokenizer_path)
-        if tokenizer.vocab_size != self.vocab_size:  # the model would have rows that no token ever trains
+        if tokenizer.vocab_size != self.vocab_size:  # the model would have rows that no token trains
             raise UserError(
-                f"tokenizer.vocab_size={self.vocab_size} cannot be had: {self.tokenizer_path} has "
-                f"{tokenizer.vocab_size} tokens, all that the train text yields; ask for at most as many."
+                f"tokenizer.vocab_size={self.vocab_size} cannot be reached: {self.tokenizer_path} has "
+                f"{tokenizer.vocab_size} tokens, all that the train text yields; ask for at most that many."
             )
         return tokenizer
 
-    def tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer, verify: bool) -> TokenFile:
+    def _tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer, verify: bool) -> TokenFile:
         """Encode one split, then write the manifest, whose presence says that the token file is whole."""
         path = self.tokenizer_folder / f"{split}.bin"
         made_from = {
@@ -176,7 +187,7 @@ class _Preparation:
 
 
 class _Measured:
-    """A binary stream that counts and hashes what passes through it."""
+    """A binary stream that counts and hashes the bytes written to it."""
 
     def __init__(self, file: BinaryIO):
         self.file, self.bytes, self.digest = file, 0, hashlib.sha256()
@@ -196,6 +207,6 @@ def _key(identity: dict[str, Any]) -> str:
 
 
 def _remove_part_files(folder: Path) -> None:
-    """Remove what a killed process left unfinished; the caller holds the folder's lock."""
+    """Remove the unfinished files of a killed process; the caller holds the folder's lock."""
     for part in folder.rglob("*.part"):
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Small JSON records beside the data, read only if they are what we would have written."""
+"""The small JSON records beside the data, each validated against a schema when it is read."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ COUNT = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
 
 
 def read_record(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
-    """Read a record and validate it against a schema.
+    """Return the record in `path`, validated against a JSON schema.
 
     Raises:
-        UserError: the file is missing, too large to be ours, not JSON, or against the schema.
+        UserError: if the file is missing, larger than `lmablate.files.JSON_LIMIT`, not JSON, or breaks the schema.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: prepare the data again.")

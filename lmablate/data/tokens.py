@@ -1,7 +1,7 @@
-"""Token files, memory-mapped, and the batches that are cut from them.
+"""Memory-mapped token files, and the batches that are cut from them.
 
 A token file `train.bin` holds little-endian uint16 ids and nothing else; `train.json` beside it is its
-manifest. Batches are pure functions of their arguments: nothing here has a position to restore on resume.
+manifest. Batches are pure functions of their arguments, so resuming a run has no reading position to restore.
 """
 
 from collections.abc import Iterator
@@ -53,16 +53,17 @@ Batch = tuple[Int64[Tensor, "batch time"], Int64[Tensor, "batch time"]]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a token file holds and what it was made from.
+    """The content of a token file, and its origin.
 
     Attributes:
         file: name of the token file in the manifest's own folder.
-        sha256: of the token file.
+        sha256: SHA-256 of the token file.
         tokens: number of ids.
         text_bytes: UTF-8 bytes of the text that the ids encode; bits per byte need it.
-        text_sha256: of that text.
+        text_sha256: SHA-256 of that text.
         tokenizer: the tokenizer's fingerprint.
         source: the corpus's identity.
+        format_version: version of the token file and of this record.
     """
 
     file: str
@@ -75,6 +76,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def save(self, path: Path) -> None:
+        """Write the manifest to `path` as JSON."""
         write_json(path, asdict(self))
 
     @classmethod
@@ -82,25 +84,31 @@ class Manifest:
         """Read and validate a manifest.
 
         Raises:
-            UserError: it is missing, oversized, malformed, or names a file outside its folder.
+            UserError: if it is missing, oversized or malformed, or names a file outside its folder.
         """
         return cls(**read_record(path, MANIFEST_SCHEMA))
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """A token file and its manifest."""
+    """A token file and its manifest.
+
+    Attributes:
+        path: the token file.
+        manifest: its validated manifest.
+    """
 
     path: Path
     manifest: Manifest
 
     @property
     def n_tokens(self) -> int:
+        """Number of ids."""
         return self.manifest.tokens
 
     @property
     def bytes_per_token(self) -> float:
-        """Mean UTF-8 bytes of text per token: nats per token / (ln 2 x bytes_per_token) is bits per byte."""
+        """Mean UTF-8 bytes of text per token. Bits per byte are nats per token / (ln 2 x bytes_per_token)."""
         return self.manifest.text_bytes / self.manifest.tokens
 
     @cached_property
@@ -113,17 +121,18 @@ def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
     """Open a token file by its path.
 
     Args:
-        verify: also compare the file's SHA-256 with the manifest's.
+        path: the token file; its manifest stands beside it.
+        verify: also compare the file's SHA-256 with the manifest's, which reads the whole file.
 
     Raises:
-        UserError: the file or its manifest is missing or malformed, or they do not belong together.
+        UserError: if the file or its manifest is missing or malformed, or if they do not belong together.
     """
     path = Path(path)
     manifest = Manifest.load(path.with_suffix(".json"))
     if manifest.file != path.name:
         raise UserError(f"{path.with_suffix('.json')} describes {manifest.file}, not {path.name}.")
     if not path.is_file():
-        raise UserError(f"The token file {path} is missing, though its manifest is there: prepare the data again.")
+        raise UserError(f"The token file {path} is missing, though its manifest exists: prepare the data again.")
     expected = manifest.tokens * TOKEN.itemsize
     if (size := path.stat().st_size) != expected:
         raise UserError(f"The token file {path} is corrupted: it has {size} bytes instead of {expected}; {REMEDY}")
@@ -136,12 +145,12 @@ def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
 
 
 class Batches:
-    """Training batches; batch b is a pure function of (seed, step), the same for all arms of an ablation.
+    """Training batches: each is a pure function of (seed, step), the same for all arms of an ablation.
 
-    Window starts come from the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers:
-    as easy as 1, 2, 3"), keyed with (seed, step). Its raw 64-bit draws are taken modulo the number of starts
-    (bias below n_starts / 2**64): NumPy promises the same raw stream in all versions, the same distributions
-    in none.
+    Each row of a batch is a window of the text. The windows' starts come from the counter-based generator Philox
+    (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed with (seed, step). Its raw 64-bit draws
+    are taken modulo the number of starts, with a bias below n_starts / 2**64. NumPy promises the same raw stream in
+    all versions, but does not promise that its distributions stay the same.
 
     Args:
         tokens: integer ids, shape [n_tokens].
@@ -150,7 +159,7 @@ class Batches:
         seed: between 0 and 2**64 - 1.
 
     Raises:
-        UserError: fewer than context_length + 1 tokens, or a number out of range.
+        UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
 
     def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, seed: int):
@@ -164,10 +173,15 @@ class Batches:
         self.seed = seed
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """Inputs and targets of one step, int64 of shape [batch, time]; y[:, t] follows x[:, t] in the text.
+        """Return the inputs and targets of one step.
 
         Args:
-            rank, world_size: return rows rank, rank + world_size, ... of the global batch.
+            step: the step's number, from 0.
+            rank: this process; it gets the rows rank, rank + world_size, ... of the global batch.
+            world_size: number of processes that share the global batch.
+
+        Returns:
+            Inputs x and targets y, int64 of shape [batch, time]; y[:, t] follows x[:, t] in the text.
         """
         philox = np.random.Philox(key=np.array([self.seed, step], dtype=np.uint64))
         n_starts = len(self.tokens) - self.context_length
@@ -178,11 +192,17 @@ class Batches:
 class EvalBatches:
     """Fixed validation batches: evenly spaced windows without overlap, the same for all runs.
 
-    A file with fewer than batch_size * n_batches windows yields those that it has, the last batch possibly
-    short; a mean over them must therefore weight each batch by its number of targets.
+    A file with fewer than batch_size * n_batches windows yields all that it has, and the last batch may be short. A
+    mean over the batches must therefore weight each one by its number of targets.
+
+    Args:
+        tokens: integer ids, shape [n_tokens].
+        context_length: tokens per row of a batch.
+        batch_size: rows of a batch.
+        n_batches: the most batches.
 
     Raises:
-        UserError: fewer than context_length + 1 tokens, or a number out of range.
+        UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
 
     def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, n_batches: int):
@@ -191,7 +211,9 @@ class EvalBatches:
         _check_positive("train.eval_batches", n_batches)
         n_windows = (len(tokens) - 1) // context_length
         n_used = min(n_windows, batch_size * n_batches)
-        self.tokens, self.context_length, self.batch_size = tokens, context_length, batch_size
+        self.tokens = tokens
+        self.context_length = context_length
+        self.batch_size = batch_size
         self.starts = np.arange(n_used, dtype=np.int64) * n_windows // n_used * context_length
 
     def __len__(self) -> int:
@@ -203,12 +225,19 @@ class EvalBatches:
 
 
 def windows(tokens: np.ndarray, context_length: int, batch_size: int = 1) -> Iterator[Batch]:
-    """Yield the whole file once: every token but the first is a target exactly once.
+    """Yield the whole text once, in windows: every token but the first is a target exactly once.
 
-    Batches have shape [batch, context_length]; what is left over at the end of the file comes as [1, rest].
+    Args:
+        tokens: integer ids, shape [n_tokens].
+        context_length: tokens per window.
+        batch_size: windows per batch.
+
+    Yields:
+        Inputs and targets of shape [batch, context_length]. The rest of the text, too short for a window, comes last
+        with shape [1, rest].
 
     Raises:
-        UserError: fewer than context_length + 1 tokens, or a number out of range.
+        UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
     _check_length(tokens, context_length)
     _check_positive("batch_size", batch_size)

@@ -1,4 +1,4 @@
-"""What the model would lose with a layer."""
+"""How much the loss rises without a layer."""
 
 from torch import Tensor
 
@@ -7,11 +7,15 @@ from lmablate.model import Transformer, linear_cross_entropy
 
 
 class DroppedLayers(Probe):
-    """residual/drop_loss/layer_{i}: by how many nats per token the loss on the first evaluation batch rises
-    when the stream skips block i (arXiv 1605.06431, section 4.1). At step 0 and at the end.
+    """The loss that each block saves, at step 0 and at the end (arXiv 1605.06431, section 4.1).
+
+    Metrics:
+        residual/drop_loss/layer_{i}: rise of the loss on the first evaluation batch, in nats per token, when the stream
+            skips block i.
     """
 
     def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        """Return the rise of the loss for each block."""
         if context.step > 0 and not context.is_last:
             return {}
         whole = _loss(context.model, context.tokens, context.targets)
@@ -26,6 +30,6 @@ def _loss(model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
 
 
 def _loss_without(i: int, model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
-    """The loss when block `i` hands on what it was given."""
+    """Return the loss if block `i` returns its input unchanged."""
     with hooks_attached([model.blocks[i].register_forward_hook(lambda _, inputs, __: inputs[0])]):
         return _loss(model, tokens, targets)

@@ -1,4 +1,4 @@
-"""How large the gradient is, where, and how often it is clipped."""
+"""The size of the gradient, in all and per layer, and how often it is clipped."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,18 @@ from lmablate.diagnostics.probe import Probe, ProbeContext
 
 
 class GradNorms(Probe):
-    """The gradient's 2-norm after clipping (arXiv 1211.5063) and, before it, of each part of the model.
+    """The gradient's 2-norm: of the whole model after clipping (arXiv 1211.5063), of each part before it.
 
-    clipped: 1 where the step was clipped, else 0; its mean over steps is the clipped fraction.
-    grad_norm_clipped: of all parameters together, as the optimizer sees it.
-    grad_norm/layer_{i}, grad_norm/embed, grad_norm/head: before clipping; a tied matrix is the embedding's.
+    Metrics:
+        clipped: 1 if the step was clipped, else 0; its mean over steps is the fraction of clipped steps.
+        grad_norm_clipped: norm over all parameters after clipping, as the optimizer sees it.
+        grad_norm/layer_{i}: norm over the parameters of block i, before clipping.
+        grad_norm/embed: norm over the embedding's matrix, before clipping; a tied matrix counts here.
+        grad_norm/head: norm over the head's matrix, before clipping; absent if the head is tied.
     """
 
     def at_step(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        """Return the norms of this step's gradient."""
         grad_norm, scale = context.grad_norm, context.clip_scale
         assert grad_norm is not None, "a training step has gradients"
         assert scale is not None, "a training step has gradients"
@@ -30,7 +34,10 @@ class GradNorms(Probe):
 
 
 def _part_of(name: str) -> str | None:
-    """The part that a parameter belongs to: "blocks.3.attn.q.weight" is layer_3's; None for the others."""
+    """Return the part of the model that a parameter belongs to, or None if no metric counts it.
+
+    "blocks.3.attn.q.weight" belongs to "layer_3".
+    """
     match name.split("."):
         case ["blocks", i, *_]:
             return f"layer_{i}"

@@ -1,4 +1,4 @@
-"""The loss by position, within the training context and beyond it."""
+"""The loss by position, inside the training context and beyond it."""
 
 import torch
 from jaxtyping import Float
@@ -11,14 +11,15 @@ from lmablate.model import cross_entropy
 
 
 class PositionLoss(Probe):
-    """At the end of training, on fixed windows of the validation text, in nats per token:
+    """The loss by position at the end of training, on fixed windows of the validation text, in nats per token.
 
-    position_loss/bin_{0..7}: mean loss in each eighth of the training context.
-    position_loss/1x, 2x, 4x: mean loss in the last quarter of a context of that many training contexts
-        (arXiv 2108.12409, section 2). Absent where the position scheme or the text does not reach so far.
+    Metrics:
+        position_loss/bin_{0..7}: mean loss in each eighth of the training context.
+        position_loss/1x, 2x, 4x: mean loss in the last quarter of a window of 1, 2 or 4 training contexts
+            (arXiv 2108.12409, section 2). Absent if the position scheme or the text does not reach that far.
 
     Args:
-        batches: windows hold this many evaluation batches' worth of tokens at every length.
+        batches: at every length, the windows together hold as many tokens as this number of evaluation batches.
     """
 
     LENGTHS, BINS = (1, 2, 4), 8
@@ -27,20 +28,22 @@ class PositionLoss(Probe):
         self.batches = batches
 
     def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        """Return the losses by position, if training has ended."""
         if not context.is_last:
             return {}
-        by_length = {n: losses for n in self.LENGTHS if (losses := self.losses(context, n)) is not None}
+        by_length = {n: losses for n in self.LENGTHS if (losses := self._mean_losses(context, n)) is not None}
         bins = by_length[1].tensor_split(self.BINS) if 1 in by_length else ()
         return {
             **{f"position_loss/bin_{i}": part.mean() for i, part in enumerate(bins) if len(part)},
             **{f"position_loss/{n}x": losses[3 * len(losses) // 4 :].mean() for n, losses in by_length.items()},
         }
 
-    def losses(self, context: ProbeContext, contexts: int) -> Float[Tensor, " time"] | None:
-        """Mean loss at each position of windows of so many training contexts; None where that is too long."""
-        assert context.valid is not None, "at an evaluation the validation text is there"
+    def _mean_losses(self, context: ProbeContext, contexts: int) -> Float[Tensor, " time"] | None:
+        """Return the mean loss at each position of a window of `contexts` training contexts; None if it is too long."""
+        assert context.valid is not None, "an evaluation has the validation text"
         model, (rows, _) = context.model, context.tokens.shape
         rows_per_batch = max(1, rows // contexts)
+        # Rounded up, so that longer windows hold at least as many tokens.
         n_batches = -(-rows * self.batches // (contexts * rows_per_batch))
         losses = []
         try:
@@ -49,6 +52,6 @@ class PositionLoss(Probe):
                 tokens, targets = tokens.to(context.tokens.device), targets.to(context.tokens.device)
                 logits = logits_by_row(model, tokens)
                 losses += [cross_entropy(*row) for row in zip(logits, targets, strict=True)]
-        except UserError:
+        except UserError:  # the text is shorter than a window, or the position scheme ends before
             return None
         return torch.stack(losses).mean(0)

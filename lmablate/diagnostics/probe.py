@@ -14,19 +14,19 @@ from lmablate.model import Transformer
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """What the trainer shows to a probe.
+    """What a probe may look at: the model and its batch, at a training step or at an evaluation.
 
     Attributes:
-        model: the model, in place.
-        step: updates done so far.
-        max_steps: updates in all.
-        tokens: inputs of the training batch of this step, or of the first evaluation batch.
-        targets: its targets.
+        model: the model itself, not a copy.
+        step: number of updates so far.
+        max_steps: number of updates of the whole training.
+        tokens: inputs of this training step's batch, or of the first evaluation batch, [batch, time].
+        targets: the tokens to predict, [batch, time].
         parameter_norms: by parameter name, the gradient's 2-norm before clipping; empty at an evaluation.
-        grad_norm: of all gradients together, before clipping; None at an evaluation.
+        grad_norm: 2-norm of all gradients together, before clipping; None at an evaluation.
         clip_scale: the factor that clipping multiplies the gradients by, 1 if they are not clipped; None at an
             evaluation.
-        valid: the tokens of the validation text, [n_tokens]; None at a training step.
+        valid: tokens of the validation text, [n_tokens]; None at a training step.
     """
 
     model: Transformer
@@ -41,38 +41,52 @@ class ProbeContext:
 
     @property
     def is_last(self) -> bool:
+        """True after the last update."""
         return self.step == self.max_steps
 
 
 class Probe:
-    """Measures nothing unless a subclass overrides one of the two hooks.
+    """Base of the probes: it measures nothing unless a subclass overrides one of the two hooks.
 
-    Both return scalars by metric name, as tensors where that spares a transfer. A probe must not change
-    parameters, gradients or random state.
+    Both hooks return scalars by metric name. A scalar on the device stays a tensor, which saves a transfer. A probe
+    must not change parameters, gradients or random state.
     """
 
     def at_step(self, context: ProbeContext) -> Mapping[str, Tensor | float]:
-        """Called at every logged step, after the backward pass and before clipping: must be cheap."""
+        """Return metrics of a training step.
+
+        It is called at every logged step, after the backward pass and before clipping, and must be cheap.
+
+        Args:
+            context: the step, with its batch and the norms of its gradient.
+        """
         return {}
 
     def at_evaluation(self, context: ProbeContext) -> Mapping[str, Tensor | float]:
-        """Called at every evaluation, step 0 and the end included; gradients are off unless asked for."""
+        """Return metrics of an evaluation.
+
+        It is called at every evaluation, including step 0 and the end. Gradients are switched off; a probe that needs
+        them switches them on.
+
+        Args:
+            context: the evaluation, with its first batch and the validation text.
+        """
         return {}
 
 
 def probe_step(probes: Iterable[Probe], context: ProbeContext) -> dict[str, Tensor | float]:
-    """Return what all `probes` measure at a training step."""
+    """Return the metrics of all `probes` at a training step."""
     return {name: value for probe in probes for name, value in probe.at_step(context).items()}
 
 
 def probe_evaluation(probes: Iterable[Probe], context: ProbeContext) -> dict[str, Tensor | float]:
-    """Return what all `probes` measure at an evaluation."""
+    """Return the metrics of all `probes` at an evaluation."""
     return {name: value for probe in probes for name, value in probe.at_evaluation(context).items()}
 
 
 @contextmanager
 def hooks_attached(handles: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Keep the hooks behind `handles` attached during the block; they are removed even if it raises."""
+    """Keep the hooks of `handles` attached during the block, and remove them at its end, even if it raises."""
     with ExitStack() as stack:
         for handle in handles:
             stack.enter_context(handle)
@@ -80,6 +94,6 @@ def hooks_attached(handles: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 def logits_by_row(model: Transformer, tokens: Int[Tensor, "batch time"]) -> Iterator[Float[Tensor, "time vocab_size"]]:
-    """The logits of one row after the other: those of a whole batch may not fit into memory."""
+    """Yield the logits of one row after another: those of the whole batch may not fit into memory."""
     for hidden in model.hidden(tokens):
         yield hidden @ model.output_weight.mT

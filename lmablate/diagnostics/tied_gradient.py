@@ -1,4 +1,4 @@
-"""Whether the two uses of a tied embedding matrix pull it in different directions."""
+"""The two parts of a tied matrix's gradient, and whether they conflict."""
 
 import torch
 import torch.nn.functional as F
@@ -9,18 +9,18 @@ from lmablate.model import linear_cross_entropy
 
 
 class TiedGradient(Probe):
-    """The two parts of the gradient of a tied matrix W (arXiv 1608.05859, section 3), on the first evaluation
-    batch:
+    """The two parts of a tied matrix's gradient, on the first evaluation batch (arXiv 1608.05859, section 3).
 
-        dL/dW = [dL/dW as embedding] + [dL/dW as output matrix]
+    dL/dW = [dL/dW as embedding] + [dL/dW as output matrix]
 
-    tied_grad/cosine: between the parts; negative where they conflict.
-    tied_grad/norm_ratio: Frobenius norm of the input part over that of the output part.
-
-    An untied model has a matrix for each part: there untied_grad/cosine and untied_grad/norm_ratio.
+    Metrics:
+        tied_grad/cosine: cosine between the parts; negative if they conflict.
+        tied_grad/norm_ratio: Frobenius norm of the embedding part divided by that of the output part.
+        untied_grad/cosine, untied_grad/norm_ratio: the same for an untied model, which has a matrix for each part.
     """
 
     def at_evaluation(self, context: ProbeContext) -> dict[str, Tensor | float]:
+        """Return cosine and ratio of the two parts."""
         as_input, as_output = gradient_parts(context)
         arm = "tied_grad" if context.model.head.tied else "untied_grad"
         return {
@@ -30,10 +30,10 @@ class TiedGradient(Probe):
 
 
 def gradient_parts(context: ProbeContext) -> tuple[Tensor, Tensor]:
-    """dL/dW of the embedding and of the output matrix, [vocab_size, d_model] each."""
+    """Return dL/dW of the embedding and of the output matrix, [vocab_size, d_model] each."""
     model = context.model
     with torch.enable_grad():
-        # A leaf of its own, apart from the embedding even where the two are tied.
+        # A separate leaf, so that the two parts stay apart even if the matrices are tied.
         output = model.output_weight.detach().requires_grad_()
         loss = linear_cross_entropy(model.hidden(context.tokens), output, context.targets)
         as_input, as_output = torch.autograd.grad(loss, (model.embed.weight, output))

@@ -1,4 +1,19 @@
-"""Numbers in, verdicts out: paired statistics, and the claims that they decide."""
+"""Numbers in, verdicts out: paired statistics, and the claims that they decide.
+
+A claim is a sentence such as "RoPE ends at a lower loss than learned positions". The modules, in the order in which
+a measurement becomes a verdict on it:
+
+tables      the finished runs, their measurements, and the refusal of runs that cannot be compared
+readings    the logged curve of one run -> the one number that arms are compared by
+stats       the statistics: paired t test, Holm's correction, equivalence, power, summaries of a curve
+contrasts   one measured effect over the seeds, and its three p-values
+predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
+claims      a claim, read from its yaml: a text, and the predicates that must all hold
+verdicts    the rule that makes verdicts of contrasts, and the error rate that it guarantees
+confounds   what else may explain a difference between arms, found from how the arms start
+
+Start with the docstring of `verdicts`. This package reads tables and imports neither torch nor Hydra.
+"""
 
 from lmablate.evidence.claims import Claim, load_claim, load_claims
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
@@ -6,19 +21,16 @@ from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
 from lmablate.evidence.stats import (
     Sample,
-    compare_late_slopes,
     holm,
-    late_slope,
     learning_rate_sensitivity,
     power,
     seeds_needed,
     seeds_needed_for_equivalence,
     slope,
     spike_score,
-    variance_ratio,
 )
 from lmablate.evidence.tables import Measured, RunTable, check_facts
-from lmablate.evidence.verdicts import Decision, Kind, Verdict, decide, evaluate
+from lmablate.evidence.verdicts import Decision, Kind, Verdict, decide, judge_claims
 
 __all__ = [
     "PREDICATES",
@@ -35,11 +47,9 @@ __all__ = [
     "Sample",
     "Verdict",
     "check_facts",
-    "compare_late_slopes",
     "decide",
-    "evaluate",
     "holm",
-    "late_slope",
+    "judge_claims",
     "learning_rate_sensitivity",
     "load_claim",
     "load_claims",
@@ -48,5 +58,4 @@ __all__ = [
     "seeds_needed_for_equivalence",
     "slope",
     "spike_score",
-    "variance_ratio",
 ]

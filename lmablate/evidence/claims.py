@@ -1,7 +1,7 @@
-"""Claims: what must be measured to believe a sentence about a model, one yaml each.
+"""Claims: a claim is a sentence about a model, and what must be measured to believe it. Each is one yaml file.
 
-A claim's keys are CLAIM_SCHEMA's; each entry of `all_of` names a predicate and gives the fields of its
-class, with the claim's experiment, metric and margin where it names none of its own.
+The keys of the yaml are those of CLAIM_SCHEMA. Each entry of `all_of` names a predicate and gives the fields of its
+class. The experiment, metric and margin that an entry does not give are those of the claim.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -16,27 +16,30 @@ from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import During
-from lmablate.evidence.tables import Arm, RunTable
+from lmablate.evidence.tables import Levels, RunTable
 
+# A larger file is not read.
 MOST_BYTES = 64 * 1024
 
 TEXT = {"type": "string", "minLength": 1}
-ARM = {
+LEVELS = {
     "type": "object",
     "minProperties": 1,
     "additionalProperties": {"type": ["string", "number", "boolean"]},
 }
 FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
 FRACTIONS = {"type": "array", "items": FRACTION, "minItems": 2, "maxItems": 2}
+# The type of a predicate's field -> its JSON schema.
 FIELD_SCHEMAS: dict[Any, dict[str, Any]] = {
     str: TEXT,
     str | None: TEXT,
     float: {"type": "number"},
-    Arm: ARM,
-    list[Arm]: {"type": "array", "items": ARM, "minItems": 1},
+    Levels: LEVELS,
+    list[Levels]: {"type": "array", "items": LEVELS, "minItems": 1},
     During: {"anyOf": [{"enum": ["warmup", "after_warmup"]}, FRACTIONS]},
 }
 MARGIN = {"type": "number", "minimum": 0}
+# Keys of the claim that its predicates inherit.
 INHERITED = ("experiment", "metric", "margin")
 
 CLAIM_SCHEMA = {
@@ -59,9 +62,16 @@ CLAIM_SCHEMA = {
 
 @dataclass(frozen=True)
 class Claim:
-    """id, e.g. C07. text: what is tested. reported: the words of whoever claims it. question: what a reader
-    wants to know. note: how it is measured and why so. all_of: what must hold together for the claim to
-    hold."""
+    """A sentence about a model, and the predicates that decide it.
+
+    Attributes:
+        id: the claim's id, e.g. "C07".
+        text: the sentence that is tested.
+        reported: the claim in the words of its source.
+        question: the question behind it, as a reader would ask it.
+        all_of: the predicates that must all hold for the claim to hold.
+        note: how it is measured, and why in this way.
+    """
 
     id: str
     text: str
@@ -72,15 +82,24 @@ class Claim:
 
     @property
     def experiments(self) -> set[str]:
+        """Names of the experiments whose runs the claim needs."""
         return {predicate.experiment for predicate in self.all_of}
 
     def measure(self, table: RunTable) -> list[Contrast]:
-        """All contrasts that the claim needs. Raises NotMeasured where the table lacks runs or metrics."""
+        """Return all contrasts that the claim needs.
+
+        Raises:
+            NotMeasured: if the table lacks runs or metrics that they need.
+        """
         return [contrast for predicate in self.all_of for contrast in predicate.measure(table)]
 
 
 def load_claims(folder: str | Path) -> list[Claim]:
-    """The claims of all yaml files in a folder, by id. Raises UserError for a file that is no valid claim."""
+    """Return the claims of all yaml files in a folder, in the order of their ids.
+
+    Raises:
+        UserError: if there is no such folder, a file is not a valid claim, or two claims have the same id.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder of claims at {folder}.")
@@ -94,7 +113,11 @@ def load_claims(folder: str | Path) -> list[Claim]:
 
 
 def load_claim(path: str | Path) -> Claim:
-    """The claim of one yaml file. Raises UserError with one sentence that names the file and the key."""
+    """Return the claim of one yaml file.
+
+    Raises:
+        UserError: if it is not a valid claim; the message is one sentence that names the file and the key.
+    """
     raw = _read_yaml(Path(path))
     _validate(raw, CLAIM_SCHEMA, str(path))
     defaults = {key: raw.pop(key) for key in INHERITED if key in raw}
@@ -114,7 +137,7 @@ def _parse_predicate(test: dict[str, Any], where: str) -> Predicate:
 
 
 def predicate_schema(predicate: type[Predicate]) -> dict[str, Any]:
-    """The JSON schema of a predicate's arguments, from the fields of its class."""
+    """Return the JSON schema of a predicate's arguments, made from the fields of its class."""
     hints = get_type_hints(predicate)
     arguments = [field for field in fields(predicate) if field.init]
     return {
@@ -130,7 +153,7 @@ def _field_schema(hint: Any) -> dict[str, Any]:
 
 
 def _validate(instance: Any, schema: dict[str, Any], where: str) -> None:
-    """Raises UserError with the most telling of the schema's complaints."""
+    """Raise a UserError with the most helpful of the schema's complaints, if there are any."""
     if isinstance(instance, dict):
         unknown = sorted(set(map(str, instance)) - set(schema["properties"]))
         if unknown:
@@ -143,9 +166,10 @@ def _validate(instance: Any, schema: dict[str, Any], where: str) -> None:
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can make a small file expand without bound."""
+    """A YAML loader that refuses aliases, since these can make a small file expand without bound."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node as the base class does, unless it is an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
@@ -158,4 +182,4 @@ def _read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: this is no valid YAML: {reason}.") from None
+        raise UserError(f"{path}: this is not valid YAML: {reason}.") from None

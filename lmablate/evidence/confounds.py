@@ -1,4 +1,4 @@
-"""What may explain a difference between arms besides the factor, in plain words, from how the arms start."""
+"""Confounds: what may explain a difference between arms besides the factor, found from how the arms start."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArmStart:
-    """One arm at step 0. What nobody measured is NaN, and nothing is said about it.
+    """One arm at step 0. A value that was not measured is NaN, and then no warning depends on it.
 
-    uniform: ln V, the loss in nats of a model that has no opinion. grad_norm: before clipping at grad_clip.
-    position_ratio: size of what the position scheme adds to the embeddings, over the size of the embeddings.
+    Attributes:
+        name: the arm's name.
+        parameters: number of parameters.
+        mlp_parameters: number of parameters in the MLPs.
+        flops_per_token: training FLOPs per token.
+        grad_clip: threshold at which the gradient's norm is clipped.
+        uniform: ln V, the loss in nats of a model for which all V tokens are equally likely.
+        init_loss: loss at initialisation, in nats per token.
+        logit_std: standard deviation of the logits.
+        grad_norm: norm of the gradient before clipping.
+        position_ratio: size of the vectors that the position encoding adds to the token embeddings, over the size of
+            the embeddings.
     """
 
     name: str
@@ -25,7 +35,13 @@ class ArmStart:
 
 
 def find_confounds(arms: Sequence[ArmStart], seeds: int, common_lr: float | None = None) -> Iterator[str]:
-    """Warnings about `arms`. seeds: how many each has. common_lr: the learning rate that all share, if they do."""
+    """Yield a warning, one sentence in plain words, for each confound among the arms.
+
+    Args:
+        arms: the arms of a sweep, at step 0.
+        seeds: number of seeds of each arm.
+        common_lr: the learning rate that all arms share; None if they have different ones.
+    """
     yield from _unequal("parameters", {a.name: a.parameters for a in arms}, 1.01)
     yield from _unequal("training FLOPs per token", {a.name: a.flops_per_token for a in arms}, 1.01)
     yield from _unequal("MLP parameters", {a.name: a.mlp_parameters for a in arms}, 1.01)
@@ -35,39 +51,39 @@ def find_confounds(arms: Sequence[ArmStart], seeds: int, common_lr: float | None
     if len(arms) > 1 and common_lr is not None:
         yield (
             f"all arms share optim.lr={common_lr:g}, which may suit one of them better: "
-            "+lr_sweep=true finds each arm's own."
+            "python -m lmablate.lr_sweep finds each arm's own."
         )
     if len(arms) > 1 and seeds < 3:
         yield f"{seeds} seed(s): a difference between single runs has no error rate. Use seed=0,1,2,3."
 
 
 def _bad_start(arm: ArmStart) -> Iterator[str]:
-    """What an arm's initialisation does on its own."""
+    """Yield the warnings about one arm's initialisation, whatever the other arms are."""
     if arm.init_loss > arm.uniform + 1:
         yield (
             f"{arm.name} starts at {arm.init_loss:.1f} nats, {arm.init_loss - arm.uniform:.1f} above ln V = "
             f"{arm.uniform:.1f} (logits spread by {arm.logit_std:.1f}): its first steps undo the initialisation, "
-            "and what they show is not the factor's doing. Compare under model/init=scaled."
+            "so what they show is not an effect of the factor. Compare under model/init=scaled."
         )
     if arm.grad_norm > 10 * arm.grad_clip:
         yield (
             f"{arm.name} has a gradient of norm {arm.grad_norm:.1f} at step 0, clipped to "
-            f"{arm.grad_clip:g}: its early updates are about the clipping threshold."
+            f"{arm.grad_clip:g}: its early updates depend on the clipping threshold."
         )
     if arm.position_ratio > 3:
         yield (
             f"{arm.name} adds positions {arm.position_ratio:.1f} times as large as the token embeddings: at first "
-            "the model sees little but where a token stands."
+            "the model sees little more than each token's position."
         )
 
 
-def _unequal(what: str, values: Mapping[str, float], ratio: float) -> Iterator[str]:
-    """One sentence where the largest of `values`, by arm, is more than `ratio` times the smallest."""
+def _unequal(quantity: str, values: Mapping[str, float], ratio: float) -> Iterator[str]:
+    """Yield one sentence if the largest of `values`, by arm, is more than `ratio` times the smallest."""
     values = {name: value for name, value in values.items() if value == value} or {"": 0.0}
     low, high = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
     if values[high] > ratio * values[low]:
         yield (
-            f"the arms differ in {what}: {high} has {values[high] / values[low]:.3g} x those of {low} "
+            f"the arms differ in {quantity}: {high} has {values[high] / values[low]:.3g} x those of {low} "
             f"({_amount(values[high])} against {_amount(values[low])})."
         )
 

@@ -1,7 +1,7 @@
 """The kinds of claim: each measures, on a table of runs, the contrasts that must all hold.
 
-Adding a kind is adding a class here: its fields are the keys that a claim's yaml may use, and its name there
-is the class's in snake_case.
+To add a kind, add a class here. Its fields are the keys that a claim's yaml may use, and its name in the yaml is the
+class's name in snake_case.
 """
 
 import re
@@ -14,8 +14,9 @@ import numpy as np
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.readings import WHOLE, During, Reading
 from lmablate.evidence.stats import Sample, learning_rate_sensitivity, slope
-from lmablate.evidence.tables import Arm, NotMeasured, RunTable, name_of
+from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
+# The predicates by their name in a claim's yaml.
 PREDICATES: dict[str, type["Predicate"]] = {}
 
 Reduction = Literal["first", "last", "mean", "sd", "change", "spikes", "peak_to_median", "peak_step"]
@@ -23,9 +24,18 @@ Reduction = Literal["first", "last", "mean", "sd", "change", "spikes", "peak_to_
 
 @dataclass(frozen=True, kw_only=True)
 class Predicate(ABC):
-    """experiment: whose runs. metric, reduce, during, transform, minus: the reading, see `Reading`.
+    """A relation between arms that a claim asserts, and the reading on which it is measured.
 
-    margin: smallest effect of interest, in the unit of the reading (with transform log: of the log ratio).
+    Attributes:
+        experiment: the experiment whose runs are compared.
+        metric: name of the metric that is read.
+        margin: the smallest effect of interest, in the unit of the reading; with `transform` "log", in that of the
+            logarithm of a ratio.
+        reduce: how the metric's values become one number (see `Reading`).
+        during: the stretch of training that is read (see `Reading`).
+        transform: applied to the number last (see `Reading`).
+        minus: a metric whose value is subtracted (see `Reading`).
+        name: the predicate's name in a claim's yaml.
     """
 
     experiment: str
@@ -44,33 +54,34 @@ class Predicate(ABC):
 
     @abstractmethod
     def measure(self, table: RunTable) -> list[Contrast]:
-        """The contrasts that must all hold. Raises NotMeasured where the table lacks what they need."""
+        """Return the contrasts that must all hold.
+
+        Raises:
+            NotMeasured: if the table lacks runs or metrics that they need.
+        """
 
     @property
     def reading(self) -> Reading:
+        """The reading that gives one number per run."""
         return Reading(self.metric, self.reduce, self.during, self.transform, self.minus)
 
-    @property
-    def quantity(self) -> str:
-        """The reading in words."""
-        how = "" if self.reduce == "last" else f"{self.reduce} of "
-        less = f" − {self.minus}" if self.minus else ""
-        when = self.during if isinstance(self.during, str) else f"{self.during[0]:.0%}-{self.during[1]:.0%}"
-        where = "" if tuple(self.during) == WHOLE else f" ({when})"
-        measure = f"{how}{self.metric}{less}{where}"
-        return f"log {measure}" if self.transform == "log" else measure
-
     def read(self, table: RunTable, runs: dict[int, str]) -> dict[int, float]:
+        """Return the reading of each run, by seed."""
         return {seed: self.reading.of(table, self.experiment, run) for seed, run in runs.items()}
 
-    def gap(self, table: RunTable, higher: Arm, lower: Arm) -> tuple[Sample, tuple[str, ...]]:
-        """Reading of `higher` minus that of `lower` over the seeds that both have, and the runs used."""
+    def gap(self, table: RunTable, higher: Levels, lower: Levels) -> tuple[Sample, tuple[str, ...]]:
+        """Return the reading of `higher` minus that of `lower`, for the seeds that both have, and the runs used."""
         runs = table.runs(self.experiment, higher), table.runs(self.experiment, lower)
         return self.gap_of_runs(table, *runs)
 
     def gap_of_runs(
         self, table: RunTable, higher: dict[int, str], lower: dict[int, str]
     ) -> tuple[Sample, tuple[str, ...]]:
+        """Return the same as `gap`, for two arms given by their runs.
+
+        Raises:
+            NotMeasured: if the arms have no seed in common.
+        """
         seeds = sorted(higher.keys() & lower.keys())
         if not seeds:
             raise NotMeasured(f"the arms of {self.experiment} have no finished seed in common")
@@ -78,109 +89,143 @@ class Predicate(ABC):
         sample = Sample.paired(list(self.read(table, high).values()), list(self.read(table, low).values()))
         return sample, (*high.values(), *low.values())
 
-    def below(self, table: RunTable, low: Arm, high: Arm) -> Difference:
+    def below(self, table: RunTable, low: Levels, high: Levels) -> Difference:
+        """Return the contrast "the reading is lower with `low` than with `high`"."""
         sample, runs = self.gap(table, higher=high, lower=low)
-        label = f"{self.quantity} is lower with {name_of(low)} than with {name_of(high)}"
+        label = f"{self.reading.in_words} is lower with {name_of(low)} than with {name_of(high)}"
         return Difference(label, sample, self.margin, runs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lower(Predicate):
-    """The reading is lower in `better` than in `worse`, paired by seed."""
+    """The reading is lower in one arm than in another, paired by seed.
 
-    better: Arm
-    worse: Arm
+    Attributes:
+        better: the arm with the lower reading.
+        worse: the arm with the higher reading.
+    """
+
+    better: Levels
+    worse: Levels
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference."""
         return [self.below(table, self.better, self.worse)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowestOf(Predicate):
-    """The reading of `arm` is lower than that of every other."""
+    """The reading of one arm is lower than that of every other.
 
-    arm: Arm
-    others: list[Arm]
+    Attributes:
+        arm: the arm with the lowest reading.
+        others: the arms that it is compared with.
+    """
+
+    arm: Levels
+    others: list[Levels]
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference per other arm."""
         return [self.below(table, self.arm, other) for other in self.others]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HighestOf(Predicate):
-    """The reading of `arm` is higher than that of every other."""
+    """The reading of one arm is higher than that of every other.
 
-    arm: Arm
-    others: list[Arm]
+    Attributes:
+        arm: the arm with the highest reading.
+        others: the arms that it is compared with.
+    """
+
+    arm: Levels
+    others: list[Levels]
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference per other arm."""
         return [self.below(table, other, self.arm) for other in self.others]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equal(Predicate):
-    """The readings of two arms differ by less than the margin."""
+    """The readings of two arms differ by less than the margin.
 
-    one: Arm
-    other: Arm
+    Attributes:
+        one: an arm.
+        other: another arm.
+        margin: as in `Predicate`, but it must be given.
+    """
+
+    one: Levels
+    other: Levels
     margin: float = field()
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one equality."""
         sample, runs = self.gap(table, higher=self.one, lower=self.other)
-        label = f"{self.quantity} is the same with {name_of(self.one)} and {name_of(self.other)}"
+        label = f"{self.reading.in_words} is the same with {name_of(self.one)} and {name_of(self.other)}"
         return [Equality(label, sample, self.margin, runs)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GreaterThan(Predicate):
-    """The reading of an arm is above a constant, given in the reading's unit before any transform."""
+    """The reading of an arm is above a constant.
 
-    arm: Arm
+    Attributes:
+        arm: the arm.
+        constant: the constant, in the unit that the reading has before any transform.
+    """
+
+    arm: Levels
     constant: float
-    sign: ClassVar[int] = 1
-    relation: ClassVar[str] = "above"
+    _sign: ClassVar[int] = 1
+    _relation: ClassVar[str] = "above"
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference: that of the arm from the constant, unpaired."""
         runs = table.runs(self.experiment, self.arm)
         bound = np.log(self.constant) if self.transform == "log" else self.constant
         values = np.array(list(self.read(table, runs).values()))
-        label = f"{self.quantity} is {self.relation} {bound:.4g} with {name_of(self.arm)}"
-        return [Difference(label, Sample.of(self.sign * (values - bound)), self.margin, tuple(runs.values()))]
+        label = f"{self.reading.in_words} is {self._relation} {bound:.4g} with {name_of(self.arm)}"
+        return [Difference(label, Sample.of(self._sign * (values - bound)), self.margin, tuple(runs.values()))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LessThan(GreaterThan):
-    """The reading of an arm is below a constant, given in the reading's unit before any transform."""
+    """The reading of an arm is below a constant; the attributes are those of `GreaterThan`."""
 
-    sign: ClassVar[int] = -1
-    relation: ClassVar[str] = "below"
+    _sign: ClassVar[int] = -1
+    _relation: ClassVar[str] = "below"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowerAtBestLr(Predicate):
-    """The reading is lower in `better` than in `worse`, each arm at the learning rate that is best for it.
+class LowerAtBestLr(Lower):
+    """The reading is lower in one arm than in another, each arm at the learning rate that is best for it.
 
-    Best is the lowest final value of the metric, averaged over seeds, among the rates that were run with as
-    many seeds as any. Choosing by the same seeds flatters both arms alike, so that equal arms stay equal.
+    The best rate is the one with the lowest final value of the metric, averaged over seeds. Only the rates with the
+    most seeds take part. The rate is chosen by the same seeds that are then compared. That flatters both arms alike,
+    so equal arms stay equal.
+
+    Attributes:
+        factor: the factor whose values are the learning rates.
     """
 
-    better: Arm
-    worse: Arm
     factor: str = "optim.lr"
 
     def measure(self, table: RunTable) -> list[Contrast]:
-        (low_rate, low, low_note), (high_rate, high, high_note) = (
-            self.at_best(table, arm) for arm in (self.better, self.worse)
-        )
+        """Return one difference, paired by seed."""
+        low_rate, low, low_note = self._at_best(table, self.better)
+        high_rate, high, high_note = self._at_best(table, self.worse)
         sample, runs = self.gap_of_runs(table, higher=high, lower=low)
         label = (
-            f"{self.quantity} is lower with {name_of(self.better)} at {self.factor}={low_rate:g} than with "
+            f"{self.reading.in_words} is lower with {name_of(self.better)} at {self.factor}={low_rate:g} than with "
             f"{name_of(self.worse)} at {high_rate:g}"
         )
         return [Difference(label, sample, self.margin, runs, note=low_note + high_note)]
 
-    def at_best(self, table: RunTable, arm: Arm) -> tuple[float, dict[int, str], str]:
-        """The arm's best rate, its runs there by seed, and a warning where that is the grid's edge."""
+    def _at_best(self, table: RunTable, arm: Levels) -> tuple[float, dict[int, str], str]:
+        """Return the arm's best rate, its runs there by seed, and a warning if the rate is on the edge of the grid."""
         by_rate = {
             rate: table.runs(self.experiment, {**arm, self.factor: rate})
             for rate in table.levels(self.experiment, arm, self.factor)
@@ -200,17 +245,23 @@ class LowerAtBestLr(Predicate):
 
 @dataclass(frozen=True, kw_only=True)
 class LessSensitive(Predicate):
-    """The final loss of `better` depends less on the learning rate than that of `worse`.
+    """The final loss of one arm depends less on the learning rate than that of another.
 
-    Sensitivity as in arXiv 2309.14322, per seed, over the rates that both arms were run at. The grid should
-    be evenly spaced in the logarithm.
+    The sensitivity is that of arXiv 2309.14322, computed for each seed over the rates at which both arms were run.
+    The grid should be evenly spaced in the logarithm of the rate.
+
+    Attributes:
+        better: the arm that is less sensitive.
+        worse: the arm that is more sensitive.
+        factor: the factor whose values are the learning rates.
     """
 
-    better: Arm
-    worse: Arm
+    better: Levels
+    worse: Levels
     factor: str = "optim.lr"
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference, paired by seed."""
         rates = sorted(
             set(table.levels(self.experiment, self.better, self.factor))
             & set(table.levels(self.experiment, self.worse, self.factor))
@@ -224,7 +275,7 @@ class LessSensitive(Predicate):
         seeds = sorted(set.intersection(*(set(runs) for grid in grids for runs in grid)))
         if not seeds:
             raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor} of both arms")
-        worse, better = ([self.sensitivity(table, grid, seed) for seed in seeds] for grid in grids)
+        worse, better = ([self._sensitivity(table, grid, seed) for seed in seeds] for grid in grids)
         label = (
             f"the sensitivity of {self.metric} to {self.factor} ({rates[0]:g} to {rates[-1]:g}) is lower "
             f"with {name_of(self.better)} than with {name_of(self.worse)}"
@@ -232,7 +283,7 @@ class LessSensitive(Predicate):
         runs = tuple(runs[seed] for grid in grids for runs in grid for seed in seeds)
         return [Difference(label, Sample.paired(worse, better), self.margin, runs)]
 
-    def sensitivity(self, table: RunTable, grid: list[dict[int, str]], seed: int) -> float:
+    def _sensitivity(self, table: RunTable, grid: list[dict[int, str]], seed: int) -> float:
         runs = [at_rate[seed] for at_rate in grid]
         losses = [self.reading.of(table, self.experiment, run) for run in runs]
         return learning_rate_sensitivity(losses, table.initial_loss(self.experiment, runs[0]))
@@ -240,17 +291,24 @@ class LessSensitive(Predicate):
 
 @dataclass(frozen=True, kw_only=True)
 class SlopeWith(Predicate):
-    """Over the values of a numeric factor the reading rises by `slope`, up to the margin, per seed.
+    """Over the values of a numeric factor the reading rises with a given slope, up to the margin.
 
-    arm: may be left out where nothing but the factor varies.
+    The slope is fitted to each seed's readings.
+
+    Attributes:
+        arm: the arm; may be left out if nothing but the factor varies.
+        factor: the numeric factor.
+        slope: the claimed slope, in units of the reading per unit of the factor.
+        margin: the largest deviation from the slope that does not matter; it must be given.
     """
 
-    arm: Arm = field(default_factory=dict)
+    arm: Levels = field(default_factory=dict)
     factor: str
     slope: float
     margin: float = field()
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one equality: that of the fitted and the claimed slope."""
         levels = table.levels(self.experiment, self.arm, self.factor)
         if len(levels) < 2:
             raise NotMeasured(f"{self.experiment} has fewer than two values of {self.factor}")
@@ -259,17 +317,17 @@ class SlopeWith(Predicate):
         if not seeds:
             raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor}")
         slopes = [slope(levels, [self.reading.of(table, self.experiment, r[seed]) for r in runs]) for seed in seeds]
-        label = f"{self.quantity} rises by {self.slope:g} per unit of {self.factor}"
+        label = f"{self.reading.in_words} rises by {self.slope:g} per unit of {self.factor}"
         used = tuple(r[seed] for r in runs for seed in seeds)
         return [Equality(label, Sample.of(np.array(slopes) - self.slope), self.margin, used)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlatterLate(HighestOf):
-    """Late in training the metric of `arm` falls less than that of every other: it has stalled.
+    """Late in training the metric of one arm falls less than that of every other: it has stalled.
 
-    The effect is the difference of the falls along fitted lines, in the metric's unit over the whole
-    stretch, and so does not depend on the number of steps.
+    The effect is the difference of the falls along fitted lines. It is in the metric's unit, over the whole stretch,
+    so it does not depend on the number of steps. The arms are the attributes of `HighestOf`.
     """
 
     reduce: Reduction = field(default="change", init=False)
@@ -277,21 +335,33 @@ class FlatterLate(HighestOf):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DivergesOverTime(Predicate):
-    """On average up to the fraction `until` of training two arms are equal; at its end `better` is lower."""
+class DivergesOverTime(Lower):
+    """Two arms are equal on average over an early part of training, and one of them is lower at its end.
 
-    better: Arm
-    worse: Arm
+    Attributes:
+        until: the end of the early part, as a fraction of training.
+        margin: as in `Predicate`, for both the equality and the difference; it must be given.
+    """
+
     until: float
     margin: float = field()
     reduce: Reduction = field(default="last", init=False)
     during: During = field(default=WHOLE, init=False)
 
     def measure(self, table: RunTable) -> list[Contrast]:
-        shared = {key: getattr(self, key) for key in ("experiment", "metric", "margin", "transform", "minus")}
-        early = Equal(one=self.better, other=self.worse, reduce="mean", during=(0.0, self.until), **shared)
-        late = Lower(better=self.better, worse=self.worse, **shared)
-        return [*early.measure(table), *late.measure(table)]
+        """Return the early equality, and the difference at the end."""
+        early = Equal(
+            one=self.better,
+            other=self.worse,
+            experiment=self.experiment,
+            metric=self.metric,
+            margin=self.margin,
+            reduce="mean",
+            during=(0.0, self.until),
+            transform=self.transform,
+            minus=self.minus,
+        )
+        return [*early.measure(table), self.below(table, self.better, self.worse)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,20 +369,25 @@ class TrendWithDepth(Predicate):
     """A per-layer diagnostic rises or falls with depth.
 
     The effect is the change along a fitted line from the first layer to the last, one fit per seed. The
-    metric names the layer by {i}.
+    metric has {i} in place of the layer.
+
+    Attributes:
+        arm: the arm.
+        direction: "rises" or "falls".
     """
 
-    arm: Arm
+    arm: Levels
     direction: Literal["rises", "falls"]
 
     def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference: that of the change from 0, unpaired."""
         runs = table.runs(self.experiment, self.arm)
         sign = 1 if self.direction == "rises" else -1
-        changes = [sign * self.change(table, run) for run in runs.values()]
-        label = f"{self.quantity} {self.direction} from the first layer to the last with {name_of(self.arm)}"
+        changes = [sign * self._change(table, run) for run in runs.values()]
+        label = f"{self.reading.in_words} {self.direction} from the first layer to the last with {name_of(self.arm)}"
         return [Difference(label, Sample.of(changes), self.margin, tuple(runs.values()))]
 
-    def change(self, table: RunTable, run: str) -> float:
+    def _change(self, table: RunTable, run: str) -> float:
         layers = self.reading.by_layer(table, self.experiment, run)
         if len(layers) < 2:
             raise NotMeasured(f"run {run} of {self.experiment} has one layer of {self.metric}, too few for a trend")

@@ -1,4 +1,4 @@
-"""A reading turns the logged curve of one run into the one number that arms are compared by."""
+"""Readings: from the logged curve of one run to the one number that arms are compared by."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
+# The stretch of training that is read: [from, to] as fractions of it, "warmup" or "after_warmup".
 During = str | list[float] | tuple[float, float]
-"""The stretch of training that is read: [from, to] as fractions of it, "warmup" or "after_warmup"."""
 
 WHOLE = (0.0, 1.0)
-WARMUPS = ("warmup", "after_warmup")
 
 
 def _fitted_change(steps: NDArray, values: NDArray) -> float:
-    """Change of the fitted line from the first step to the last: a slope free of the run's length."""
+    """Return the change of the fitted line from the first step to the last; it does not depend on the run's length."""
     return slope(steps, values) * float(steps[-1] - steps[0])
 
 
 def _spikes(steps: NDArray, values: NDArray) -> float:
-    """Spike score over windows of 100 points, or of a quarter of the points where they are below 400."""
+    """Return the spike score over windows of 100 points, or of a quarter of the points if there are fewer than 400.
+
+    A window never has fewer than 20 points.
+    """
     return spike_score(values, window=max(20, min(100, len(values) // 4)))
 
 
@@ -31,12 +33,16 @@ def _peak_to_median(steps: NDArray, values: NDArray) -> float:
 
 
 def _peak_step(steps: NDArray, values: NDArray) -> float:
-    """Step of the highest moving average over 2 % of the points: no single noisy batch is the peak."""
+    """Return the step of the highest moving average over 2 % of the points.
+
+    Averaging keeps a single noisy batch from being the peak.
+    """
     width = max(1, len(values) // 50)
     smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
     return float(steps[smooth.argmax() : smooth.argmax() + width].mean())
 
 
+# How the values over a stretch of training become one number.
 REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "first": lambda steps, values: float(values[0]),
     "last": lambda steps, values: float(values[-1]),
@@ -47,6 +53,7 @@ REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "peak_to_median": _peak_to_median,
     "peak_step": _peak_step,
 }
+# The fewest points that a reduction needs; 1 for all others.
 FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
 
 TRANSFORMS: dict[str, Callable[[float], float]] = {"identity": float, "log": lambda x: float(np.log(x))}
@@ -54,10 +61,15 @@ TRANSFORMS: dict[str, Callable[[float], float]] = {"identity": float, "log": lam
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric over a stretch of training, reduced to one number, less that of another metric, transformed.
+    """A metric over a stretch of training, reduced to one number.
 
-    A metric with {i} for the layer is averaged over the layers. "log" makes a difference of readings the log
-    of their ratio, for quantities whose size depends on the model's scale.
+    Attributes:
+        metric: name of the metric. If it has {i} in place of the layer, the reading is the mean over the layers.
+        reduce: how the values become one number, a key of REDUCTIONS.
+        during: the stretch of training that is read.
+        transform: applied last, a key of TRANSFORMS. With "log" the difference of two readings is the logarithm of
+            their ratio, for quantities whose size depends on the model's scale.
+        minus: another metric, whose reduced value is subtracted before the transform; None for none.
     """
 
     metric: str
@@ -66,7 +78,23 @@ class Reading:
     transform: str = "identity"
     minus: str | None = None
 
+    @property
+    def in_words(self) -> str:
+        """The reading in words, as it stands in the label of a contrast."""
+        how = "" if self.reduce == "last" else f"{self.reduce} of "
+        less = f" − {self.minus}" if self.minus else ""
+        when = self.during if isinstance(self.during, str) else f"{self.during[0]:.0%}-{self.during[1]:.0%}"
+        where = "" if tuple(self.during) == WHOLE else f" ({when})"
+        measure = f"{how}{self.metric}{less}{where}"
+        return f"log {measure}" if self.transform == "log" else measure
+
     def of(self, table: RunTable, experiment: str, run: str) -> float:
+        """Return the reading of one run.
+
+        Raises:
+            NotMeasured: if the run lacks the metric or has too few points of it, or if the value is not finite or has
+                no logarithm.
+        """
         layers = [self._reduced(table, experiment, run, m) for m in self._layers(table, experiment, run)]
         value = float(np.mean(layers))
         if self.minus is not None:
@@ -76,7 +104,7 @@ class Reading:
         return TRANSFORMS[self.transform](value)
 
     def by_layer(self, table: RunTable, experiment: str, run: str) -> list[float]:
-        """The reading of every layer, first to last; `minus` does not apply."""
+        """Return the reading of each layer, first to last, without `minus`."""
         return [
             Reading(metric, self.reduce, self.during, self.transform).of(table, experiment, run)
             for metric in self._layers(table, experiment, run)

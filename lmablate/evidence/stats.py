@@ -1,10 +1,9 @@
 """The statistics behind a verdict: paired t, Holm, two one-sided tests, power, and summaries of a curve.
 
-Arms of an ablation share their random numbers (initialisation and batches are functions of the seed), so
-two runs of one seed are a pair, and what is tested is the mean of the pairs' differences.
+The arms of an ablation share their random numbers: initialisation and batches are functions of the seed. So two runs
+of the same seed are a pair, and arms are compared by the mean of the pairs' differences.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +12,21 @@ from scipy import special, stats
 
 from lmablate.errors import UserError
 
+# `seeds_needed` gives up beyond this number.
 MOST_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a t test needs of n independent values (paired differences, one per seed): mean, SD, n.
+    """Mean, standard deviation and number of independent values: all that a t test needs to know of them.
 
-    sd is NaN for n = 1, where every p-value is 1 and every interval infinite: one seed has no spread.
+    The values are usually paired differences, one per seed. A single value has no spread, so with n = 1 every p-value
+    is 1 and every interval is infinite.
+
+    Attributes:
+        mean: mean of the values.
+        sd: their standard deviation, with n − 1 in the denominator; NaN for n = 1.
+        n: number of values.
     """
 
     mean: float
@@ -29,34 +35,49 @@ class Sample:
 
     @classmethod
     def of(cls, values: ArrayLike) -> "Sample":
+        """Summarise a list of values.
+
+        Raises:
+            UserError: if the values are not a non-empty list of finite numbers.
+        """
         values = np.asarray(values, dtype=float)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise UserError(f"A sample must be a non-empty list of finite numbers, not {values.tolist()}.")
         mean = float(values.mean())
         sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        # A spread of a few rounding errors is no spread, though a t test would take it for perfect certainty.
+        # A spread of a few rounding errors counts as none, since a t test would take it for near-perfect certainty.
         return cls(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, values.size)
 
     @classmethod
     def paired(cls, a: ArrayLike, b: ArrayLike) -> "Sample":
-        """The differences a − b of values that belong together pair by pair."""
+        """Summarise the differences a − b of values that belong together pair by pair.
+
+        Args:
+            a: one value per pair.
+            b: the other value of each pair, in the same order.
+
+        Raises:
+            UserError: if `a` and `b` are not equally long, or a difference is not finite.
+        """
         a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
         if a.shape != b.shape:
             raise UserError(f"Paired values must be equally many, not {a.size} and {b.size}.")
         return cls.of(a - b)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The two-sided t interval that covers the true mean with probability `level`."""
+        """Return the two-sided t interval that covers the true mean with probability `level`."""
         if self.n < 2:
             return -np.inf, np.inf
         half = special.stdtrit(self.n - 1, (1 + level) / 2) * self.sd / np.sqrt(self.n)
         return float(self.mean - half), float(self.mean + half)
 
     def p_above(self, bound: float) -> float:
-        """One-sided p-value of "the true mean is at most `bound`": small when it is surely above.
+        """Return the one-sided p-value of the null hypothesis that the true mean is at most `bound`.
 
-        Values without any spread come from a quantity that is discrete or saturated, for which the t
-        distribution vouches for nothing; the exact sign test takes its place and cannot go below 2^-n.
+        A small p-value is evidence that the true mean is above `bound`.
+
+        Values without any spread come from a quantity that is discrete or saturated. The t distribution guarantees
+        nothing for such a quantity, so the exact sign test replaces the t test; its p-value is never below 2^-n.
         """
         if self.n < 2:
             return 1.0
@@ -65,25 +86,40 @@ class Sample:
         return float(special.stdtr(self.n - 1, (bound - self.mean) / (self.sd / np.sqrt(self.n))))
 
     def p_below(self, bound: float) -> float:
-        """One-sided p-value of "the true mean is at least `bound`": small when it is surely below."""
+        """Return the one-sided p-value of the null hypothesis that the true mean is at least `bound`.
+
+        A small p-value is evidence that the true mean is below `bound`.
+        """
         return Sample(-self.mean, self.sd, self.n).p_above(-bound)
 
     def p_within(self, margin: float) -> float:
-        """p-value of equivalence, small when the true mean surely lies in (−margin, margin).
+        """Return the p-value of the null hypothesis that the true mean lies outside (−margin, margin).
 
-        Two one-sided tests, the larger p-value (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657).
+        A small p-value is evidence of equivalence: the true mean is nearer to 0 than the margin. It is the larger
+        p-value of two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657).
         """
         return max(self.p_above(-margin), self.p_below(margin))
 
     def p_outside(self, margin: float) -> float:
-        """p-value, small when the true mean surely lies beyond the margin on one side, whichever it is."""
+        """Return the p-value of the null hypothesis that the true mean lies in [−margin, margin].
+
+        A small p-value is evidence that the true mean lies beyond the margin, on either side. It is twice the smaller
+        p-value of two one-sided tests, one for "above margin" and one for "below −margin".
+        """
         return min(1.0, 2 * min(self.p_above(margin), self.p_below(-margin)))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down adjustment: rejecting where the result is <= α errs anywhere with probability <= α.
+    """Return p-values adjusted by Holm's step-down method.
 
-    It needs no assumption about the tests' dependence (Holm 1979, Scand. J. Statist. 6, 65).
+    Reject each null hypothesis whose adjusted p-value is <= α. Then the probability of any false rejection among all
+    the tests is <= α, whatever the dependence between the tests (Holm 1979, Scand. J. Statist. 6, 65).
+
+    Args:
+        p_values: one p-value per test, in any order.
+
+    Returns:
+        The adjusted p-values, in the same order.
     """
     p_values = np.asarray(p_values, dtype=float)
     order = np.argsort(p_values, kind="stable")
@@ -94,17 +130,35 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def power(effect: float, sd: float, n: int, alpha: float) -> float:
-    """Chance that a one-sided paired t test at level alpha sees a true mean of `effect` (noncentral t)."""
+    """Return the power of a one-sided paired t test, by the noncentral t distribution.
+
+    Args:
+        effect: the true mean of the paired differences.
+        sd: their true standard deviation, in the same unit.
+        n: number of pairs, at least 2.
+        alpha: level of the test.
+
+    Returns:
+        The probability that the test rejects the hypothesis that the true mean is at most 0.
+    """
     noncentrality = effect * np.sqrt(n) / sd
     return float(stats.nct.sf(stats.t.isf(alpha, n - 1), n - 1, noncentrality))
 
 
 def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0.8) -> int | None:
-    """The fewest pairs with which a one-sided paired t test at level alpha has power `goal`.
+    """Return the fewest pairs with which a one-sided paired t test at level alpha has power `goal`.
 
-    effect: the true mean to be seen, same unit as sd, the pairs' standard deviation from a pilot. A
-    two-sided test at level 2·alpha needs the same number. None where no number up to a million will do, or
-    the pilot's sd is unknown. Without spread the sign test decides, which needs 2^-n <= alpha.
+    A two-sided test at level 2·alpha needs the same number. Without spread the sign test decides, which needs
+    2^-n <= alpha.
+
+    Args:
+        effect: the true mean to be detected.
+        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
+        alpha: level of the test.
+        goal: the power to be reached.
+
+    Returns:
+        The number of pairs; None if `effect` is not positive, if `sd` is unknown, or if a million pairs are too few.
     """
     if not effect > 0 or np.isnan(sd):
         return None
@@ -122,25 +176,29 @@ def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0
 
 
 def seeds_needed_for_equivalence(margin: float, sd: float, alpha: float = 0.05, goal: float = 0.8) -> int | None:
-    """The pairs with which two one-sided tests show a true zero to be within the margin with power >= `goal`.
+    """Return a number of pairs with which two one-sided tests show equivalence with power >= `goal`, if the mean is 0.
 
-    Each side may fail with half of 1 − goal: a bound, exact enough for planning, that never promises too
-    much.
+    Each of the two tests may fail with probability (1 − goal) / 2. Together they then fail with at most 1 − goal, so
+    the number errs on the safe side, and is exact enough for planning.
+
+    Args:
+        margin: half the width of the interval (−margin, margin) in which the true mean is to be shown to lie.
+        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
+        alpha: level of each of the two tests.
+        goal: the power to be reached.
+
+    Returns:
+        The number of pairs; None in the same cases as in `seeds_needed`.
     """
     return seeds_needed(margin, sd, alpha, (1 + goal) / 2)
 
 
-def variance_ratio(a: ArrayLike, b: ArrayLike) -> float:
-    """Variance of the paired difference over what it would be without pairing, var(a) + var(b).
-
-    Below 1 common random numbers pay: that fraction of the seeds gives the same standard error.
-    """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    return Sample.paired(a, b).sd ** 2 / float(a.var(ddof=1) + b.var(ddof=1))
-
-
 def slope(x: ArrayLike, y: ArrayLike) -> float:
-    """Ordinary least squares slope of y against x, in units of y per unit of x."""
+    """Return the ordinary least squares slope of y against x, in units of y per unit of x.
+
+    Raises:
+        UserError: if x has fewer than two different values.
+    """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if np.unique(x).size < 2:
         raise UserError(f"A slope needs at least two different positions, not {np.unique(x).tolist()}.")
@@ -148,32 +206,22 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     return float(deviation @ (y - y.mean()) / (deviation @ deviation))
 
 
-def late_slope(steps: ArrayLike, losses: ArrayLike, since: float = 0.5) -> float:
-    """Slope of the loss per step, over the points from the fraction `since` of the last step on."""
-    steps, losses = np.asarray(steps, dtype=float), np.asarray(losses, dtype=float)
-    late = steps >= since * steps.max()
-    return slope(steps[late], losses[late])
-
-
-def compare_late_slopes(steps: ArrayLike, a: Sequence[ArrayLike], b: Sequence[ArrayLike], since: float = 0.5) -> Sample:
-    """Late slope of a's loss minus b's, paired over seeds: a[i] and b[i] are the curves of seed i over
-    `steps`.
-
-    Both slopes are usually negative; a positive mean says that a has stalled more than b.
-    """
-    return Sample.paired(
-        [late_slope(steps, curve, since) for curve in a], [late_slope(steps, curve, since) for curve in b]
-    )
-
-
 def spike_score(values: ArrayLike, window: int = 100, sigmas: float = 6.0) -> float:
-    """Fraction of points more than `sigmas` standard deviations from the mean of the `window` points before.
+    """Return the fraction of points more than `sigmas` standard deviations from the mean of the `window` points before.
 
-    After the spike score of OLMo 2 (arXiv 2501.00656), with two differences. The window ends before the
-    point that it judges: inside a window of w points no deviation can exceed (w−1)/√w standard deviations,
-    so that a short window could never see six. And 6 sigma over 100 points are the defaults, where OLMo 2
-    has runs long enough for 7 over 1000. Only points with a full window behind them count. A non-finite
-    point is a spike, and does not enter the windows of those after it.
+    This is the spike score of OLMo 2 (arXiv 2501.00656) with two differences. First, the window ends before the point
+    that it judges: inside a window of w points no deviation can exceed (w−1)/√w standard deviations, so a short window
+    could never show six. Second, the defaults are 6 sigma over 100 points; OLMo 2 has runs long enough for 7 sigma
+    over 1000. Only points with a full window before them count. A point that is not finite is a spike, and is left out
+    of the windows of the points after it.
+
+    Args:
+        values: the curve, one value per step.
+        window: number of points before each judged point.
+        sigmas: the deviation, in standard deviations, beyond which a point is a spike.
+
+    Raises:
+        UserError: if there are not more than `window` points.
     """
     values = np.asarray(values, dtype=float)
     if values.size <= window:
@@ -185,10 +233,15 @@ def spike_score(values: ArrayLike, window: int = 100, sigmas: float = 6.0) -> fl
 
 
 def learning_rate_sensitivity(losses: ArrayLike, initial_loss: float) -> float:
-    """Mean over the grid of min(final loss, loss at initialisation), minus the best loss (arXiv 2309.14322).
+    """Return the sensitivity of the final loss to the learning rate, as in arXiv 2309.14322.
 
-    losses: final loss at each learning rate of a grid, evenly spaced in its logarithm as the paper's average
-    demands. A diverged run counts as one that learnt nothing.
+    It is the mean over a grid of rates of min(final loss, loss at initialisation), minus the best of these losses. A
+    diverged run, whose final loss is not finite, counts as one that learnt nothing.
+
+    Args:
+        losses: final loss at each learning rate of a grid; the paper's average demands a grid that is evenly spaced in
+            the logarithm of the rate.
+        initial_loss: loss at initialisation, in the same unit.
     """
     losses = np.asarray(losses, dtype=float)
     capped = np.minimum(np.where(np.isfinite(losses), losses, initial_loss), initial_loss)

@@ -1,10 +1,9 @@
-"""Measurements read run by run, and the refusal of what cannot be compared."""
+"""The finished runs and their measurements, and the refusal of runs that cannot be compared."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,26 +11,26 @@ from numpy.typing import NDArray
 
 from lmablate.errors import UserError
 
-Scalar = str | float | int | bool
-Arm = dict[str, Scalar]
-"""The factor values that single out one arm of an experiment, e.g. {"model/pos": "rope"}."""
+FactorValue = str | float | int | bool
+# The values of factors that single out one arm of an experiment, e.g. {"model/pos": "rope"}.
+Levels = dict[str, FactorValue]
 
-MEASUREMENT_COLUMNS = ("experiment", "run", "seed", "step", "metric", "value")
+# The columns of a table of facts, which has one row per run and experiment.
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
 LOSSES = ("train/loss", "val/loss")
 
 
 class NotMeasured(Exception):
-    """Runs or metrics that a claim needs are absent; the message is a clause that says which."""
+    """Runs or metrics that a claim needs are missing; the message is a clause that says which."""
 
 
-def name_of(arm: Mapping[str, Scalar]) -> str:
-    """An arm in words: its factor values as one would type them."""
+def name_of(arm: Mapping[str, FactorValue]) -> str:
+    """Return an arm in words: its factor values as a user would type them."""
     return ", ".join(f"{factor}={_canonical(value)}" for factor, value in arm.items())
 
 
 def _canonical(value: object) -> str:
-    """One spelling per factor value, whoever wrote it: "true" for True, "0.001" for "1e-3"."""
+    """Return the one spelling of a factor value, however it was written: "true" for True, "0.001" for "1e-3"."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     text = str(value)
@@ -44,21 +43,22 @@ def _canonical(value: object) -> str:
 def check_facts(facts: pd.DataFrame) -> None:
     """Refuse finished runs that cannot be compared: other data, other training code, or another budget.
 
-    facts: one row per run with the columns of FACT_COLUMNS. Data and code must be the same in the whole
-    table, the number of tokens within an experiment. Only runs in state "done" count.
+    Data and code must be the same in the whole table, the number of tokens in each experiment.
+
+    Args:
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS. Only runs in state "done" count.
+
+    Raises:
+        UserError: if runs cannot be compared, or a column is missing.
     """
-    _require_columns(facts, FACT_COLUMNS, "facts")
+    missing = [column for column in FACT_COLUMNS if column not in facts.columns]
+    if missing:
+        raise UserError(f"The table of facts has no column {missing[0]}: it needs {', '.join(FACT_COLUMNS)}.")
     done = facts.loc[facts["state"] == "done"]
-    for column, what in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
-        _refuse_mixture(done, column, f"The table mixes {what}")
+    for column, name in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
+        _refuse_mixture(done, column, f"The table mixes {name}")
     for experiment, runs in done.groupby("experiment"):
         _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
-
-
-def _require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise UserError(f"The table of {what} has no column {missing[0]}: it needs {', '.join(columns)}.")
 
 
 def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
@@ -72,39 +72,39 @@ def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
 class Measured:
     """An experiment's measurements, read metric by metric, so that they need not all be in memory.
 
-    runs: columns run, seed, and one per factor. rows: metric -> columns run, step, value, in any order; where a
-    run that resumed logged a step twice, the later row counts.
+    Attributes:
+        runs: one row per run, with the columns run, seed, and one per factor.
+        metrics: names of all metrics.
+        rows: returns the rows of a metric, in any order, with the columns run, step, value. If a run that resumed
+            logged a step twice, the later row counts.
     """
 
     runs: pd.DataFrame
     metrics: Collection[str]
     rows: Callable[[str], pd.DataFrame]
 
-    @classmethod
-    def split(cls, table: pd.DataFrame) -> "dict[str, Measured]":
-        """By experiment; table: columns experiment, run, seed, step, metric, value, and one per factor."""
-        _require_columns(table, MEASUREMENT_COLUMNS, "measurements")
-        return {str(name): cls.of(rows) for name, rows in table.groupby("experiment", sort=False)}
-
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> "Measured":
-        runs = table.drop(columns=["experiment", "step", "metric", "value"]).drop_duplicates("run")
-        places: Any = table.groupby("metric", sort=False).indices
-        columns = table[["run", "step", "value"]]
-        return cls(runs, places.keys(), lambda metric: columns.iloc[places[metric]])
-
 
 @dataclass(frozen=True)
-class Curves:
-    """One metric of an experiment: the runs' steps and values end to end, and where each run's are."""
+class MetricCurves:
+    """One metric of an experiment: the curves of all its runs, end to end.
+
+    Attributes:
+        steps: the steps of all curves, ascending within each.
+        values: the values at these steps.
+        of_run: run id -> the run's slice of `steps` and `values`.
+    """
 
     steps: NDArray[np.float64]
     values: NDArray[np.float64]
     of_run: Mapping[str, slice]
 
     @classmethod
-    def sort(cls, rows: pd.DataFrame) -> "Curves":
-        """rows: columns run, step, value; steps come out ascending, each once, with the value of its last row."""
+    def of(cls, rows: pd.DataFrame) -> "MetricCurves":
+        """Sort rows by run and step; a step that a run logged twice has the value of its last row.
+
+        Args:
+            rows: the rows of one metric, with the columns run, step, value.
+        """
         codes, names = pd.factorize(rows["run"])
         steps = rows["step"].to_numpy(dtype=float)
         order = np.lexsort((steps, codes))  # stable: equal steps stay in the order of their rows
@@ -117,8 +117,14 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: its id, its seed, and its factor values in canonical spelling."""
+class FinishedRun:
+    """A finished run.
+
+    Attributes:
+        id: the run's id.
+        seed: its seed.
+        factors: its factor values, each in its one canonical spelling.
+    """
 
     id: str
     seed: int
@@ -128,8 +134,13 @@ class Run:
 class RunTable:
     """The finished runs of several experiments, by experiment, arm and seed.
 
-    facts: one row per run with the columns of FACT_COLUMNS. A run may belong to several experiments, and is
-    then listed once for each. Raises UserError for runs that cannot be compared.
+    Args:
+        experiments: name -> the experiment's measurements.
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS. A run may belong to several
+            experiments, and then has a row for each.
+
+    Raises:
+        UserError: if runs cannot be compared (see `check_facts`), or a run has no row of facts.
     """
 
     def __init__(self, experiments: Mapping[str, Measured], facts: pd.DataFrame):
@@ -142,16 +153,16 @@ class RunTable:
         self._experiments = experiments
         self._runs = {name: _finished(measured.runs, done) for name, measured in experiments.items()}
         self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
-        self._curves: dict[tuple[str, str], Curves] = {}
+        self._curves: dict[tuple[str, str], MetricCurves] = {}
 
-    @classmethod
-    def of(cls, table: pd.DataFrame, facts: pd.DataFrame) -> "RunTable":
-        """table: as in `Measured.split`."""
-        return cls(Measured.split(table), facts)
+    def runs(self, experiment: str, arm: Mapping[str, FactorValue]) -> dict[int, str]:
+        """Return the ids of the arm's finished runs, by seed.
 
-    def runs(self, experiment: str, arm: Mapping[str, Scalar]) -> dict[int, str]:
-        """The arm's finished runs by seed; raises UserError where the arm is so vague that a seed has two."""
-        by_seed: dict[int, Run] = {}
+        Raises:
+            UserError: if the arm is so vague that a seed has two runs.
+            NotMeasured: if there is no such run.
+        """
+        by_seed: dict[int, FinishedRun] = {}
         for run in self._select(experiment, arm):
             other = by_seed.setdefault(run.seed, run)
             if other is not run:
@@ -162,8 +173,13 @@ class RunTable:
                 )
         return {seed: run.id for seed, run in by_seed.items()}
 
-    def levels(self, experiment: str, arm: Mapping[str, Scalar], factor: str) -> list[float]:
-        """The values that a numeric factor takes in an arm, in ascending order."""
+    def levels(self, experiment: str, arm: Mapping[str, FactorValue], factor: str) -> list[float]:
+        """Return the values that a numeric factor takes in an arm, in ascending order.
+
+        Raises:
+            UserError: if a value is not a number.
+            NotMeasured: if there is no run of the arm, or no such factor.
+        """
         chosen = self._select(experiment, arm)
         self._require_factor(experiment, factor)
         values = {run.factors[factor] for run in chosen}
@@ -173,7 +189,7 @@ class RunTable:
             listed = ", ".join(sorted(values))
             raise UserError(f"{factor} of {experiment} must have numbers as values, not {listed}.") from None
 
-    def _select(self, experiment: str, arm: Mapping[str, Scalar]) -> list[Run]:
+    def _select(self, experiment: str, arm: Mapping[str, FactorValue]) -> list[FinishedRun]:
         if not self._runs.get(experiment):
             raise NotMeasured(f"{experiment} has no finished run")
         for factor in arm:
@@ -189,31 +205,34 @@ class RunTable:
             raise NotMeasured(f"{experiment} has no factor {factor}")
 
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
-        """Steps, ascending, and values of a metric.
+        """Return the steps, ascending, and the values of a metric of one run.
 
         A loss that is not finite is replaced by the loss at initialisation: a diverged run has learnt
         nothing, and leaving it out would favour the arm that diverges (the cap of arXiv 2309.14322).
+
+        Raises:
+            NotMeasured: if the run did not log the metric.
         """
-        if not self.has(experiment, run, metric):
+        if not self._has(experiment, run, metric):
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
-        curves = self.curves(experiment, metric)
+        curves = self._curves_of(experiment, metric)
         place = curves.of_run[run]
         steps, values = curves.steps[place], curves.values[place]
         if metric in LOSSES and not np.isfinite(values).all():
             values = np.where(np.isfinite(values), values, self.initial_loss(experiment, run))
         return steps, values
 
-    def has(self, experiment: str, run: str, metric: str) -> bool:
-        return metric in self._experiments[experiment].metrics and run in self.curves(experiment, metric).of_run
+    def _has(self, experiment: str, run: str, metric: str) -> bool:
+        return metric in self._experiments[experiment].metrics and run in self._curves_of(experiment, metric).of_run
 
-    def curves(self, experiment: str, metric: str) -> Curves:
-        """Read once, then kept: 16 bytes a row."""
+    def _curves_of(self, experiment: str, metric: str) -> MetricCurves:
+        """Return the curves of a metric, which are read once and then kept: 16 bytes per row."""
         if (experiment, metric) not in self._curves:
-            self._curves[experiment, metric] = Curves.sort(self._experiments[experiment].rows(metric))
+            self._curves[experiment, metric] = MetricCurves.of(self._experiments[experiment].rows(metric))
         return self._curves[experiment, metric]
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
-        """How many runs of these experiments are not finished, by state."""
+        """Return how many runs of these experiments are not finished, by state."""
         counts: dict[str, int] = {}
         for (experiment, state), count in self._unfinished.items():
             if experiment in experiments:
@@ -221,20 +240,27 @@ class RunTable:
         return counts
 
     def initial_loss(self, experiment: str, run: str) -> float:
+        """Return the loss at initialisation, in nats per token."""
         return float(self.series(experiment, run, "init/loss")[1][0])
 
     def last_step(self, experiment: str, run: str) -> float:
-        """The last step at which the run logged a loss; 0 where it logged none."""
-        logged = [metric for metric in LOSSES if self.has(experiment, run, metric)]
+        """Return the last step at which the run logged a loss; 0 if it logged none."""
+        logged = [metric for metric in LOSSES if self._has(experiment, run, metric)]
         return max((float(self.series(experiment, run, metric)[0][-1]) for metric in logged), default=0.0)
 
     def warmup_end(self, experiment: str, run: str) -> float:
-        """The step with the highest learning rate, where a linear warm-up hands over to the decay."""
+        """Return the step with the highest learning rate, at which a linear warm-up ends and the decay begins."""
         steps, rates = self.series(experiment, run, "lr")
         return float(steps[rates.argmax()])
 
     def layer_metrics(self, experiment: str, run: str, metric: str) -> list[str]:
-        """The metrics that a name with {i} for the layer stands for, by depth; a plain name is itself."""
+        """Return the metrics of all layers, first to last, for a name with {i} in place of the layer.
+
+        A name without {i} stands for itself.
+
+        Raises:
+            NotMeasured: if the run logged none of them.
+        """
         if "{i}" not in metric:
             return [metric]
         before, after = metric.split("{i}")
@@ -244,18 +270,23 @@ class RunTable:
             for name in self._experiments[experiment].metrics
             if (match := pattern.fullmatch(name))
         )
-        found = [name for _, name in names if self.has(experiment, run, name)]
+        found = [name for _, name in names if self._has(experiment, run, name)]
         if not found:
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
         return found
 
 
-def _finished(runs: pd.DataFrame, done: set[str]) -> list[Run]:
-    """runs: columns run, seed, and one per factor. done: the ids of the finished ones."""
+def _finished(runs: pd.DataFrame, done: set[str]) -> list[FinishedRun]:
+    """Return the finished runs of an experiment.
+
+    Args:
+        runs: one row per run, with the columns run, seed, and one per factor.
+        done: ids of all finished runs.
+    """
     factors = [column for column in runs.columns if column not in ("run", "seed")]
     rows = runs[["run", "seed", *factors]].itertuples(index=False, name=None)
     return [
-        Run(run, int(seed), dict(zip(factors, map(_canonical, values), strict=True)))
+        FinishedRun(run, int(seed), dict(zip(factors, map(_canonical, values), strict=True)))
         for run, seed, *values in rows
         if run in done
     ]

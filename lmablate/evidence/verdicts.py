@@ -1,35 +1,37 @@
-"""Verdicts on claims, and the rule that keeps their error rate.
+"""Verdicts on claims, the rule that makes them, and the error rate that it guarantees.
 
-All claims are judged together, as one family: twenty tests at 5 % each would find something even where
-nothing differs.
+All claims are judged together, as one family. Otherwise twenty tests at 5 % each would be likely to find something
+even if nothing differed.
 
-The rule. A claim stands on one or more contrasts (see `contrasts`), all of which it needs. From their
-p-values, each in two-sided units, come three of the claim's own:
+**The rule.** A claim rests on one or more contrasts (see `contrasts`) and needs all of them. The p-values of the
+contrasts, each in two-sided units, give three p-values of the claim:
 
     support     the largest over the contrasts: an intersection-union test, which needs no correction
                 (Berger 1982, Technometrics 24, 295)
-    against     the smallest over the contrasts times their number (Bonferroni): any one of them can refute
-    equivalent  likewise: any one claimed difference that is shown to be negligible
+    against     the smallest over the contrasts, times their number (Bonferroni): any one contrast can refute
+    equivalent  likewise: it is enough that one claimed difference is shown to be negligible
 
-Each of the three is adjusted by Holm over all claims that were measured. At alpha = 0.05 a claim is then
+Each of the three is adjusted by Holm's method over all claims that were measured. At alpha = 0.05 a claim is then
 
-    SUPPORTED     if support <= alpha and each difference, as measured, is at least the margin;
+    SUPPORTED     if support <= alpha, and each claimed difference, as measured, is at least the margin;
     REFUTED       if against <= alpha: the contrary of one of its contrasts is shown;
-    EQUIVALENT    if equivalent <= alpha: a difference that it claims is shown, by two one-sided tests, to be
-                  smaller than the margin, the smallest effect of interest. It goes before REFUTED where both
-                  hold of the same contrast: the difference has the wrong sign, but does not matter;
+    EQUIVALENT    if equivalent <= alpha: two one-sided tests show that a difference that it claims is smaller than the
+                  margin, the smallest effect of interest. If one contrast satisfies both this and REFUTED, the verdict
+                  is EQUIVALENT: the difference has the wrong sign, but is too small to matter;
     UNDERPOWERED  otherwise: the runs do not decide, and the verdict says how many seeds would;
-    NOT RUN       if runs or metrics that it needs are absent; it then does not count in the family.
+    NOT RUN       if runs or metrics that it needs are missing; such a claim does not count in the family.
 
-What is controlled. Whatever the dependence between claims (they share runs), over the whole table of verdicts
+**What is controlled.** Claims share runs, so their tests depend on each other. Whatever this dependence, over the
+whole table of verdicts
 
-    P(any false SUPPORTED of a difference, or any false REFUTED) <= alpha, alpha/2 for each of the two;
+    P(any false SUPPORTED of a difference, or any false REFUTED) <= alpha, with alpha/2 for each of the two;
     P(any false EQUIVALENT) <= alpha, and P(any false SUPPORTED of an equality) <= alpha.
 
-The t tests assume independent seeds and roughly normal paired differences. What is not controlled: claims and
-margins chosen after seeing the runs, seeds added until a verdict appears, and whether a small model's truth
-holds for a large one. The interval that a verdict shows belongs to its deciding contrast alone, at 95 % for
-a difference and 90 % for an equality, unadjusted for the family.
+The t tests assume that seeds are independent and that paired differences are roughly normal.
+
+**What is not controlled.** Claims and margins chosen after seeing the runs; seeds added until a verdict appears; and
+whether what is true of a small model is true of a large one. The interval that a verdict shows belongs to its deciding
+contrast alone, at 95 % for a difference and 90 % for an equality, and is not adjusted for the family.
 """
 
 from collections.abc import Sequence
@@ -45,6 +47,8 @@ from lmablate.evidence.tables import NotMeasured, RunTable
 
 
 class Kind(StrEnum):
+    """The five kinds of verdict; the docstring of this module defines them."""
+
     SUPPORTED = "SUPPORTED"
     REFUTED = "REFUTED"
     EQUIVALENT = "EQUIVALENT"
@@ -54,8 +58,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rule makes of one claim: the verdict's kind, the contrast that decides it, and the p-values
-    that led there, the claim's own and after Holm."""
+    """The result of the rule for one claim.
+
+    Attributes:
+        kind: the kind of verdict.
+        contrast: the contrast that decides it.
+        p: the claim's own p-value that led to it; if UNDERPOWERED, the smaller of those for and against.
+        p_adjusted: the same after Holm's adjustment.
+    """
 
     kind: Kind
     contrast: Contrast
@@ -65,9 +75,26 @@ class Decision:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim judged. effect is positive on the claimed side (of an equality: the difference), in the
-    reading's unit; effect, interval, level and n are those of the deciding contrast; runs are the ids of all
-    runs used."""
+    """The verdict on one claim.
+
+    Attributes:
+        claim: the claim.
+        kind: the kind of verdict.
+        sentence: the verdict in words.
+        effect: mean effect of the deciding contrast, in the reading's unit. It is positive on the claimed side; for an
+            equality it is the difference itself.
+        low: lower end of the t interval of that effect.
+        high: upper end of that interval.
+        level: coverage of that interval.
+        margin: the smallest effect of interest of that contrast.
+        n: number of seeds, or pairs of runs, of that contrast.
+        p: the claim's own p-value that led to the verdict.
+        p_adjusted: the same after Holm's adjustment.
+        seeds_needed: number of seeds that would decide every contrast with power 0.8, at level alpha divided by the
+            number of claims; None if unknown, or if no feasible number would do.
+        runs: ids of all runs used.
+        contrasts: all contrasts of the claim.
+    """
 
     claim: Claim
     kind: Kind
@@ -85,16 +112,22 @@ class Verdict:
     contrasts: tuple[Contrast, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """The verdict as one row of a table, contrasts left out and run ids joined by spaces."""
+        """Return the verdict as one row of a table, without the contrasts and with run ids joined by spaces."""
         hidden = ("claim", "contrasts", "runs")
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": " ".join(self.runs)}
 
 
-def evaluate(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> list[Verdict]:
-    """One verdict per claim, in the claims' order, by the rule of this module.
+def judge_claims(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> list[Verdict]:
+    """Return one verdict per claim, in the claims' order, by the rule of this module.
 
-    Raises UserError for claims whose arms are ambiguous.
+    Args:
+        claims: the family of claims.
+        runs: the runs that decide them.
+        alpha: the error rate that the rule guarantees.
+
+    Raises:
+        UserError: if the arms of a claim are ambiguous.
     """
     measured: dict[str, list[Contrast]] = {}
     absent: dict[str, str] = {}
@@ -115,7 +148,15 @@ def evaluate(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> li
 
 
 def decide(claims: Sequence[Sequence[Contrast]], alpha: float = 0.05) -> list[Decision]:
-    """The rule of this module, applied to the contrasts of every claim."""
+    """Apply the rule of this module to a family of claims.
+
+    Args:
+        claims: the contrasts of each claim.
+        alpha: the error rate that the rule guarantees.
+
+    Returns:
+        One decision per claim, in the same order.
+    """
     p_values = [
         (
             max(c.p_support for c in contrasts),
@@ -148,7 +189,7 @@ def _decide_one(
 
 
 def _state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alpha: float, runs: RunTable) -> Verdict:
-    """The verdict of a decision, with the seeds that a test at level alpha would need."""
+    """Return the verdict for a decision, with the number of seeds that a test at level `alpha` would need."""
     contrast = decision.contrast
     low, high = contrast.interval
     needed = [c.seeds_needed(alpha) for c in contrasts]
@@ -172,7 +213,7 @@ def _state(claim: Claim, contrasts: Sequence[Contrast], decision: Decision, alph
 
 
 def _sentence(decision: Decision, contrasts: int, seeds: int | None) -> str:
-    """The decision in words, with the deciding contrast's numbers."""
+    """Return the decision in words, with the numbers of the deciding contrast."""
     contrast = decision.contrast
     low, high = contrast.interval
     numbers = (
@@ -202,7 +243,7 @@ def _remedy(decision: Decision, seeds: int | None) -> str:
 
 
 def _left_out(claim: Claim, runs: RunTable) -> str:
-    """A warning about runs that could not be used; an arm whose runs fail may look better than it is."""
+    """Return a warning about runs that could not be used, since an arm whose runs fail may look better than it is."""
     counts = runs.left_out(claim.experiments)
     if not counts:
         return ""

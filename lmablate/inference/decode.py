@@ -14,10 +14,16 @@ from lmablate.model import Transformer
 
 @dataclass(frozen=True)
 class Sampler:
-    """How the next token is drawn: softmax(logits / temperature), cut to the likeliest `top_k`, then to `top_p`.
+    """Draws the next token from softmax(logits / temperature), cut to the `top_k` likeliest tokens, then to `top_p`.
 
-    temperature: 0 takes the likeliest token. top_k: 0 keeps all. top_p: the smallest set of tokens that holds this
-    much probability (arXiv 1904.09751). Raises UserError for a value out of range, naming its key.
+    Attributes:
+        temperature: 1 is the model's own distribution; 0 always takes the likeliest token.
+        top_k: number of likeliest tokens that are kept; 0 keeps all.
+        top_p: the smallest set of likeliest tokens whose probabilities sum to at least this is kept
+            (arXiv 1904.09751); 1 keeps all.
+
+    Raises:
+        UserError: if a value is out of range; the message names its key.
     """
 
     temperature: float = 1.0
@@ -33,7 +39,7 @@ class Sampler:
             raise UserError(f"top_p={self.top_p} is not allowed: it must be above 0 and at most 1.")
 
     def probabilities(self, logits: Float[Tensor, "batch vocab_size"]) -> Float[Tensor, "batch vocab_size"]:
-        """What `draw` draws from."""
+        """Return the distribution that `draw` draws from, in float64, one row per row of `logits`."""
         logits, order = logits.double().sort(dim=-1, descending=True, stable=True)
         keep = (self.top_k or logits.shape[-1]) if self.temperature else 1
         logits[:, keep:] = -math.inf
@@ -44,7 +50,7 @@ class Sampler:
     def draw(
         self, logits: Float[Tensor, "batch vocab_size"], generators: Sequence[torch.Generator]
     ) -> Int[Tensor, " batch"]:
-        """One token a row, each row with its own random numbers."""
+        """Draw one token per row, each row with its own random generator."""
         p = self.probabilities(logits.cpu())
         rows = [torch.multinomial(row, 1, generator=g) for row, g in zip(p, generators, strict=True)]
         return torch.cat(rows).to(logits.device)
@@ -57,10 +63,20 @@ def continuations(
     sampler: Sampler,
     generators: Sequence[torch.Generator],
 ) -> Generator[Int[Tensor, " batch"], None, None]:
-    """The tokens that follow `prompts`, one a row at a time, without end.
+    """Yield the tokens that follow `prompts`, one per row at a time, without end.
 
-    A cache makes a token cost one step. When the text has outgrown the model's context, the later half of the
-    context is read again as a new beginning: no position is ever one that training has not seen.
+    A key-value cache makes each new token cost a single position. When the text outgrows the model's context, the
+    cache is dropped and the later half of the context is read again from position 0, so the model never sees a
+    position that it was not trained on.
+
+    Args:
+        model: the model.
+        prompts: token ids, [batch, time]; only the last `context_length` of them are read.
+        sampler: draws each token.
+        generators: one random generator per row.
+
+    Yields:
+        The next token of every row, [batch].
     """
     text = prompts[:, -model.context_length :]
     while True:
@@ -82,12 +98,24 @@ def generate_tokens(
     seed: int = 0,
     stop: int | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Continues every prompt; yields (prompt's index, token) as tokens come, at most `max_tokens` a prompt.
+    """Continue every prompt, and yield each token as soon as it is drawn.
 
-    Prompts of one length run as one batch. A prompt's random numbers are a function of (seed, its index), so the
-    batch that it is in does not change its text. `stop` ends a text, and is not yielded.
+    Prompts of the same length run as one batch. A prompt's random numbers are a function of (seed, its index), so its
+    text does not depend on the other prompts of its batch.
 
-    Raises UserError for a prompt without tokens.
+    Args:
+        model: the model.
+        prompts: the prompts' token ids.
+        sampler: draws each token.
+        max_tokens: the most tokens to draw per prompt.
+        seed: seed of the random numbers.
+        stop: the token that ends a text; it is not yielded. None for no such token.
+
+    Yields:
+        Pairs of the prompt's index and its next token.
+
+    Raises:
+        UserError: if a prompt has no token.
     """
     if any(len(prompt) == 0 for prompt in prompts):
         raise UserError("a prompt must have at least one token.")

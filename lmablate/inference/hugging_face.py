@@ -1,4 +1,4 @@
-"""A model of ours in the words of transformers, where an architecture of theirs computes exactly the same."""
+"""Convert a model to the format of the transformers library, if one of its architectures computes exactly the same."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +15,20 @@ from lmablate.model import GELU, LayerNorm, Learned, PreNorm, RMSNorm, RoPE, Swi
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.interchange import save_hugging_face
 
-Exported = tuple[dict[str, Any], dict[str, Tensor]]
+# The content of config.json, and the weights by their names in transformers.
+HuggingFaceModel = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes config.json, model.safetensors and the tokenizer, as AutoModelForCausalLM and AutoTokenizer read them.
+    """Write config.json, model.safetensors and the tokenizer, as AutoModelForCausalLM and AutoTokenizer read them.
 
-    Raises UserError where no architecture of transformers is the model's.
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        folder: the folder to write, made if it does not exist.
+
+    Raises:
+        UserError: if no architecture of transformers is the model's.
     """
     config, tensors = _export(model)
     end = tokenizer.token_id(END_OF_TEXT.encode())
@@ -35,8 +42,8 @@ def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path) -> N
     write_json(folder / "tokenizer_config.json", {**about, **special})
 
 
-def _export(model: Transformer) -> Exported:
-    """The config and the tensors of the architecture that is exactly `model`'s."""
+def _export(model: Transformer) -> HuggingFaceModel:
+    """Return the config and the weights for the architecture that computes exactly what `model` computes."""
     for parts, convert in ARCHITECTURES.items():
         if parts == _parts_of(model):
             return convert(model)
@@ -52,8 +59,8 @@ def _parts_of(model: Transformer) -> tuple[type, ...]:
     return type(block), type(block.norm_1), type(model.pos), type(block.mlp)
 
 
-def _llama(model: Transformer) -> Exported:
-    """LlamaForCausalLM."""
+def _llama(model: Transformer) -> HuggingFaceModel:
+    """Convert to LlamaForCausalLM."""
     block: Any = model.blocks[0]
     n_heads = block.attn.n_heads
     config = {
@@ -92,8 +99,8 @@ def _llama(model: Transformer) -> Exported:
     return config, tensors
 
 
-def _gpt2(model: Transformer) -> Exported:
-    """GPT2LMHeadModel with the exact GELU; its biases, which ours does not have, are zero."""
+def _gpt2(model: Transformer) -> HuggingFaceModel:
+    """Convert to GPT2LMHeadModel with the exact GELU. Its biases are zero, since our layers have none."""
     block: Any = model.blocks[0]
     config = {
         "architectures": ["GPT2LMHeadModel"],
@@ -123,24 +130,26 @@ def _gpt2(model: Transformer) -> Exported:
 
 
 def _own_head(model: Transformer) -> dict[str, Tensor]:
-    """The output matrix, where it is not the embedding's."""
+    """Return the output matrix, or nothing if it is tied to the embedding."""
     return {} if model.head.tied else {"lm_head.weight": model.output_weight}
 
 
 def _halves(weight: Tensor, n_heads: int) -> Tensor:
-    """Rows for RoPE over pairs (i, i + d_head/2), as transformers has them, from rows for pairs (2i, 2i + 1).
+    """Permute the rows of a query or key matrix from RoPE over pairs (2i, 2i + 1) to pairs (i, i + d_head/2).
 
-    Queries and keys are permuted alike, so their products stay what they were.
+    Our RoPE rotates the former pairs, that of transformers the latter. Queries and keys are permuted alike, so their
+    products do not change.
     """
     return weight.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
 def _conv1d(name: str, weight: Tensor) -> dict[str, Tensor]:
-    """GPT-2 keeps its matrices transposed, each with a bias."""
+    """Return a matrix as GPT-2 stores it: transposed, with a bias, which is zero here."""
     return {f"{name}.weight": weight.mT, f"{name}.bias": weight.new_zeros(len(weight))}
 
 
-ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], Exported]] = {
+# The variants of block, norm, position encoding and MLP -> the architecture that computes the same.
+ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], HuggingFaceModel]] = {
     (PreNorm, RMSNorm, RoPE, SwiGLU): _llama,
     (PreNorm, LayerNorm, Learned, GELU): _gpt2,
 }

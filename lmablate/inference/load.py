@@ -1,4 +1,4 @@
-"""A finished or half-finished run, read back from its folder for use."""
+"""Read a run back from its folder, to use its model; the run need not be finished."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,15 @@ from lmablate.training.checkpoint import load_checkpoint
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run's model, in evaluation mode, with the weights of its newest good checkpoint, taken after `step` updates."""
+    """A run with its model, in evaluation mode.
+
+    Attributes:
+        run: the run's folder.
+        cfg: its resolved config.
+        model: the model, with the weights of the run's newest good checkpoint.
+        tokenizer: the run's tokenizer.
+        step: number of updates before that checkpoint was taken.
+    """
 
     run: Run
     cfg: DictConfig
@@ -28,9 +36,10 @@ class LoadedRun:
     step: int
 
     def validation_tokens(self) -> TokenFile:
-        """The validation file that the run was evaluated on, prepared again where it is gone.
+        """Return the validation tokens that the run was evaluated on, preparing them again if they were deleted.
 
-        Raises UserError where the source has changed since.
+        Raises:
+            UserError: if the source of the text has changed since.
         """
         prepared = prepare_data(build(self.cfg.data), self.cfg.tokenizer, self.cfg.data_dir)
         trained_on = self.run.facts()["identity"]["data_fingerprint"]
@@ -43,9 +52,14 @@ class LoadedRun:
 
 
 def find_run(name: str, runs_dir: Path) -> Run:
-    """The run whose folder is `name`, or whose id below `runs_dir` begins with it.
+    """Return the run whose folder is `name`, or the run in `runs_dir` whose id begins with `name`.
 
-    Raises UserError where there is none, or more than one.
+    Args:
+        name: a run's folder, or the beginning of its id.
+        runs_dir: the folder of all runs.
+
+    Raises:
+        UserError: if there is no such run, or more than one.
     """
     if (Path(name) / "run.json").is_file():
         return Run(Path(name))
@@ -59,9 +73,16 @@ def find_run(name: str, runs_dir: Path) -> Run:
 
 
 def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> LoadedRun:
-    """The run that `name` means (see `find_run`), on `device`.
+    """Load a run's config, tokenizer and newest good checkpoint.
 
-    Raises UserError where a file of it is missing or damaged, or where its config asks for a class that is not ours.
+    Args:
+        name: a run's folder, or the beginning of its id.
+        runs_dir: the folder of all runs.
+        device: the device for the model: "auto", "cpu" or "cuda".
+
+    Raises:
+        UserError: if there is no such run, if a file of it is missing or damaged, or if its config names a class that
+            lmablate does not define.
     """
     run = find_run(name, Path(runs_dir))
     cfg = _read_config(run.folder / "config.yaml")
@@ -76,7 +97,7 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
 
 
 def _read_config(path: Path) -> DictConfig:
-    """A run's resolved config.yaml."""
+    """Return a run's resolved config."""
     try:
         cfg = OmegaConf.load(path)
     except (OSError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""The loss of a trained model over a whole text, each token a target once."""
+"""The loss of a trained model over a whole text, in which each token is a target once."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ class Score:
     """A model's loss over a whole text.
 
     Attributes:
-        tokens: targets, each counted once.
-        nats: mean cross-entropy per token.
-        bits_per_byte: the same per byte of text, comparable between tokenizers.
-        by_position: mean nats per token, [context_length]; entry t is of the tokens predicted from t + 1 others.
+        tokens: number of targets.
+        nats: mean cross-entropy, in nats per token.
+        bits_per_byte: the same in bits per byte of text, comparable between tokenizers.
+        by_position: mean nats per token, [context_length]; entry t is the mean over targets predicted from t + 1
+            tokens.
     """
 
     tokens: int
@@ -28,17 +29,22 @@ class Score:
 
     @property
     def perplexity(self) -> float:
+        """The exponential of the nats per token."""
         return math.exp(self.nats)
 
 
 @torch.no_grad()
 def score(model: Transformer, tokens: np.ndarray, token_bytes: np.ndarray, batch_size: int = 16) -> Score:
-    """The loss over `tokens` in windows of the model's context, each token but the first a target exactly once.
+    """Return the loss over `tokens` in windows of the model's context; every token but the first is a target once.
 
     Args:
-        tokens: ids, [n_tokens]. token_bytes: bytes of text behind each id, [vocab_size].
+        model: the model, in evaluation mode.
+        tokens: ids, [n_tokens].
+        token_bytes: number of bytes of text behind each id, [vocab_size].
+        batch_size: windows per forward pass.
 
-    Raises UserError for fewer than context_length + 1 tokens.
+    Raises:
+        UserError: if there are fewer than context_length + 1 tokens.
     """
     device = next(model.parameters()).device
     nats, counts = np.zeros(model.context_length), np.zeros(model.context_length, np.int64)

@@ -1,19 +1,23 @@
-"""The model and its variants. Start with transformer.py; every other file is one thing that an ablation changes.
+"""The model, its variants, its loss and its size. Start reading with transformer.py.
 
-transformer  the residual stream, pre-norm and post-norm blocks
-attention    causal multi-head attention, plain and fast; the key-value cache
-pos          position encodings
+transformer  the residual stream, pre-norm and post-norm blocks, the whole model
+attention    causal multi-head attention, written out and fast; the key-value cache
+pos          position schemes
 mlp          feed-forward layers and their activations
 norm         RMSNorm and LayerNorm
 head         tied and untied output matrices
 init         initialisation schemes
-linear       the two layers that hold matrices
-loss         cross-entropy, plain and without ever holding all logits
+linear       the two layers that hold matrices: Linear and Embedding
+loss         cross-entropy, written out and without ever holding all logits
 size         parameters and FLOPs in closed form, and the d_ff that makes two arms equal
-precision    mixed precision
+precision    what must not be computed in 16 bits
 
-A config names a variant by this package: `_target_: lmablate.model.RoPE`. Run ids hash these strings, so a class that
-moved, or was spelled `lmablate.model.pos.RoPE`, would orphan every run that names it (tests/runs/test_ids.py).
+transformer (norm placement), pos, mlp, head and init hold the choices of the groups in conf/model: an ablation swaps
+them. Fast forms are tested against plain definitions: `attention`, `cross_entropy`, and the functions in the section
+"Reference" at the end of pos, mlp and norm.
+
+A config names a variant by this package: `_target_: lmablate.model.RoPE`. Run ids hash these strings. If a class moved,
+or if a config spelled it `lmablate.model.pos.RoPE`, the runs that name it would be lost (tests/runs/test_ids.py).
 """
 
 from lmablate.model.attention import CausalSelfAttention, KVCache, attention, causal_attention, softmax

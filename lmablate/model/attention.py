@@ -1,10 +1,11 @@
-"""Causal multi-head attention, written out, and the faster forms that are proved equal to it.
+"""Causal multi-head attention, written out, and two faster forms that are tested against it.
 
-Read `attention` first: it is the definition. `causal_attention` picks the quickest form for the device.
+Read `attention` first: it is the definition. `causal_attention` picks the fastest form for the device.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +15,20 @@ from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
 from lmablate.model.linear import Linear
-from lmablate.model.pos import Heads, Position, Scores
+from lmablate.model.pos import Heads, Position, Scores, Stream
 
 Bias = Callable[[Scores], Scores]
 Keys = Float[Tensor, "batch n_heads keys d_head"]
 
 
 def softmax(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Over the last dimension; the maximum is taken off first, so that nothing overflows."""
+    """Return the softmax over the last dimension; the maximum is subtracted first, so that exp does not overflow."""
     e = torch.exp(x - x.amax(-1, keepdim=True))
     return e / e.sum(-1, keepdim=True)
 
 
 def _future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{queries} {keys}"]:
-    """True where a key lies in a query's future. The queries are the last positions among the keys."""
+    """Return a mask, True where a key lies in a query's future; the queries have the last positions."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries + 1)
 
 
@@ -37,26 +38,34 @@ def attention(
     v: Keys,
     bias: Bias,
 ) -> Float[Tensor, "batch n_heads queries d_head"]:
-    """softmax(mask(bias(q kᵀ / sqrt(d_head)))) v, arXiv 1706.03762, equation 1."""
+    """Return softmax(mask(bias(q kᵀ / sqrt(d_head)))) v, arXiv 1706.03762, equation 1.
+
+    Args:
+        q: queries; they have the last of the keys' positions.
+        k: keys.
+        v: values.
+        bias: what the position scheme adds to the scores, `Position.bias`.
+    """
     scores = bias(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
     scores = scores.masked_fill(_future(q.shape[-2], k.shape[-2], q.device), -math.inf)
     return softmax(scores) @ v
 
 
 class BlockCausalAttention(torch.autograd.Function):
-    """`attention` for as many queries as keys, by blocks of queries that see only the keys up to themselves.
+    """`attention` for as many queries as keys, in blocks of queries; a block reads only the keys up to its own end.
 
-    Half of the square is never computed, and only the diagonal block needs a mask. The probabilities are kept
-    for the backward pass, which is the softmax's: dS = P ∘ (dP - rowsum(dP ∘ P)), and rowsum(dP ∘ P) is
+    Almost half of the scores are never computed, and only the diagonal block needs a mask. The probabilities P are
+    kept for the backward pass, which is that of the softmax: dS = P ∘ (dP - rowsum(dP ∘ P)), and rowsum(dP ∘ P) is
     rowsum(dO ∘ O), a shorter sum (arXiv 2205.14135, equation 4).
     """
 
-    BLOCK = 64
+    BLOCK = 64  # queries per block
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+        """Return what `attention` returns, and keep what the backward pass needs."""
         shape, time, scale = q.shape, q.shape[-2], 1 / math.sqrt(q.shape[-1])
-        # (batch, heads) folded into one: the batched matrix product of torch wants three dimensions.
+        # Batch and heads become one dimension: torch's batched matrix product takes three dimensions.
         q = (q * scale).reshape(-1, *q.shape[2:])
         k = k.reshape(-1, *k.shape[2:])
         v = v.reshape(-1, *v.shape[2:])
@@ -75,7 +84,8 @@ class BlockCausalAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients of q, k and v; `bias` has none."""
         q, k, v, out, *probabilities = ctx.saved_tensors
         d_out = d_out.reshape(v.shape)
         row_sums = (d_out * out).sum(-1, keepdim=True)
@@ -84,7 +94,7 @@ class BlockCausalAttention(torch.autograd.Function):
         for p in probabilities:
             start, end = end, end + p.shape[1]
             d_block = d_out[:, start:end]
-            dv[:, :end] += torch.bmm(p.mT, d_block)  # baddbmm_ into a slice would go matrix by matrix
+            dv[:, :end] += torch.bmm(p.mT, d_block)  # baddbmm_ into a slice would run matrix by matrix
             ds = torch.bmm(d_block, v[:, :end].mT)
             ds = ds.sub_(row_sums[:, start:end]).mul_(p)
             dq[:, start:end] = torch.bmm(ds, k[:, :end])
@@ -93,7 +103,7 @@ class BlockCausalAttention(torch.autograd.Function):
 
 
 def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
-    """`attention` by torch's fused kernels, which never store the scores (arXiv 2205.14135) on a GPU."""
+    """Return what `attention` returns, by torch's kernels, which never store the scores on a GPU (arXiv 2205.14135)."""
     if q.shape[-2] == k.shape[-2] and not pos.biases:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     mask = pos.bias(q.new_zeros(1, q.shape[1], q.shape[2], k.shape[2]))
@@ -102,7 +112,7 @@ def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
 
 
 def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
-    """`attention` in the form that is quickest here: blocks on a CPU, torch's fused kernels elsewhere."""
+    """Return what `attention` returns, by the fastest form: in blocks on a CPU, by torch's kernels elsewhere."""
     if q.device.type != "cpu":
         return fused_causal_attention(q, k, v, pos)
     if q.shape[-2] == k.shape[-2]:
@@ -111,7 +121,12 @@ def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, for one layer, so that each new token costs one step."""
+    """One layer's keys and values of the tokens seen so far, so that each new token costs one step.
+
+    Attributes:
+        k: keys, [batch, n_heads, length, d_head]; None before the first token.
+        v: values, of the same shape; None before the first token.
+    """
 
     def __init__(self) -> None:
         self.k: Tensor | None = None
@@ -132,6 +147,10 @@ class KVCache:
 class CausalSelfAttention(nn.Module):
     """Multi-head self-attention in which no token sees its future, arXiv 1706.03762, section 3.2.2.
 
+    Args:
+        d_model: width of the residual stream.
+        n_heads: number of heads; each is d_model / n_heads wide.
+
     Raises:
         UserError: if `d_model` is not a multiple of `n_heads`.
     """
@@ -149,23 +168,20 @@ class CausalSelfAttention(nn.Module):
         self.v = Linear(d_model, d_model)
         self.o = Linear(d_model, d_model)
 
-    def split_heads(self, x: Float[Tensor, "batch time d_model"]) -> Heads:
-        """[batch, time, d_model] -> [batch, n_heads, time, d_head]."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-    def forward(
-        self, x: Float[Tensor, "batch time d_model"], pos: Position, cache: KVCache | None = None
-    ) -> Float[Tensor, "batch time d_model"]:
-        """Attend from every token of `x` to itself and to the tokens before it.
+    def forward(self, x: Stream, pos: Position, cache: KVCache | None = None) -> Stream:
+        """Let every token of `x` attend to itself and to the tokens before it.
 
         Args:
-            x: the tokens, after those that `cache` holds.
+            x: the tokens' vectors; the tokens follow those that `cache` holds.
             pos: the model's position scheme, the same for all layers.
-            cache: this layer's keys and values of earlier tokens; None if there are none.
+            cache: this layer's keys and values of earlier tokens, extended by those of `x`; None without a cache.
         """
-        q, k, v = self.split_heads(self.q(x)), self.split_heads(self.k(x)), self.split_heads(self.v(x))
-        q, k = pos.rotate(q, k, start=cache.length if cache else 0)
-        if cache:
+        q, k, v = self._split_heads(self.q(x)), self._split_heads(self.k(x)), self._split_heads(self.v(x))
+        q, k = pos.rotate(q, k, start=0 if cache is None else cache.length)
+        if cache is not None:
             k, v = cache.extend(k, v)
         heads = causal_attention(q, k, v, pos)
         return self.o(heads.transpose(1, 2).flatten(-2))
+
+    def _split_heads(self, x: Stream) -> Heads:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The output matrix, which turns the last hidden state into logits: the embedding's own, or another one."""
+"""Heads: which matrix turns the last hidden state into logits, the embedding's or another one."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,12 @@ Matrix = Float[Tensor, "vocab_size d_model"]
 
 
 class UntiedHead(nn.Module):
-    """A matrix [vocab_size, d_model] of its own."""
+    """A separate output matrix, trained beside the embedding's.
+
+    Args:
+        vocab_size: number of tokens in the vocabulary.
+        d_model: width of the residual stream.
+    """
 
     tied = False
 
@@ -17,12 +22,17 @@ class UntiedHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
 
     def matrix(self, embedding: Matrix) -> Matrix:
-        """Return the output matrix of a model with this embedding matrix."""
+        """Return the output matrix: the head's own, whatever the embedding."""
         return self.weight
 
 
 class TiedHead(nn.Module):
-    """The embedding's matrix, used a second time, arXiv 1608.05859. It has no parameters."""
+    """The embedding's matrix used as output matrix too, arXiv 1608.05859: the head has no parameters.
+
+    Args:
+        vocab_size: number of tokens in the vocabulary.
+        d_model: width of the residual stream.
+    """
 
     tied = True
 
@@ -30,5 +40,5 @@ class TiedHead(nn.Module):
         super().__init__()
 
     def matrix(self, embedding: Matrix) -> Matrix:
-        """Return the output matrix of a model with this embedding matrix."""
+        """Return the output matrix: the embedding's."""
         return embedding

@@ -1,7 +1,8 @@
-"""Initialisation schemes. A scheme says the spread of each matrix; the draw itself is keyed by (seed, name).
+"""Initialisation schemes: the standard deviation of each matrix's first values.
 
-Arms of an ablation then start from the same numbers wherever they have the same parameter, whatever else
-differs between them. Vectors (norm weights and biases) keep their ones and zeros.
+Each matrix is drawn by a generator of its own, seeded by (seed, salt, parameter name). So two arms of an ablation start
+from the same numbers in every parameter that both have, whatever else differs between them. Vectors (norm weights and
+biases) keep their ones and zeros.
 """
 
 import hashlib
@@ -10,32 +11,43 @@ import math
 import torch
 from torch import nn
 
+# Matrices that write into the residual stream.
 INTO_STREAM = ("attn.o.weight", "mlp.down.weight")
 
 
 class Init:
-    """Base of the schemes.
+    """Base of the schemes: a subclass defines `std`.
 
     Args:
-        salt: another word draws other numbers from the same distributions. An A/A experiment sweeps it.
+        salt: part of what seeds the draws; another salt draws other numbers from the same distributions. An A/A
+            experiment sweeps it.
     """
+
+    # How many standard deviations a draw may lie from zero.
+    truncate = math.inf
 
     def __init__(self, salt: str = "") -> None:
         self.salt = salt
 
-    truncate = math.inf
-    """How many standard deviations a draw may lie from zero."""
-
-    promises_uniform_when_tied = True
-    """Whether the first predictions of a model with tied embeddings are near uniform (loss near ln V)."""
-
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
-        """The standard deviation for the matrix `name` [d_out, d_in]."""
-        raise NotImplementedError("a subclass of Init says how wide to draw")
+        """Return the standard deviation of a matrix.
+
+        Args:
+            name: the parameter's name in the model, such as "blocks.0.attn.o.weight".
+            weight: the matrix, [d_out, d_in], or [vocab_size, d_model] for an embedding.
+            n_layers: number of blocks of the model.
+        """
+        raise NotImplementedError("a subclass of Init must define std")
 
     @torch.no_grad()
     def fill(self, model: nn.Module, n_layers: int, seed: int) -> None:
-        """Draws every matrix of `model` in place."""
+        """Draw every matrix of `model` in place.
+
+        Args:
+            model: the model; its vectors are left as they are.
+            n_layers: number of its blocks.
+            seed: together with the salt and a parameter's name, it determines the numbers that are drawn.
+        """
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2:
                 continue
@@ -48,42 +60,47 @@ class Init:
 
 
 class CS336(Init):
-    """Stanford CS336, assignment 1, section 3.4: N(0, 2/(d_in + d_out)) cut at 3 sigma for linear layers,
-    N(0, 1) cut at 3 for embeddings.
+    """The scheme of Stanford CS336, assignment 1, section 3.4.
 
-    An embedding this wide, used as output matrix too, gives logits with a spread of about sqrt(d_model).
+    N(0, 2/(d_in + d_out)) for linear layers and N(0, 1) for embeddings, both cut at three standard deviations.
+    An embedding this wide, used as output matrix too, gives logits with a standard deviation of about sqrt(d_model).
     """
 
     truncate = 3.0
-    promises_uniform_when_tied = False
 
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+        """Return 1 for embeddings, sqrt(2/(d_in + d_out)) for other matrices."""
         if name in ("embed.weight", "pos.weight"):
             return 1.0
         return math.sqrt(2.0 / sum(weight.shape))
 
 
 class GPT2(Init):
-    """N(0, 0.02²), and 0.02 / sqrt(2 · n_layers) for the projections that write into the residual stream
-    (Radford et al. 2019, section 2.3)."""
+    """The scheme of GPT-2 (Radford et al. 2019, section 2.3).
+
+    N(0, 0.02²); the standard deviation is 0.02 / sqrt(2 · n_layers) for the projections that write into the residual
+    stream.
+    """
 
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+        """Return 0.02, less for projections into the residual stream."""
         return 0.02 / math.sqrt(2 * n_layers) if name.endswith(INTO_STREAM) else 0.02
 
 
 class Scaled(Init):
-    """N(0, 1/d_in) for linear layers (unit variance in, unit variance out; LeCun et al. 1998, section 4.6) and
-    N(0, 1/d_model) for embeddings, so that tied logits have a spread of about one.
+    """Unit variance in, unit variance out (LeCun et al. 1998, section 4.6).
 
-    The branches are not scaled down: after them little of a token's own embedding is left in the stream, which
-    otherwise, with tied weights and post-norm, makes every token predict itself.
+    N(0, 1/d_in) for linear layers and N(0, 1/d_model) for embeddings, so that tied logits have a standard deviation of
+    about one. The branches are not scaled down, so that they leave little of a token's own embedding in the stream.
+    Otherwise, with tied weights and post-norm, every token would predict itself.
     """
 
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+        """Return 1/sqrt(d_in), which is 1/sqrt(d_model) for embeddings."""
         return 1 / math.sqrt(weight.shape[1])
 
 
 def _keyed_generator(seed: int, name: str) -> torch.Generator:
-    """A CPU generator that is a function of (seed, name) alone."""
+    """Return a CPU generator whose state depends on (seed, name) alone."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

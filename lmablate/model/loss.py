@@ -1,4 +1,9 @@
-"""Cross-entropy, and the form of it that never holds all logits at once."""
+"""Cross-entropy, and a form of it that never holds all logits at once.
+
+Read `cross_entropy` first: it is the definition. Training calls `linear_cross_entropy`.
+"""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,9 +16,9 @@ from lmablate.model.precision import to_at_least_float32
 def cross_entropy(
     logits: Float[Tensor, "*batch vocab_size"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
-    """-log softmax(logits)[target] in nats, for each token.
+    """Return -log softmax(logits)[target] of each token, in nats.
 
-    Taken as log-sum-exp minus the target's logit: the logarithm of a softmax would underflow to -inf.
+    It is computed as log-sum-exp minus the target's logit: a softmax can underflow to 0, whose logarithm is -inf.
     """
     logits = to_at_least_float32(logits)
     top = logits.amax(-1, keepdim=True)
@@ -22,17 +27,18 @@ def cross_entropy(
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """mean(cross_entropy(x Wᵀ, targets)), a chunk of tokens at a time.
+    """The function mean(cross_entropy(x Wᵀ, targets)), a chunk of tokens at a time.
 
-    The gradient of a token's loss with respect to its logits is softmax - onehot(target): known as soon as the
-    loss is. So the forward pass also computes dx and dW, chunk by chunk in one buffer, and the
-    [tokens, vocab_size] matrix of logits (the largest of a small model by far) never exists.
+    The gradient of a token's loss with respect to its logits is softmax - onehot(target), which is known as soon as
+    the loss is. So the forward pass also computes dx and dW, chunk by chunk in one buffer, and the
+    [tokens, vocab_size] matrix of logits (by far the largest tensor of a small model) never exists.
     """
 
-    CHUNK = 1024
+    CHUNK = 1024  # tokens per chunk
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool) -> Tensor:
+        """Return the mean loss in nats per token; if `with_grad`, keep its gradients too."""
         tokens, chunk, ctx.dtype = x.shape[0], LinearCrossEntropy.CHUNK, weight.dtype
         dx = torch.empty_like(x) if with_grad else None
         dw = to_at_least_float32(torch.zeros_like(weight)) if with_grad else None
@@ -47,7 +53,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             normaliser = exponentials.sum(-1, keepdim=True)
             total += (normaliser.log() - target_logit).sum()
             if dx is not None and dw is not None:
-                # (softmax - onehot) · normaliser; the division is left to the short sides of the products.
+                # (softmax - onehot) · normaliser; the narrow [chunk, d_model] sides are divided by it instead.
                 d_logits = exponentials.scatter_add_(-1, target, -normaliser).to(x.dtype)
                 scale = (normaliser * tokens).reciprocal_().to(x.dtype)
                 torch.mm(d_logits, weight, out=dx[start : start + chunk]).mul_(scale)
@@ -58,13 +64,14 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        dx, dw = ctx.saved_tensors  # multiplied into new tensors: a second backward pass must find them whole
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients of x and of the weight; the other arguments have none."""
+        dx, dw = ctx.saved_tensors  # must not change: a second backward pass reads them again
         return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, in one go where all three have the same precision."""
+    """Add a @ b to `total` in place, by one kernel if all three have the same precision."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:
@@ -76,13 +83,14 @@ def linear_cross_entropy(
     weight: Float[Tensor, "vocab_size d_model"],
     targets: Int[Tensor, "*batch"],
 ) -> Float[Tensor, ""]:
-    """The mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats.
+    """Return the mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats per token.
 
-    Products are in the precision of `x`, or under torch.autocast in its; sums are in at least float32.
+    Products are computed in the precision of `x`, or in that of torch.autocast if it is enabled; sums are computed in
+    at least float32.
     """
     x, device = x.flatten(0, -2), x.device.type
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
-    # Asked here: inside an autograd.Function gradients are always off.
+    # Decided here: inside an autograd.Function gradients are always off.
     with_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return LinearCrossEntropy.apply(x, weight, targets.flatten(), with_grad)

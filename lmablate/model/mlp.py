@@ -1,7 +1,7 @@
 """Feed-forward layers. The activation is the variant; a gated one has a third matrix.
 
-`relu`, `relu2`, `gelu` and `silu` are the definitions; the layers call torch's kernels for the same functions,
-which read and write memory once where the definitions do so several times.
+The layers call torch's kernels for the activations, which read and write memory once. The definitions, which do so
+several times, stand at the end of the file.
 """
 
 import math
@@ -14,32 +14,23 @@ from torch import Tensor, nn
 
 from lmablate.model.linear import Linear
 
-Stream = Float[Tensor, "*batch d_model"]
+Vectors = Float[Tensor, "*batch d_model"]
 Hidden = Float[Tensor, "*batch d_ff"]
 
 
-def relu(x: Hidden) -> Hidden:
-    """max(x, 0)"""
-    return x.clamp_min(0)
-
-
-def relu2(x: Hidden) -> Hidden:
-    """max(x, 0)², arXiv 2109.08668"""
-    return relu(x).square()
-
-
-def gelu(x: Hidden) -> Hidden:
-    """x Φ(x), with Φ the normal distribution function, arXiv 1606.08415; exact, not the tanh approximation"""
-    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-
-
-def silu(x: Hidden) -> Hidden:
-    """x σ(x), arXiv 1606.08415, 1710.05941"""
-    return x * torch.sigmoid(x)
-
-
 class MLP(nn.Module):
-    """down(activation(up(x))), arXiv 1706.03762, equation 2, without biases. Two matrices of d_model x d_ff."""
+    """The feed-forward layer down(activation(up(x))), arXiv 1706.03762, equation 2, without biases.
+
+    A subclass defines `activation`.
+
+    Args:
+        d_model: width of the residual stream.
+        d_ff: number of units.
+
+    Attributes:
+        matrices: number of matrices of d_model x d_ff.
+        activation: the function that is applied to each unit.
+    """
 
     matrices = 2
     activation: Callable[[Hidden], Hidden]
@@ -49,16 +40,17 @@ class MLP(nn.Module):
         self.up = Linear(d_model, d_ff)
         self.down = Linear(d_ff, d_model)
 
-    def hidden(self, x: Stream) -> Hidden:
-        """The units' activations, which `down` reads."""
+    def hidden(self, x: Vectors) -> Hidden:
+        """Return the units' activations, which `down` reads."""
         return self.activation(self.up(x))
 
-    def forward(self, x: Stream) -> Stream:
+    def forward(self, x: Vectors) -> Vectors:
+        """Return down(hidden(x))."""
         return self.down(self.hidden(x))
 
 
 class GatedMLP(MLP):
-    """down(activation(gate(x)) · up(x)), arXiv 2002.05202, equation 6. Three matrices of d_model x d_ff."""
+    """The gated feed-forward layer down(activation(gate(x)) · up(x)), arXiv 2002.05202, equation 6."""
 
     matrices = 3
 
@@ -66,31 +58,68 @@ class GatedMLP(MLP):
         super().__init__(d_model, d_ff)
         self.gate = Linear(d_model, d_ff)
 
-    def hidden(self, x: Stream) -> Hidden:
+    def hidden(self, x: Vectors) -> Hidden:
+        """Return activation(gate(x)) · up(x)."""
         return self.activation(self.gate(x)) * self.up(x)
 
 
 class ReLU(MLP):
+    """An MLP with the activation `relu`."""
+
     activation = staticmethod(F.relu)
 
 
 class ReLU2(MLP):
+    """An MLP with the activation `relu2`."""
+
     @staticmethod
     def activation(x: Hidden) -> Hidden:
+        """Return max(x, 0)²."""
         return F.relu(x).square()
 
 
 class GELU(MLP):
+    """An MLP with the activation `gelu`."""
+
     activation = staticmethod(F.gelu)
 
 
 class SiLU(MLP):
+    """An MLP with the activation `silu`."""
+
     activation = staticmethod(F.silu)
 
 
 class SwiGLU(GatedMLP):
+    """A gated MLP with the activation `silu`."""
+
     activation = staticmethod(F.silu)
 
 
 class GeGLU(GatedMLP):
+    """A gated MLP with the activation `gelu`."""
+
     activation = staticmethod(F.gelu)
+
+
+# ---- Reference: the definitions, for reading and for the tests ----
+
+
+def relu(x: Hidden) -> Hidden:
+    """Return max(x, 0)."""
+    return x.clamp_min(0)
+
+
+def relu2(x: Hidden) -> Hidden:
+    """Return max(x, 0)², arXiv 2109.08668."""
+    return relu(x).square()
+
+
+def gelu(x: Hidden) -> Hidden:
+    """Return x Φ(x), with Φ the normal distribution function, arXiv 1606.08415; exact, not the tanh approximation."""
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def silu(x: Hidden) -> Hidden:
+    """Return x σ(x), with σ the logistic function, arXiv 1606.08415, 1710.05941."""
+    return x * torch.sigmoid(x)

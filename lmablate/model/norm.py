@@ -1,7 +1,9 @@
-"""Normalisation layers. `PreNorm` and `PostNorm` (transformer.py) say where they go.
+"""Normalisation layers. `PreNorm` and `PostNorm` (transformer.py) decide where they stand.
 
-`rms_norm` and `layer_norm` are the definitions; the layers compute the same in fewer passes over memory.
+The layers compute the definitions, which stand at the end of the file, in fewer passes over memory.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,36 +14,27 @@ from torch.autograd.function import once_differentiable
 from lmablate.errors import UserError
 from lmablate.model.precision import to_at_least_float32
 
-Stream = Float[Tensor, "*batch d_model"]
+Vectors = Float[Tensor, "*batch d_model"]
 Weight = Float[Tensor, " d_model"]
 
 
-def rms_norm(x: Stream, weight: Weight, eps: float) -> Stream:
-    """x / sqrt(mean(x²) + eps) · weight, arXiv 1910.07467, equation 4."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
-
-
-def layer_norm(x: Stream, weight: Weight, bias: Weight, eps: float) -> Stream:
-    """(x - mean(x)) / sqrt(var(x) + eps) · weight + bias, arXiv 1607.06450, equation 4."""
-    centred = x - x.mean(-1, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps) * weight + bias
-
-
 class SavedReciprocal(torch.autograd.Function):
-    """`rms_norm` that keeps r = 1 / sqrt(mean(x²) + eps) for the backward pass, which is, with y = x r,
+    """The function `rms_norm`, which keeps r = 1 / sqrt(mean(x²) + eps) for the backward pass.
 
-    dx = r (w ∘ dy - y · mean(w ∘ dy ∘ y)).
+    With y = x r and the output's gradient dy, the backward pass is dx = r (w ∘ dy - y · mean(w ∘ dy ∘ y)).
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Return what `rms_norm` returns."""
         r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, r, weight)
         return (x * r).mul_(weight)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients of x and of the weight; `eps` has none."""
         x, r, weight = ctx.saved_tensors
         y = x * r
         dy_y = d_out * y
@@ -50,19 +43,20 @@ class SavedReciprocal(torch.autograd.Function):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation: `rms_norm` with a trained weight, in at least float32."""
+    """Root-mean-square normalisation, `rms_norm` with a trained weight, in at least float32."""
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
-    def forward(self, x: Stream) -> Stream:
+    def forward(self, x: Vectors) -> Vectors:
+        """Return the normalised vectors, in the precision of `x`."""
         return SavedReciprocal.apply(to_at_least_float32(x), to_at_least_float32(self.weight), self.eps).type_as(x)
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation: `layer_norm` with a trained weight and bias, in at least float32, by torch's kernel."""
+    """Layer normalisation, `layer_norm` with a trained weight and bias, in at least float32, by torch's kernel."""
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -70,7 +64,8 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
 
-    def forward(self, x: Stream) -> Stream:
+    def forward(self, x: Vectors) -> Vectors:
+        """Return the normalised vectors, in the precision of `x`."""
         weight, bias = to_at_least_float32(self.weight), to_at_least_float32(self.bias)
         return F.layer_norm(to_at_least_float32(x), weight.shape, weight, bias, self.eps).type_as(x)
 
@@ -79,7 +74,29 @@ NORMS: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}
 
 
 def make_norm(kind: str, d_model: int) -> nn.Module:
-    """A new norm layer of the `kind` that `model.norm.kind` names."""
+    """Return a new norm layer.
+
+    Args:
+        kind: the config's `model.norm.kind`, a key of `NORMS`.
+        d_model: width of the vectors.
+
+    Raises:
+        UserError: if there is no norm of that kind.
+    """
     if kind not in NORMS:
         raise UserError(f"model.norm.kind={kind!r} is not a norm: choose one of {', '.join(NORMS)}.")
     return NORMS[kind](d_model)
+
+
+# ---- Reference: the definitions, for reading and for the tests ----
+
+
+def rms_norm(x: Vectors, weight: Weight, eps: float) -> Vectors:
+    """Return x / sqrt(mean(x²) + eps) · weight, arXiv 1910.07467, equation 4."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def layer_norm(x: Vectors, weight: Weight, bias: Weight, eps: float) -> Vectors:
+    """Return (x - mean(x)) / sqrt(var(x) + eps) · weight + bias, arXiv 1607.06450, equation 4."""
+    centred = x - x.mean(-1, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps) * weight + bias

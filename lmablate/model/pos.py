@@ -1,12 +1,12 @@
-"""Position schemes: where the model learns that order matters.
+"""Position schemes: how the model learns the order of its tokens.
 
-Each has three hooks, all identities in the base class `Position`:
+Each has three hooks, which change nothing in the base class `Position`:
 
     embed(x, start)      adds to the token embeddings           (learned, sinusoidal)
     rotate(q, k, start)  turns queries and keys in each head    (RoPE)
     bias(scores)         adds a constant to attention scores    (ALiBi)
 
-`start` is the position of the first token: 0, except when a cache already holds earlier tokens.
+`start` is the position of the first token: 0, unless a cache already holds earlier tokens.
 """
 
 import math
@@ -25,25 +25,33 @@ Stream = Float[Tensor, "batch time d_model"]
 
 
 class Position(nn.Module):
-    """No position information at all unless a subclass overrides a hook."""
+    """Base of the schemes: no position information unless a subclass overrides a hook.
+
+    Args:
+        d_model: width of the residual stream.
+        n_heads: attention heads per layer.
+        context_length: tokens of a training sequence.
+    """
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__()
         self.d_model, self.n_heads, self.context_length = d_model, n_heads, context_length
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
+        """Return the token embeddings `x`, with something added for their positions."""
         return x
 
     def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
+        """Return queries and keys, turned by angles that depend on their positions."""
         return q, k
 
     def bias(self, scores: Scores) -> Scores:
-        """Adds a constant. The queries are the *last* positions among the keys."""
+        """Return the scores plus a constant; the queries have the *last* of the keys' positions."""
         return scores
 
     @property
     def biases(self) -> bool:
-        """Whether `bias` does anything; fused attention needs no mask where it does not."""
+        """True if `bias` changes the scores; if not, fused attention needs no mask."""
         return type(self).bias is not Position.bias
 
 
@@ -52,16 +60,18 @@ class NoPE(Position):
 
 
 class Learned(Position):
-    """A trained vector for each position, added to the token's embedding (GPT-2).
-
-    It has nothing to say past the trained context: longer input raises UserError.
-    """
+    """A trained vector for each position, added to the token's embedding (GPT-2)."""
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__(d_model, n_heads, context_length)
         self.weight = nn.Parameter(torch.empty(context_length, d_model))
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
+        """Return `x` plus the vectors of its positions.
+
+        Raises:
+            UserError: if a token lies past the trained context, where there are no vectors.
+        """
         end = start + x.shape[1]
         if end > self.context_length:
             raise UserError(
@@ -76,8 +86,19 @@ class Sinusoidal(Position):
 
     p[t, 2i] = a · sin(t / theta^(2i/d)),  p[t, 2i+1] = a · cos(t / theta^(2i/d)),  a = 1/sqrt(d)
 
-    The amplitude is the paper's: it multiplies the embeddings by sqrt(d) before it adds waves of amplitude 1
-    (section 3.4). Without either, waves drown embeddings that are as small as tied ones have to be.
+    The amplitude a is the paper's: the paper multiplies the embeddings by sqrt(d) before it adds waves of amplitude 1
+    (section 3.4). Waves of amplitude 1 would be much larger than unscaled embeddings, which have to be small if they
+    are tied.
+
+    Args:
+        d_model: width d of the residual stream.
+        n_heads: attention heads per layer; not used.
+        context_length: tokens of a training sequence; longer input extends the table.
+        theta: the base of the wavelengths.
+        amplitude: the amplitude a; None for 1/sqrt(d).
+
+    Raises:
+        UserError: if `theta` or `amplitude` is not a positive number.
     """
 
     def __init__(
@@ -92,25 +113,35 @@ class Sinusoidal(Position):
         super().__init__(d_model, n_heads, context_length)
         self.theta = _positive("theta", theta)
         self.amplitude = d_model**-0.5 if amplitude is None else _positive("amplitude", amplitude)
-        self.register_buffer("table", self.waves(context_length), persistent=False)
+        self.register_buffer("table", self._waves(context_length), persistent=False)
 
-    def waves(self, length: int) -> Float[Tensor, "{length} d_model"]:
+    def embed(self, x: Stream, start: int = 0) -> Stream:
+        """Return `x` plus the waves at its positions."""
+        end = start + x.shape[1]
+        if end > self.table.shape[0]:
+            self.table = self._waves(2 * end).to(self.table.device)
+        return x + self.table[start:end].type_as(x)
+
+    def _waves(self, length: int) -> Float[Tensor, "{length} d_model"]:
         angle = _angles(length, self.d_model, self.theta)
         waves = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, : self.d_model]
         return self.amplitude * waves
 
-    def embed(self, x: Stream, start: int = 0) -> Stream:
-        end = start + x.shape[1]
-        if end > self.table.shape[0]:
-            self.table = self.waves(2 * end).to(self.table.device)
-        return x + self.table[start:end].type_as(x)
-
 
 class RoPE(Position):
-    """Rotary embedding: turns each pair (2i, 2i+1) of a head by an angle that grows with the position,
-    so that a score depends on the distance alone, arXiv 2104.09864, equation 34.
+    """Rotary embedding, arXiv 2104.09864, equation 34: a score depends only on the distance of its positions.
 
-    A pair is a complex number and the turn a multiplication: (q[2i] + j·q[2i+1]) · exp(j·t·theta^(-2i/d_head)).
+    Each pair (2i, 2i+1) of a head is turned by an angle that grows with the position t. A pair is a complex number and
+    the turn a multiplication: (q[2i] + j·q[2i+1]) · exp(j·t·theta^(-2i/d_head)).
+
+    Args:
+        d_model: width of the residual stream.
+        n_heads: attention heads per layer.
+        context_length: tokens of a training sequence; longer input extends the table of turns.
+        theta: the base of the wavelengths.
+
+    Raises:
+        UserError: if `theta` is not a positive number, or if a head's width is not even.
     """
 
     def __init__(self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0) -> None:
@@ -122,25 +153,29 @@ class RoPE(Position):
                 f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: d_model must be a "
                 "multiple of n_heads, and with model/pos=rope, which turns pairs, of 2 * n_heads."
             )
-        self.register_buffer("turns", self.make_turns(context_length), persistent=False)
-
-    def make_turns(self, length: int) -> Float[Tensor, "{length} d_head"]:
-        """cos and sin of every turn, side by side (as real numbers: a module's dtype cast would cut a complex)."""
-        angle = _angles(length, self.d_head, self.theta)
-        return torch.stack((angle.cos(), angle.sin()), dim=-1).flatten(-2)
+        self.register_buffer("turns", self._make_turns(context_length), persistent=False)
 
     def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
+        """Return queries and keys, each pair turned by the angle of its position."""
         end = start + q.shape[2]
         if end > self.turns.shape[0]:
-            self.turns = self.make_turns(2 * end).to(self.turns.device)
+            self.turns = self._make_turns(2 * end).to(self.turns.device)
         turns = torch.view_as_complex(to_at_least_float32(self.turns[start:end]).unflatten(-1, (-1, 2)))
         return turn(q, turns), turn(k, turns)
+
+    def _make_turns(self, length: int) -> Float[Tensor, "{length} d_head"]:
+        """Return cos and sin of every turn, side by side.
+
+        They are real numbers because a module's cast to another dtype would drop the imaginary part of complex ones.
+        """
+        angle = _angles(length, self.d_head, self.theta)
+        return torch.stack((angle.cos(), angle.sin()), dim=-1).flatten(-2)
 
 
 class ALiBi(Position):
     """Attention with linear biases, arXiv 2108.12409: each head lowers a score by slope · distance.
 
-    Slopes are 2^(-8h/n_heads) for h = 1..n_heads; a power of two of heads gives the paper's own numbers.
+    Slopes are 2^(-8h/n_heads) for h = 1..n_heads; if n_heads is a power of two, these are the paper's numbers.
     """
 
     slopes: Tensor
@@ -151,6 +186,7 @@ class ALiBi(Position):
         self.register_buffer("slopes", slopes, persistent=False)
 
     def bias(self, scores: Scores) -> Scores:
+        """Return the scores minus slope · distance between query and key."""
         queries, keys = scores.shape[-2:]
         position = torch.arange(keys, device=scores.device)
         distance = position[keys - queries :, None] - position
@@ -158,26 +194,29 @@ class ALiBi(Position):
 
 
 def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
-    """Position times frequency, theta^(-2i/dims) for pair i, in float64 until the end."""
+    """Return position times frequency, theta^(-2i/dims) for pair i, computed in float64 and returned in float32."""
     frequency = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims)
     return torch.outer(torch.arange(length, dtype=torch.float64), frequency).float()
 
 
 def turn(x: Heads, turns: Tensor) -> Heads:
-    """Multiplies the pairs of `x` by the complex `turns` [time, d_head/2]."""
+    """Return `x`, its pairs multiplied by the complex `turns` [time, d_head/2]."""
     pairs = torch.view_as_complex(to_at_least_float32(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
 
 
-def turn_plain(x: Heads, turns: Tensor) -> Heads:
-    """`turn` by the 2 x 2 rotation matrices of the paper: the reference that it is tested against."""
-    cos, sin = turns.real, turns.imag
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
-
-
 def _positive(key: str, value: Any) -> float:
-    """`value` as a float. It comes from a yaml or a command line, so it may be anything at all."""
+    """Return `value` as a float; it comes from a yaml or a command line, so it may be of any type."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"model.pos.{key}={value!r} is not allowed: it must be a positive number.")
     return float(value)
+
+
+# ---- Reference: the definitions, for reading and for the tests ----
+
+
+def turn_plain(x: Heads, turns: Tensor) -> Heads:
+    """Return what `turn` returns, by the 2 x 2 rotation matrices of the paper."""
+    cos, sin = turns.real, turns.imag
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

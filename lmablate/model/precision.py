@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def to_at_least_float32(x: Tensor) -> Tensor:
-    """Return `x` in float32 if it has fewer bits, else as it is: sums of squares and exponentials need the digits."""
+    """Return `x` in float32 if it has fewer bits, else unchanged: sums of squares and exponentials need the digits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

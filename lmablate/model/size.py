@@ -1,12 +1,10 @@
-"""Size and cost of the decoder-only Transformer in closed form, and the d_ff that makes two arms equal.
+"""Size and cost of the Transformer in closed form, and the d_ff that makes two arms equal in one of them.
 
-An ablation that changes a part of the model often changes its size too: SwiGLU has three matrices where
-ReLU has two, an untied head adds V·d weights. `solve_d_ff` gives that difference back through the width of
-the MLP.
+An ablation that changes a part of the model often changes its size too: SwiGLU has three matrices where ReLU has two,
+and an untied head adds V·d weights. `solve_d_ff` makes up for that difference by the width of the MLP.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 from torch import nn
 
@@ -15,11 +13,25 @@ from lmablate.errors import UserError
 
 @dataclass(frozen=True)
 class Shape:
-    """All that decides how many parameters a model has and what a training token costs.
+    """Everything that determines how many parameters a model has and how many FLOPs a training token costs.
 
-    mlp_matrices: 2 (ReLU, GELU, SiLU, ReLU²) or 3 (SwiGLU, GEGLU). norm_params: weights of one norm,
-    d_model for RMSNorm, 2·d_model for LayerNorm with its bias. final_norm: True for pre-norm, which
-    normalises once more before the head. No linear map has a bias.
+    No linear map has a bias.
+
+    Attributes:
+        vocab_size: number of tokens in the vocabulary.
+        d_model: width of the residual stream.
+        n_layers: number of blocks.
+        n_heads: attention heads per block.
+        d_ff: width of the MLP.
+        context_length: tokens of a training sequence.
+        mlp_matrices: 2 (ReLU, GELU, SiLU, ReLU²) or 3 (SwiGLU, GEGLU).
+        tied: True if the embedding's matrix is the output matrix too.
+        learned_positions: True if each position has a trained vector.
+        norm_params: parameters of one norm: d_model for RMSNorm, 2·d_model for LayerNorm with its bias.
+        final_norm: True for pre-norm, which normalises once more before the head.
+
+    Raises:
+        UserError: if a size is not allowed.
     """
 
     vocab_size: int
@@ -45,24 +57,23 @@ class Shape:
             raise UserError(f"n_heads={self.n_heads} does not divide d_model={self.d_model}.")
 
     def parameters(self) -> int:
-        """Trainable weights; a tied matrix counts once."""
+        """Return the number of parameters; a tied matrix counts once."""
         embeddings = self.vocab_size * self.d_model * (1 if self.tied else 2)
         positions = self.context_length * self.d_model * self.learned_positions
         return embeddings + positions + self.non_embedding_parameters()
 
     def non_embedding_parameters(self) -> int:
-        """Weights of the blocks and norms: neither token nor position embedding, nor the head."""
+        """Return the number of parameters of the blocks and norms, without token embedding, positions and head."""
         norms = (2 * self.n_layers + self.final_norm) * self.norm_params
         return self.n_layers * self._block_matrices() + norms
 
     def flops_per_token(self) -> int:
-        """FLOPs of one training token (forward and backward) at full context length T.
+        """Return the FLOPs of one training token (forward and backward) at full context length T.
 
-        Forward: 2 per weight of every matrix product, the head's included and the embedding look-up not, plus
-        2·2·T·d a layer for scores and values. These count all T × T scores, though causal masking discards
-        half of them, because that is what a plain masked attention computes and what
-        `torch.utils.flop_counter` counts. Backward: twice the forward, one product for the inputs' gradient
-        and one for the weights'.
+        Forward: 2 per weight of every matrix product, including the head but not the embedding look-up, plus 2·2·T·d
+        per layer for scores and values. These count all T × T scores, though causal masking discards half of them,
+        because a plain masked attention computes them all and `torch.utils.flop_counter` counts them all. Backward:
+        twice the forward, one product for the gradient of the inputs and one for that of the weights.
         """
         weights = self.n_layers * self._block_matrices() + self.vocab_size * self.d_model
         attention = self.n_layers * 2 * 2 * self.context_length * self.d_model
@@ -78,30 +89,35 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def reference_shape(shape: Shape) -> Shape:
-    """The default target of matching: the same d_ff with two matrices, tied, no learned positions."""
+    """Return what an arm is matched to by default: its own shape with two MLP matrices, tied, no learned positions."""
     return replace(shape, mlp_matrices=2, tied=True, learned_positions=False)
 
 
+# What `match` can make equal between two arms.
 MEASURES = {"params": Shape.parameters, "flops": Shape.flops_per_token}
 
 
 def solve_d_ff(
     shape: Shape,
     target: int,
-    by: Literal["params", "flops"] = "params",
+    by: str = "params",
     multiple_of: int = 8,
     tolerance: float = 0.01,
 ) -> int:
-    """The multiple of `multiple_of` that, as d_ff, brings `shape` nearest to `target`.
+    """Return the d_ff that brings `shape` nearest to `target`.
 
-    target: parameters, or training FLOPs per token, as `by` says.
-    Raises UserError where even the nearest misses the target by more than `tolerance` (a fraction of the
-    target).
+    Args:
+        shape: the arm's shape; its own d_ff does not matter.
+        target: number of parameters, or training FLOPs per token, depending on `by`.
+        by: what to make equal, a key of `MEASURES`.
+        multiple_of: d_ff is a multiple of this.
+        tolerance: how far the result may miss the target, as a fraction of the target.
+
+    Raises:
+        UserError: if even the nearest d_ff misses the target by more than `tolerance`, or if an argument is not
+            allowed.
     """
-    if by not in MEASURES:
-        raise UserError(f"match={by} is not allowed: it must be one of {', '.join(MEASURES)}.")
-    if multiple_of < 1:
-        raise UserError(f"multiple_of={multiple_of} is not allowed: it must be a positive integer.")
+    _check_match(by, multiple_of)
 
     def size(d_ff: int) -> int:
         return MEASURES[by](replace(shape, d_ff=d_ff))
@@ -119,22 +135,47 @@ def solve_d_ff(
     return d_ff
 
 
+def _check_match(by: str, multiple_of: int) -> None:
+    if by not in MEASURES:
+        raise UserError(f"match={by} is not allowed: it must be one of {', '.join(MEASURES)}.")
+    if multiple_of < 1:
+        raise UserError(f"multiple_of={multiple_of} is not allowed: it must be a positive integer.")
+
+
 @dataclass(frozen=True)
 class Unmatched:
-    """`match=none`: d_ff is what the config says."""
+    """The choice `match=none`: d_ff stays as configured."""
 
     def d_ff(self, shape: Shape) -> int:
+        """Return the shape's own d_ff."""
         return shape.d_ff
 
 
 @dataclass(frozen=True)
 class Matched:
-    """`match=params|flops`: the d_ff that makes an arm as large, or as costly, as its `reference_shape`."""
+    """The choice `match=params|flops`: the d_ff that makes an arm as large, or as costly, as its `reference_shape`.
 
-    by: Literal["params", "flops"]
+    Attributes:
+        by: what to make equal, a key of `MEASURES`.
+        multiple_of: d_ff is a multiple of this.
+        tolerance: how far the result may miss, as a fraction of the reference's size or cost.
+
+    Raises:
+        UserError: if `by` or `multiple_of` is not allowed.
+    """
+
+    by: str
     multiple_of: int = 8
     tolerance: float = 0.01
 
+    def __post_init__(self) -> None:
+        _check_match(self.by, self.multiple_of)
+
     def d_ff(self, shape: Shape) -> int:
+        """Return the d_ff for an arm of this shape.
+
+        Raises:
+            UserError: if no d_ff comes within the tolerance.
+        """
         target = MEASURES[self.by](reference_shape(shape))
         return solve_d_ff(shape, target, self.by, self.multiple_of, self.tolerance)

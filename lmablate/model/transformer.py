@@ -1,4 +1,4 @@
-"""A decoder-only Transformer language model. Everything that an ablation may change is passed in as a class."""
+"""A decoder-only Transformer language model. Every part that an ablation may change is passed in as a class."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,13 +12,18 @@ from lmablate.model.init import Init
 from lmablate.model.linear import Embedding
 from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
-from lmablate.model.pos import Position
-
-Stream = Float[Tensor, "batch time d_model"]
+from lmablate.model.pos import Position, Stream
 
 
 class Block(nn.Module):
-    """Attention and MLP, each in a branch beside the residual stream. The subclass decides where the norms stand."""
+    """Attention and MLP, each in a branch beside the residual stream. A subclass decides where the norms stand.
+
+    Args:
+        d_model: width of the residual stream.
+        attn: the attention layer.
+        mlp: the feed-forward layer.
+        kind: which norm, "rmsnorm" or "layernorm".
+    """
 
     def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
         super().__init__()
@@ -27,19 +32,21 @@ class Block(nn.Module):
         self.kind, self.d_model = kind, d_model
 
     def final_norm(self) -> nn.Module:
-        """Return what the model puts between its last block and the output matrix."""
-        raise NotImplementedError("a subclass of Block says how the stream ends")
+        """Return the module between the last block and the output matrix."""
+        raise NotImplementedError("a subclass of Block must define final_norm")
 
 
 class PreNorm(Block):
     """The norm inside the branch; the stream itself is never normalised, arXiv 2002.04745, figure 1b."""
 
     def forward(self, x: Stream, pos: Position, cache: KVCache | None = None) -> Stream:
+        """Return the stream after both branches."""
         x = x + self.attn(self.norm_1(x), pos, cache)
         x = x + self.mlp(self.norm_2(x))
         return x
 
     def final_norm(self) -> nn.Module:
+        """Return a norm: the stream has not been normalised yet."""
         return make_norm(self.kind, self.d_model)
 
 
@@ -47,33 +54,35 @@ class PostNorm(Block):
     """The norm after the sum, as in the first Transformer, arXiv 1706.03762, section 3.1."""
 
     def forward(self, x: Stream, pos: Position, cache: KVCache | None = None) -> Stream:
+        """Return the stream after both branches."""
         x = self.norm_1(x + self.attn(x, pos, cache))
         x = self.norm_2(x + self.mlp(x))
         return x
 
     def final_norm(self) -> nn.Module:
-        return nn.Identity()  # the last block has just normalised
+        """Return the identity: the last block has already normalised the stream."""
+        return nn.Identity()
 
 
 class Transformer(nn.Module):
-    """tokens -> embedding -> n_layers blocks -> (norm) -> logits.
+    """The whole model: tokens -> embedding -> n_layers blocks -> (norm) -> logits.
 
     Args:
         vocab_size: number of tokens in the vocabulary.
         d_model: width of the residual stream.
         n_layers: number of blocks.
-        n_heads: attention heads of a block; they share d_model.
+        n_heads: attention heads per block; each is d_model / n_heads wide.
         d_ff: width of an MLP.
         context_length: tokens of a training sequence.
-        norm: `PreNorm` or `PostNorm`, with its `kind` bound (rmsnorm or layernorm).
+        norm: `PreNorm` or `PostNorm`, with its `kind` ("rmsnorm" or "layernorm") already bound.
         pos: a `Position` class; one object serves all layers.
         act: an `MLP` class.
         tying: `TiedHead` or `UntiedHead`.
         init: an initialisation scheme of init.py.
-        seed: together with a parameter's name it determines the parameter's first values.
+        seed: together with a parameter's name, it determines the parameter's first values.
 
     Raises:
-        UserError: if the sizes do not fit together.
+        UserError: if a size is less than 1, or if the sizes do not fit together.
     """
 
     blocks: Sequence[Block]
@@ -102,7 +111,7 @@ class Transformer(nn.Module):
         self.vocab_size, self.context_length = vocab_size, context_length
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
-        self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
+        self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]  (ModuleList is not generic)
             norm(d_model, CausalSelfAttention(d_model, n_heads), act(d_model, d_ff)) for _ in range(n_layers)
         )
         self.norm = self.blocks[-1].final_norm()
@@ -111,22 +120,22 @@ class Transformer(nn.Module):
 
     @property
     def output_weight(self) -> Float[Tensor, "vocab_size d_model"]:
-        """The matrix that turns the last hidden state into logits; the embedding's own if the model is tied."""
+        """The matrix that turns the last hidden state into logits; the embedding's if the model is tied."""
         return self.head.matrix(self.embed.weight)
 
     def new_cache(self) -> list[KVCache]:
-        """Return an empty cache, one part for each layer, to pass to `hidden` call after call."""
+        """Return an empty cache, one part per layer. Pass it to each call that continues the same text."""
         return [KVCache() for _ in self.blocks]
 
     def hidden(self, tokens: Int[Tensor, "batch time"], cache: Sequence[KVCache] | None = None) -> Stream:
-        """Return the last hidden state of every position, which the output matrix reads.
+        """Return the last hidden state of every token, which the output matrix reads.
 
         Args:
-            tokens: the text, or its continuation if `cache` holds the tokens before.
-            cache: from `new_cache`; it is extended by the keys and values of `tokens`.
+            tokens: the text, or its continuation if `cache` holds the tokens before it.
+            cache: from `new_cache`, extended by the keys and values of `tokens`; None without a cache.
         """
-        layer_caches = cache or [None] * len(self.blocks)
-        x = self.pos.embed(self.embed(tokens), start=cache[0].length if cache else 0)
+        layer_caches = [None] * len(self.blocks) if cache is None else cache
+        x = self.pos.embed(self.embed(tokens), start=0 if cache is None else cache[0].length)
         for block, layer_cache in zip(self.blocks, layer_caches, strict=True):
             x = block(x, self.pos, layer_cache)
         return self.norm(x)
@@ -134,5 +143,5 @@ class Transformer(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "batch time"], cache: Sequence[KVCache] | None = None
     ) -> Float[Tensor, "batch time vocab_size"]:
-        """Return the logits of the next token at every position."""
+        """Return the logits of the token after each token; the arguments are those of `hidden`."""
         return self.hidden(tokens, cache) @ self.output_weight.mT

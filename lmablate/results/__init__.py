@@ -1,6 +1,7 @@
 """From a folder of runs to tables, figures and a report. Nothing here imports torch or Hydra.
 
-exports  runs -> tidy tables, from metrics.jsonl, wandb or CSV files, and back
+exports  from runs to tidy tables, and back: metrics.jsonl, wandb's files, or CSV files of wandb's page
 plots    the figures of an experiment
 report   verdicts on claims, and a page that shows them beside the figures
+frames   typed helpers for pandas tables
 """

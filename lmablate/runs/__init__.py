@@ -3,7 +3,7 @@
 run          the folder: run.json, status.json, the lock
 metrics      metrics.jsonl, written and read
 states       the state of every run, from its files, this machine's processes and SLURM
-slurm        questions to SLURM about jobs
+slurm        the state of jobs, as SLURM's own commands report it
 job_list     jobs.jsonl, the jobs that a launcher started for a sweep
-stop_signal  SIGTERM, Ctrl-C and SLURM's signals: stop at the end of a step
+stop_signal  SIGTERM, Ctrl-C and SLURM's signals: they stop a run at the end of a step
 """

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object per line and step, written during training and read back afterwards."""
+"""metrics.jsonl: one JSON object per line and logged step, written during training and read back afterwards."""
 
 import itertools
 import json
@@ -14,23 +14,24 @@ log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """metrics.jsonl, open for appending: in the order of steps, each step once.
+    """A metrics.jsonl that is open for appending. It holds each step once, in order.
+
+    Opening it drops the rows of step `keep_below` and later, because they will be computed again.
+
+    Args:
+        path: the file; it is created if it is missing.
+        keep_below: the step that training resumes from.
+        expected: number of rows before that step, as its checkpoint recorded it; None for a new run.
 
     Attributes:
         rows: number of rows in the file.
+        file: the open file.
+
+    Raises:
+        UserError: if there are more or fewer rows than expected, or if one of them is damaged.
     """
 
     def __init__(self, path: Path, keep_below: int, expected: int | None = None) -> None:
-        """Open the file, and drop the rows of step `keep_below` and later: they will be computed again.
-
-        Args:
-            path: the file; it is created if it is missing.
-            keep_below: the step that training resumes from.
-            expected: number of rows before that step, as its checkpoint recorded it; None for a new run.
-
-        Raises:
-            UserError: if there are more or fewer rows than expected, or if one of them is damaged.
-        """
         rows = _iterate_metrics(path) if path.exists() else ()
         kept = list(itertools.takewhile(lambda row: row["step"] < keep_below, rows))
         self.rows = len(kept)
@@ -45,7 +46,7 @@ class MetricsLog:
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row."""
         data = dump_row(row).encode()
-        while data:  # a nearly full disk may take only a part; the next write then fails
+        while data:  # a nearly full disk may accept only a part; the next write then fails
             data = data[self.file.write(data) :]
         self.rows += 1
 
@@ -60,7 +61,7 @@ class MetricsLog:
 
 
 def dump_row(row: Mapping[str, float]) -> str:
-    """Return the line of a row, its newline included."""
+    """Return a row as its line in the file, with the newline."""
     return json.dumps(row, separators=(",", ":")) + "\n"
 
 

@@ -8,7 +8,7 @@ Every file and key of the folder is described in docs/run_folder.md:
     runs/<id>/config.yaml      the resolved config
               run.json         facts that do not change: identity, data fingerprint, parameters, choices
               status.json      the run's state
-              metrics.jsonl    one object a line, each with "step"
+              metrics.jsonl    one object per line, each with "step"
               tokenizer.json   a copy of the tokenizer
               divergence.json  written if the run diverged: the batch, and the gradient norms before it
               checkpoints/     see training/checkpoint.py
@@ -37,19 +37,23 @@ log = logging.getLogger(__name__)
 # versions are never compared.
 CODE_VERSION = 1
 
-# Seconds to wait for another process to release a run.
+# Seconds to wait for another process to release a run: a requeued job may start before its predecessor has ended.
 LOCK_TIMEOUT_S = 20.0
 
 
 def run_id(identity: Mapping[str, Any], label: str) -> str:
-    """Return a run's id: the readable `label`, and a hash of everything that the result depends on."""
+    """Return a run's id: the readable `label` and a hash of `identity`, which is all that the result depends on."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
 
 
 @dataclass
 class Run:
-    """A run, by its folder."""
+    """A run and the files in its folder.
+
+    Attributes:
+        folder: `runs_dir/<id>`.
+    """
 
     folder: Path
 
@@ -57,8 +61,14 @@ class Run:
     def create(cls, runs_dir: Path, identity: Mapping[str, Any], label: str, config_yaml: str) -> "Run":
         """Return the run with this identity; its folder is created if it is missing.
 
+        Args:
+            runs_dir: the folder of all runs.
+            identity: everything that the result depends on; see `config.identity`.
+            label: the readable part of the run's id.
+            config_yaml: content of config.yaml.
+
         Raises:
-            UserError: if the folder cannot be written to, or if it holds another identity (with the difference).
+            UserError: if the folder cannot be written to, or if it holds another identity; it names the difference.
         """
         run = cls(runs_dir / run_id(identity, label))
         with disk_errors_named("runs_dir", runs_dir):
@@ -123,7 +133,7 @@ class Run:
             write_json(self.folder / "experiments" / experiment, dict(choices))
 
     def status(self) -> dict[str, Any]:
-        """Read status.json; {"state": "missing"} if it does not exist or was not written by us."""
+        """Read status.json; {"state": "missing"} if it does not exist or is damaged."""
         try:
             status = read_json(self.folder / "status.json")
         except (OSError, ValueError, RecursionError):
@@ -131,7 +141,11 @@ class Run:
         return status if isinstance(status, dict) and isinstance(status.get("state"), str) else {"state": "missing"}
 
     def is_due(self, skip_failed: bool = False) -> bool:
-        """Return whether the run has to be trained: it is not done, and did not fail before under `skip_failed`."""
+        """Return whether the run has to be trained, that is, whether it is not done.
+
+        Args:
+            skip_failed: count a run that failed before as not due.
+        """
         status = self.status()
         if skip_failed and status["state"] == "failed":
             log.warning("%s: skipped, it failed before: %s", self.id, status.get("error"))
@@ -143,7 +157,7 @@ class Run:
 
         Args:
             state: "running", "done", "failed" or "preempted".
-            rank: ranks other than 0 write a file of their own, and only when they fail.
+            rank: rank of this process. Ranks other than 0 write a file of their own, and only when they fail.
             facts: more keys.
         """
         where = {
@@ -165,29 +179,26 @@ class Run:
             if not isinstance(error, UserError | Diverged):
                 message = f"{type(error).__name__}: {message}"
             step = self.status().get("step")
-            with suppress(
-                OSError
-            ):  # a full disk has no room for this either; `lmablate.status` then shows the run as died
+            with suppress(OSError):  # the disk may be full; `lmablate.status` then shows the run as died
                 self.set_status("failed", rank, error=message, step=step)
             raise
 
-    def remove_part_files(self) -> None:
-        """Remove the part files that a killed process left behind. Only the holder of the lock may call this."""
-        for name in ("status", "metrics", "divergence"):
+    def _remove_part_files(self) -> None:
+        """Remove part files that a killed process left behind, of those files that only the lock's holder writes."""
+        for name in ("status", "metrics", "divergence", "tokenizer"):
             for part in self.folder.glob(f".{name}*.part"):
                 part.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run during the block.
+        """Hold the lock of the run during the block.
 
         Raises:
-            Busy: if another process is still training it after LOCK_TIMEOUT_S. A requeued job may have to wait for
-                its predecessor to end.
+            Busy: if another process still holds it after LOCK_TIMEOUT_S.
         """
         try:
             with locked(self.folder / ".lock", timeout=LOCK_TIMEOUT_S):
-                self.remove_part_files()
+                self._remove_part_files()
                 yield
         except Busy as error:
             status = self.status()
@@ -196,7 +207,7 @@ class Run:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return what differs between two nested configs, one "key: old -> new" for each difference."""
+    """Return the differences between two nested configs, each as "key: old -> new"; `path` is a prefix of the keys."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = sorted({*old, *new}, key=str)
         return [d for key in keys for d in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]

@@ -1,8 +1,8 @@
-"""Ask SLURM about jobs, on clusters with and without accounting.
+"""Questions to SLURM about jobs, on clusters with and without accounting.
 
-`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after
-its end; `sacct` remembers longer, and is missing where no accounting database runs. A job id is "12", or
-"12_3" for the task of an array.
+`squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after its end.
+`sacct` remembers longer, but answers only if an accounting database runs. A job id is "12", or "12_3" for the task of
+an array.
 """
 
 import os
@@ -13,28 +13,20 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A controller that is being restarted keeps its clients waiting; no question of ours is worth a longer wait.
+# Seconds to wait for an answer. A controller that is being restarted keeps its clients waiting.
 TIMEOUT_S = 60
 
-ENDED_STATES = {
-    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
-    *("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"),
-}
+_ENDED_STATES = {
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED",
+    "REVOKED",
+}  # fmt: skip
 
-# Reasons that every waiting job gives sooner or later; any other reason is worth reporting.
-ROUTINE_REASONS = {
-    "None",
-    "Priority",
-    "Resources",
-    "BeginTime",
-    "JobArrayTaskLimit",
-    "Dependency",
-    "Cleaning",
-}
+# Reasons that any job may have to wait for; every other reason is worth reporting.
+_ROUTINE_REASONS = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Dependency", "Cleaning"}
 
 
 class SlurmUnreachable(RuntimeError):
-    """The controller did not answer: it says nothing about the jobs."""
+    """The controller did not answer, so nothing is known about the jobs."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +34,9 @@ class QueuedJob:
     """A job as the controller sees it.
 
     Attributes:
-        state: such as "RUNNING".
-        reason: why it waits, such as "Priority"; "None" if it does not.
-        nodes: such as "n[1-2]"; empty if it has none.
+        state: state in SLURM's terms, such as "RUNNING".
+        reason: reason for waiting, such as "Priority"; "None" if the job does not wait.
+        nodes: names of its nodes, such as "n[1-2]"; empty if it has none.
     """
 
     state: str
@@ -53,14 +45,14 @@ class QueuedJob:
 
     @property
     def ended(self) -> bool:
-        """Return whether it will not run (again) unless someone requeues it."""
-        return self.state in ENDED_STATES
+        """True if the job has ended: it will not run again unless someone requeues it."""
+        return self.state in _ENDED_STATES
 
     def __str__(self) -> str:
         match self.state:
             case "RUNNING":
                 return f"running on {self.nodes}"
-            case "PENDING" if self.reason in ROUTINE_REASONS:
+            case "PENDING" if self.reason in _ROUTINE_REASONS:
                 return "waiting"
             case "PENDING":
                 return f"waiting ({self.reason})"
@@ -76,7 +68,7 @@ def available() -> bool:
 def own_job_id() -> str | None:
     """Return the id of the job that this process belongs to, as `scancel` and `squeue` know it; None outside SLURM.
 
-    The task of an array also has a number of its own in SLURM_JOB_ID, which scancel ignores.
+    For the task of an array, SLURM_JOB_ID holds another number, which `scancel` ignores.
     """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
@@ -99,7 +91,10 @@ def user_jobs() -> dict[str, str] | None:
 
 
 def query_jobs(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
-    """Look up jobs, ended ones included, as long as the controller remembers them; the others are left out.
+    """Return the jobs that the controller knows, by their ids; an ended job is known for some time.
+
+    Args:
+        job_ids: jobs to look up; those that the controller does not know are left out of the answer.
 
     Raises:
         SlurmUnreachable: if the controller does not answer.
@@ -117,7 +112,7 @@ def query_jobs(job_ids: Iterable[str]) -> dict[str, QueuedJob]:
 
 
 def is_being_preempted(job_id: str) -> bool:
-    """Return whether the job runs in the grace time that precedes its preemption.
+    """Return whether the job is running in the grace time before its preemption.
 
     Raises:
         SlurmUnreachable: if the controller does not answer.
@@ -127,7 +122,7 @@ def is_being_preempted(job_id: str) -> bool:
 
 
 def requeue(job_id: str) -> None:
-    """Have the job end now and start again later.
+    """End the job now, and let it start again later.
 
     Raises:
         SlurmUnreachable: if the controller does not answer, or refuses.
@@ -136,28 +131,33 @@ def requeue(job_id: str) -> None:
 
 
 def end_reason(job_id: str) -> str:
-    """Return why a job ended, as far as SLURM still knows: "CANCELLED", "FAILED, killed by SIGKILL", ...
+    """Return why a job ended, such as "CANCELLED" or "FAILED, killed by SIGKILL", as far as SLURM still knows it.
 
     Raises:
         SlurmUnreachable: if the controller does not answer.
     """
     if job := _show(job_id):
-        return _describe_end(job["JobState"], job["ExitCode"])
+        return describe_end(job["JobState"], job["ExitCode"])
     if shutil.which("sacct"):
         arguments = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
         answer = subprocess.run(["sacct", *arguments, f"--jobs={job_id}"], text=True, capture_output=True)
         if answer.returncode == 0 and answer.stdout.strip():
-            return _describe_end(*answer.stdout.split("\n")[0].split("|"))
+            return describe_end(*answer.stdout.split("\n")[0].split("|"))
     return "unknown to SLURM by now"
 
 
 def _show(job_id: str) -> dict[str, str]:
-    """What the controller knows of a job; empty if it knows no such job."""
+    """Return what the controller knows about a job, by key; empty if it does not know the job."""
     return dict(re.findall(r"(\w+)=(\S*)", _ask("scontrol", "--oneliner", "show", "job", job_id)))
 
 
-def _describe_end(state: str, exit_code: str) -> str:
-    """`exit_code` is "<code>:<signal>"; a shell reports death by signal N as exit code 128 + N."""
+def describe_end(state: str, exit_code: str) -> str:
+    """Return the end of a job in words.
+
+    Args:
+        state: state in SLURM's terms, such as "FAILED".
+        exit_code: "<code>:<signal>", as SLURM writes it. A shell reports death by signal N as exit code 128 + N.
+    """
     code, signum = map(int, exit_code.split(":"))
     signum = signum or max(0, code - 128)
     if signum in set(signal.Signals):
@@ -166,7 +166,11 @@ def _describe_end(state: str, exit_code: str) -> str:
 
 
 def _ask(*command: str) -> str:
-    """The answer; empty if SLURM knows no such job."""
+    """Return the output of a SLURM command; empty if SLURM does not know the job that it names.
+
+    Raises:
+        SlurmUnreachable: if the command fails for another reason, or gives no answer in TIMEOUT_S.
+    """
     try:
         answer = subprocess.run(command, text=True, capture_output=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:

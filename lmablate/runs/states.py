@@ -1,6 +1,5 @@
-"""The state of every run, from its own files, the processes of this machine, and SLURM if there is one."""
+"""The state of every run, from its own files, the processes of this machine, and SLURM if it is installed."""
 
-import json
 import os
 import socket
 import time
@@ -9,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmablate.files import read_json
 from lmablate.runs import slurm
 from lmablate.runs.job_list import read_jobs
 from lmablate.runs.run import Run
 
 # Seconds without a heartbeat after which a run on another machine counts as dead. A step takes far less.
-HEARTBEAT_TIMEOUT_S = 600.0
+_HEARTBEAT_TIMEOUT_S = 600.0
+
+# States of SLURM jobs that will start, or start again.
 _NOT_STARTED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING")
 
 
@@ -24,12 +26,12 @@ class RunState:
 
     Attributes:
         run: the run's id.
-        arm: its arm and seed in words; empty if the sweep is not known.
+        arm: arm and seed in words; empty if the sweep is not known.
         state: done, running, waiting, preempted, failed, died (it ended without writing a final status) or missing.
         step: updates done.
         max_steps: updates in all.
-        seconds_left: estimated training time left.
-        detail: the error, or why the run counts as dead.
+        seconds_left: estimate of the training time left, while it runs.
+        detail: the error, the reason why the run counts as dead, or the job that it waits for.
     """
 
     run: str
@@ -46,7 +48,7 @@ def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list
 
     Args:
         rows: the run, its arm in words, and its sorted overrides joined by spaces.
-        runs_dir: where launchers listed their jobs.
+        runs_dir: folder in which the launchers listed their jobs.
     """
     rows, jobs = list(rows), slurm.user_jobs()
     waiting = _waiting_jobs(runs_dir, jobs or {})
@@ -55,7 +57,12 @@ def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list
 
 
 def _waiting_jobs(runs_dir: Path, jobs: Mapping[str, str]) -> dict[str, str]:
-    """Ids of the jobs that SLURM has not started yet, by their sorted overrides."""
+    """Return the ids of the jobs that SLURM has not started yet, by their sorted overrides.
+
+    Args:
+        runs_dir: folder in which the launchers listed their jobs.
+        jobs: states of the jobs in the queue, by their ids.
+    """
     if not jobs:
         return {}
     entries = (entry for entry in read_jobs(runs_dir) if jobs.get(entry.job_id) in _NOT_STARTED)
@@ -63,7 +70,14 @@ def _waiting_jobs(runs_dir: Path, jobs: Mapping[str, str]) -> dict[str, str]:
 
 
 def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str | None) -> RunState:
-    """The state of `run`; queued_as: the SLURM job that will start it, if there is one."""
+    """Return the state of one run.
+
+    Args:
+        run: the run.
+        arm: arm and seed in words.
+        jobs: states of the jobs in SLURM's queue, by their ids; None if SLURM is not known.
+        queued_as: id of the SLURM job that will start the run, if there is one.
+    """
     status = run.status()
     state, detail = status["state"], str(status.get("error", ""))
     if state == "running" and (reason := _why_dead(status, jobs)):
@@ -79,19 +93,19 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
 def _errors_of_other_ranks(run: Run) -> list[str]:
     errors = []
     for path in sorted(run.folder.glob("status.rank*.json")):
-        status = json.loads(path.read_text())
+        status = read_json(path)
         errors.append(f"{path.stem.removeprefix('status.')}: {status.get('error')}")
     return errors
 
 
 def _why_dead(status: Mapping[str, Any], jobs: Mapping[str, str] | None) -> str:
-    """Why a run whose status says "running" is not running; empty if it may be."""
+    """Return why a run is dead although its status says "running"; empty if it may be alive."""
     job, silent = status.get("slurm_job_id"), time.time() - status.get("heartbeat", 0)
     if job and jobs is not None and job not in jobs:
         return f"SLURM job {job} has ended"
     if not job and status.get("host") == socket.gethostname() and not process_is_alive(status.get("pid")):
         return f"process {status.get('pid')} has ended"
-    return f"no heartbeat for {silent / 60:.0f} min" if silent > HEARTBEAT_TIMEOUT_S else ""
+    return f"no heartbeat for {silent / 60:.0f} min" if silent > _HEARTBEAT_TIMEOUT_S else ""
 
 
 def process_is_alive(pid: int | None) -> bool:

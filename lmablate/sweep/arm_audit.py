@@ -1,4 +1,4 @@
-"""One arm of a sweep at step 0: what differs beyond the factor, measured before anything is trained."""
+"""Measure each arm of a sweep at step 0, to see what differs beyond the factor before anything is trained."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from lmablate.sweep.jobs import Job, Sweep
 from lmablate.training.optim import AdamW, decay_groups, grad_norms
 from lmablate.training.step import NextTokenLoss, train_step
 
-# Tokens that an audit measures on, in whole sequences: enough for a norm or a speed, and done in a second or two.
+# Tokens that an audit measures on, rounded to whole sequences: enough for a norm or a speed in a second or two.
 TOKENS = 1024
 TIMED_STEPS = 3
 
@@ -31,9 +31,9 @@ class ArmAudit(ArmStart):
 
     Attributes:
         cfg: the arm's resolved config.
-        layer_grad_norms: 2-norm of each block's gradient.
-        seconds_per_token: of a training step on this machine.
-        saved_bytes_per_token: what the forward pass keeps for the backward pass.
+        layer_grad_norms: 2-norm of each block's gradient, first block first.
+        seconds_per_token: duration of a training step on this machine, over the number of its tokens.
+        saved_bytes_per_token: bytes that the forward pass keeps for the backward pass, over the number of tokens.
     """
 
     cfg: DictConfig
@@ -59,7 +59,12 @@ class ArmAudit(ArmStart):
 
 
 def audit_arm(name: str, job: Job) -> ArmAudit:
-    """Build the arm, measure its model on one batch, and time a few steps."""
+    """Build an arm, measure its model on one batch, and time a few steps.
+
+    Args:
+        name: the arm's name in tables.
+        job: one run of the arm.
+    """
     cfg = resolve_config(job.cfg)
     torch.set_num_threads(cfg.train.threads or available_threads())
     prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
@@ -94,13 +99,17 @@ def audit_arm(name: str, job: Job) -> ArmAudit:
 
 
 def sweep_confounds(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
-    """Yield the confounds among `arms`, in plain words."""
+    """Yield the confounds among the arms of `sweep`, one sentence each."""
     common_lr = None if "optim.lr" in sweep.factors else arms[0].cfg.optim.lr
     return find_confounds(arms, len({job.seed for job in sweep.jobs}), common_lr)
 
 
 def _backward(loss_of: NextTokenLoss, tokens: Tensor, targets: Tensor) -> tuple[float, int]:
-    """Backpropagate the loss of a batch. Returns the loss, and the bytes that autograd kept in between."""
+    """Backpropagate the loss of a batch.
+
+    Returns:
+        The loss in nats per token, and the bytes that autograd kept from the forward to the backward pass.
+    """
     sizes: dict[int, int] = {}
 
     def note_size(tensor: Tensor) -> Tensor:
@@ -115,7 +124,7 @@ def _backward(loss_of: NextTokenLoss, tokens: Tensor, targets: Tensor) -> tuple[
 
 
 def _time_steps(loss_of: NextTokenLoss, batches: Batches, cfg: DictConfig) -> float:
-    """Seconds of a training step: the fastest of a few, because the first one warms up."""
+    """Return the seconds of a training step: the fastest of a few, because the first one warms up."""
     optimizer = AdamW(decay_groups(loss_of.model, 0.0), lr=0.0)
     seconds = []
     for step in range(TIMED_STEPS):

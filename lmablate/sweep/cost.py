@@ -1,4 +1,4 @@
-"""What a sweep costs: the runs that are left to do, by the speed that was measured for each arm."""
+"""Estimate the cost of a sweep: the runs that are left to do, by the measured speed of their arms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from lmablate.sweep.jobs import Sweep, expected_runs
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sweep takes.
+    """The cost of a sweep.
 
     Attributes:
-        done: runs that are finished already.
-        to_do: runs that are not.
+        done: number of runs that are finished already.
+        to_do: number of runs that are not.
         flops: training FLOPs of the runs to do.
         hours: estimated hours of the runs to do, one at a time, on this machine.
     """
@@ -24,7 +24,11 @@ class Cost:
     hours: float
 
     def sentence(self, speeds: int) -> str:
-        """Return the cost in words. `speeds` is the number of arms whose speed was measured."""
+        """Return the cost in words.
+
+        Args:
+            speeds: number of arms whose speed was measured.
+        """
         return (
             f"{self.done + self.to_do} runs, {self.done} done, {self.to_do} to do: {self.flops:.2e} FLOPs, about "
             f"{self.hours:.2g} h on this machine one at a time, by {speeds} measured speeds."
@@ -32,7 +36,12 @@ class Cost:
 
 
 def sweep_cost(sweep: Sweep, arms: Mapping[str, ArmAudit]) -> Cost:
-    """Count the runs that are done, and add up the others by the measured speed of their arms."""
+    """Count the runs that are done, and add up the cost of the runs to do.
+
+    Args:
+        sweep: the jobs.
+        arms: the audit of each arm, by the arm's name.
+    """
     to_do = [arms[job.arm(sweep.factors)] for job, run in expected_runs(sweep) if run.status()["state"] != "done"]
     return Cost(
         done=len(sweep.jobs) - len(to_do),

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lmablate.config.build import build, resolve_config
 from lmablate.config.compose import compose_job, config_folder
-from lmablate.config.hydra_patches import quote_group_values, split_overrides
+from lmablate.config.hydra_patches import MULTIRUN_FLAGS, quote_group_values, split_overrides
 from lmablate.config.identity import run_identity, run_label
 from lmablate.data.prepare import prepare_data
 from lmablate.runs.run import CODE_VERSION, Run, run_id
@@ -17,7 +18,13 @@ from lmablate.runs.run import CODE_VERSION, Run, run_id
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: its overrides, its config, its group choices."""
+    """One run of a sweep.
+
+    Attributes:
+        overrides: the overrides that Hydra would launch it with, without those of Hydra's own settings.
+        cfg: its config, not yet resolved.
+        choices: the chosen option of each group.
+    """
 
     overrides: list[str]
     cfg: DictConfig
@@ -29,7 +36,7 @@ class Job:
         return self.cfg.seed
 
     def arm(self, factors: Sequence[str]) -> str:
-        """Return the name of the job's arm: its values of the swept keys, without the seed."""
+        """Return the name of the job's arm: its values of the swept keys `factors`, without the seed."""
         swept = dict(override.split("=", 1) for override in self.overrides)
         return " ".join(f"{key.removeprefix('model/')}={swept[key].strip(chr(34))}" for key in factors) or "the model"
 
@@ -39,7 +46,7 @@ class Sweep:
     """All jobs of a command line, in order.
 
     Attributes:
-        jobs: one for each run.
+        jobs: one per run.
         factors: the keys that are swept over, except the seed.
     """
 
@@ -48,7 +55,7 @@ class Sweep:
 
     @property
     def arms(self) -> dict[str, Job]:
-        """One job for each arm, that of the first seed, by the arm's name."""
+        """The first job of each arm, by the arm's name."""
         arms: dict[str, Job] = {}
         for job in self.jobs:
             arms.setdefault(job.arm(self.factors), job)
@@ -61,25 +68,38 @@ def expand_sweep(arguments: Sequence[str]) -> Sweep:
     Raises:
         HydraException: if the overrides do not compose.
     """
-    arguments = [a for a in quote_group_values([*arguments]) if a not in ("-m", "--multirun")]
+    arguments = quote_group_values(arguments)
+    typed = [argument for argument in arguments if argument not in MULTIRUN_FLAGS]
+    overrides = OverridesParser.create().parse_overrides(typed)
+    single = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+    of_hydra = [str(override.input_line) for override in overrides if override.is_hydra_override()]
     with config_folder():
-        single = [a for a in arguments if "," not in a and "range(" not in a]
         _, hydra_cfg, _ = compose_job(single)
-        params = hydra_cfg.sweeper.params if hydra_cfg.mode == RunMode.MULTIRUN else {}
-        swept = [f"{key}={value}" for key, value in (params or {}).items()]
-        rows = split_overrides([*swept, *arguments])
+        multirun = len(typed) < len(arguments) or hydra_cfg.mode == RunMode.MULTIRUN
+        params = (hydra_cfg.sweeper.params or {}) if multirun else {}
+        swept = [f"{key}={value}" for key, value in params.items()]
+        rows = split_overrides([*swept, *(argument for argument in typed if argument not in of_hydra)])
         composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-        jobs = [_make_job(row, composed) for row in rows]
+        jobs = [_make_job(row, of_hydra, composed) for row in rows]
     keys = [override.split("=", 1)[0] for override in (rows[0] if rows else [])]
     varying = [key for i, key in enumerate(keys) if len({row[i] for row in rows}) > 1 and key != "seed"]
     return Sweep(jobs, varying)
 
 
-def _make_job(overrides: list[str], composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]]) -> Job:
-    """Compose a job's config. Jobs that differ in the seed alone share the work, which is most of a plan's time."""
+def _make_job(
+    overrides: list[str], of_hydra: list[str], composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]]
+) -> Job:
+    """Compose a job's config.
+
+    Args:
+        overrides: those of the job.
+        of_hydra: the overrides of Hydra's own settings, which all jobs share.
+        composed: the configs of earlier jobs. Jobs that differ only in the seed share the work, which is most of a
+            plan's time.
+    """
     rest = tuple(o for o in overrides if not o.startswith("seed="))
     if rest not in composed:
-        cfg, _, choices = compose_job(rest)
+        cfg, _, choices = compose_job([*of_hydra, *rest])
         composed[rest] = (cfg, choices)
     cfg, choices = composed[rest]
     seeds = [int(o.split("=", 1)[1]) for o in overrides if o.startswith("seed=")]
@@ -92,7 +112,10 @@ def _make_job(overrides: list[str], composed: dict[tuple[str, ...], tuple[DictCo
 def expected_runs(sweep: Sweep) -> list[tuple[Job, Run]]:
     """Return the run that each job stands for, whether it exists yet or not.
 
-    The data is prepared if it has to be, because the fingerprint of its text is part of a run's id.
+    The data is prepared if necessary, because the fingerprint of its text is part of a run's id.
+
+    Raises:
+        UserError: if a config is refused, or if its data cannot be prepared.
     """
     resolved: dict[str, DictConfig] = {}
     fingerprints: dict[str, str] = {}

@@ -1,7 +1,8 @@
 """Find the best learning rate of every arm of a sweep.
 
-Each arm is trained over the scale's grid, under the name NAME_lr. As long as an arm's best rate lies on the edge of its
-grid, the grid is extended there, MAX_ROUNDS times at most. Finished runs are skipped, so repeating the search is cheap.
+Each arm is trained over the scale's grid, under the name NAME_lr. While an arm's best rate lies on the edge of its
+grid, the grid is extended beyond that edge, at most MAX_ROUNDS times. Finished runs are skipped, so repeating a search
+is cheap.
 """
 
 import logging
@@ -19,7 +20,7 @@ from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
 log = logging.getLogger(__name__)
 
 RATE = "optim.lr"
-# How often one arm's grid is extended: by a factor of 100 in all on the usual grid of 1, 3, 10.
+# How often an arm's grid may be extended: in all by a factor of 100, on the usual grid of 1, 3, 10.
 MAX_ROUNDS = 4
 
 
@@ -28,7 +29,10 @@ class BestRate:
     """The learning rate of an arm at which the final validation loss, averaged over seeds, is lowest.
 
     Attributes:
-        at_edge: whether it still lies on the edge of the arm's grid after MAX_ROUNDS extensions.
+        arm: the arm's name.
+        rate: the learning rate.
+        loss: the final validation loss at that rate, in nats per token, averaged over seeds.
+        at_edge: whether the rate still lies on the edge of the arm's grid after MAX_ROUNDS extensions.
     """
 
     arm: str
@@ -38,14 +42,15 @@ class BestRate:
 
 
 def search_learning_rates(arguments: list[str]) -> list[BestRate]:
-    """Train round by round, and return the best rate of each arm.
+    """Train the arms round by round, and return the best rate of each.
 
     Args:
         arguments: overrides of a sweep that does not choose the learning rate itself.
 
     Raises:
-        UserError: if the learning rate is chosen already, or the scale has no grid.
-        SystemExit: with code 1 if a run failed for another reason than divergence.
+        UserError: if the learning rate is already chosen, if the scale has no grid, or if all runs of an arm diverged.
+        SystemExit: with code 1 if a run failed for another reason than divergence; with a launched sweep's own code if
+            that is neither 0 nor 1.
     """
     base = expand_sweep(arguments)
     _refuse_chosen_rates(arguments, base)
@@ -80,18 +85,37 @@ def _starting_grid(base: Sweep) -> list[float]:
 
 
 def first_round(arguments: list[str], base: Sweep) -> list[str]:
-    """Return the command line of all arms over the starting grid."""
+    """Return the command line of all arms over the starting grid.
+
+    Args:
+        arguments: the overrides of the search.
+        base: the sweep that they stand for.
+    """
     return _command_line(arguments, base, _starting_grid(base), {})
 
 
 def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[str]:
-    """Return the command line of one arm at one more rate, with all seeds."""
+    """Return the command line of one arm at one more rate, with all seeds.
+
+    Args:
+        arguments: the overrides of the search.
+        base: the sweep that they stand for.
+        arm: the arm's name.
+        rate: the learning rate.
+    """
     swept = dict(override.split("=", 1) for override in base.arms[arm].overrides)
     return _command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
 
 
 def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], levels: Mapping[str, str]) -> list[str]:
-    """`arguments` at these rates. `levels` replaces the factors that the arguments or the experiment sweep over."""
+    """Return the command line of a sweep over `rates`.
+
+    Args:
+        arguments: the overrides of the search.
+        base: the sweep that they stand for.
+        rates: the learning rates.
+        levels: a single level for each factor that `arguments` or their experiment sweep over; empty to sweep over all.
+    """
     given = {argument.split("=", 1)[0] for argument in arguments}
     rest = [argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", *levels}]
     replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in given]
@@ -102,12 +126,15 @@ def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], lev
 
 
 def _format_rate(rate: float) -> str:
-    """A rate in decimal, without the rounding errors of binary fractions."""
+    """Return a rate in decimal, without the rounding errors of binary fractions."""
     return f"{rate:.12g}"
 
 
 def _launch(command: list[str]) -> None:
-    """Run a sweep in its own process. It reports failed runs itself; `_final_losses` reads their status afterwards."""
+    """Run a sweep in its own process.
+
+    The sweep reports failed runs itself, with exit code 1; `_final_losses` reads their status afterwards.
+    """
     log.info("python -m lmablate.train %s", " ".join(command))
     code = subprocess.run([sys.executable, "-m", "lmablate.train", *command]).returncode
     if code not in (0, 1):
@@ -115,9 +142,10 @@ def _launch(command: list[str]) -> None:
 
 
 def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
-    """Final validation loss by rate, averaged over seeds; infinite if a seed diverged.
+    """Return the final validation loss by rate, averaged over seeds; it is infinite if a seed diverged.
 
-    Exits with code 1 if a run is missing, or failed for another reason.
+    Raises:
+        SystemExit: with code 1 if a run is missing, or failed for another reason.
     """
     jobs = [_at_rate(job, rate) for rate in rates for job in base.jobs if job.arm(base.factors) == arm]
     losses: dict[float, list[float]] = {}
@@ -125,7 +153,7 @@ def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, 
         status = run.status()
         diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
         if status["state"] != "done" and not diverged:
-            print_error(f"{run.id} is {status['state']}: run the same command again to go on.")
+            print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
             sys.exit(1)
         losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])
     return {rate: sum(values) / len(values) for rate, values in losses.items()}
@@ -138,12 +166,12 @@ def _at_rate(job: Job, rate: float) -> Job:
 
 
 def next_rate(losses: Mapping[float, float]) -> float | None:
-    """Return the rate to try next: beyond the edge of the grid if the lowest loss lies there, else None.
+    """Return the rate to try next: one beyond the edge of the grid if the lowest loss lies there, else None.
 
     The grid continues with its own spacing: 1, 3, 10 is extended by 0.3 or 30.
 
     Args:
-        losses: final loss by rate.
+        losses: final loss by rate; infinite if a run diverged.
 
     Raises:
         UserError: if every run diverged.
@@ -160,7 +188,7 @@ def next_rate(losses: Mapping[float, float]) -> float | None:
 
 
 def _beyond(rates: Sequence[float]) -> float:
-    """The rate that would stand before the first one."""
+    """Return the rate that would come before the first of `rates`, which ascend or descend."""
     if len(rates) == 1:
         return rates[0] / 3
     return rates[0] * rates[1] / rates[2] if len(rates) > 2 else rates[0] ** 2 / rates[1]

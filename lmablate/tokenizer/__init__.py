@@ -1,12 +1,25 @@
 """A byte-level BPE tokenizer: exact, streaming, and compiled from Python source by numba.
 
-pretokenize  the pattern, and the kernel that explains it; vector: the same, 64 bytes at a time
-wordtable    the layout of the hash table that both training and encoding rest on
-chunks       text of any size in pieces
-counting, merging, train     from a file to merges
-encode, tokenizer            from text to ids and back
-naive        the readable reference for all of it
-interchange  other programs' files
+At the front:
+
+naive          the readable reference for training and encoding
+train          a file -> vocabulary and merges
+tokenizer      text -> ids and back, and a file to keep the tokenizer in
+encode         the lookup of pre-tokens, which is nearly all the work of encoding
+apply_merges   merge one pre-token that was never seen before
+file_format    the tokenizer's file
+interchange    other programs' files
+byte_alphabet  any bytes as printable characters, for these files
+
+Behind it, each with its own map:
+
+split          text -> pre-tokens
+learn          counted pre-tokens -> merges
+native         compilation, machine operations, hash tables, a heap
+
+Read in this order: naive, split/pattern, native/wordtable, encode, then learn. docs/tokenizer.md has a picture of how
+data flows through these modules, one merge worked out, the invariants, and what may be deleted if speed does not
+matter.
 """
 
 from lmablate.tokenizer.tokenizer import Tokenizer

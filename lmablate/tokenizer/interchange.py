@@ -5,15 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmablate.errors import UserError
+from lmablate.files import write_bytes
 from lmablate.tokenizer.byte_alphabet import from_printable, to_printable
-from lmablate.tokenizer.tokenizer import Tokenizer, read_json, written_whole
+from lmablate.tokenizer.file_format import read_object, write_errors_named
+from lmablate.tokenizer.learn.ties import Pair
+from lmablate.tokenizer.tokenizer import Tokenizer
 
 
 def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
     """Write a tokenizer.json with which Hugging Face's `tokenizers` gives the same ids.
 
-    They agree wherever both know a character's class: ours are frozen, theirs follow the version of that
-    library.
+    The ids agree for all characters to which both give the same class: our classes are frozen, theirs follow the
+    version of that library.
+
+    Raises:
+        UserError: if the file cannot be written.
     """
     specials = tokenizer.special_tokens
     content = {
@@ -43,8 +49,8 @@ def save_hugging_face(tokenizer: Tokenizer, path: str | Path) -> None:
             "merges": [[to_printable(left), to_printable(right)] for left, right in tokenizer.merges],
         },
     }
-    with written_whole(path) as file:
-        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    with write_errors_named(path):
+        write_bytes(Path(path), json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
 def _ordinary_vocab(tokenizer: Tokenizer) -> dict[str, int]:
@@ -67,15 +73,18 @@ def _added_token(tokenizer: Tokenizer, special: str) -> dict:
 def load_gpt2(
     vocab_path: str | Path, merges_path: str | Path, special_tokens: Sequence[str] | None = None
 ) -> Tokenizer:
-    """Read GPT-2's two files: vocab.json, an object of printable token -> id, and merges.txt, a pair a line.
+    """Read GPT-2's two files. Nothing in lmablate calls this; it is for users who bring a tokenizer.
 
-    In vocab.json a special token stands as it is, not in the printable form; name all of them in
-    `special_tokens`.
+    Args:
+        vocab_path: vocab.json, an object of ids by token. Tokens are in the printable form of `byte_alphabet`, but
+            special tokens are written as they are.
+        merges_path: merges.txt, one pair of tokens per line.
+        special_tokens: all special tokens of vocab.json.
 
     Raises:
-        UserError: a file cannot be read or is of another form, or the tokenizer is not valid.
+        UserError: if a file cannot be read or is of another form, or the tokenizer is not valid.
     """
-    content = read_json(Path(vocab_path))
+    content = read_object(Path(vocab_path))
     if not isinstance(content, dict) or not all(type(i) is int for i in content.values()):
         raise UserError(f"the vocabulary {vocab_path} must be an object of tokens and ids, but is not.")
     specials = set(special_tokens or ())
@@ -86,7 +95,7 @@ def load_gpt2(
     return Tokenizer(vocab, _read_merges(Path(merges_path)), special_tokens)
 
 
-def _read_merges(path: Path) -> list[tuple[bytes, bytes]]:
+def _read_merges(path: Path) -> list[Pair]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

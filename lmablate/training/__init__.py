@@ -1,4 +1,4 @@
-"""Training one run: the loop, the optimizer, checkpoints, and what a run writes down.
+"""Training one run: the loop, the optimizer, checkpoints, metrics and progress.
 
 trainer      the loop: steps, evaluations, checkpoints, stops; start here
 step         one update
@@ -6,7 +6,7 @@ optim        AdamW, the learning-rate schedule, gradient clipping
 checkpoint   checkpoints that survive a kill at any instant
 journal      metrics, status and progress of a run while it trains
 divergence   finds the first step that is not finite
-distributed  several processes that train one run
+distributed  several processes that train one run together
 tracking     mirrors of the metrics: wandb
 progress     the progress line on a terminal
 """

@@ -1,8 +1,12 @@
 """Checkpoints that survive a kill at any instant.
 
-A checkpoint is a folder `step_00000100` with the weights and the optimizer's state in safetensors, the rest in
-JSON, and a manifest with the sha256 of each. It is written under another name, flushed, and renamed: it is
-there whole or not at all. A reader takes the newest one whose manifest holds.
+A checkpoint is a folder `step_00000100` with the weights and the optimizer's state in safetensors, everything else in
+JSON, and a manifest with the SHA-256 of each file. A reader takes the newest checkpoint whose files match its manifest.
+
+`files.atomic_write` replaces a single file, and no system call replaces a folder that is not empty. So a checkpoint is
+written under another name, flushed to disk, and then renamed: under its own name it is complete or absent. To write
+the checkpoint of a step again, the old folder is deleted first; a kill in between leaves a folder that does not match
+its manifest, or none, and the reader takes the checkpoint before it.
 """
 
 import logging
@@ -21,13 +25,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.files import fsync_folder, read_json, sha256, write_json
+from lmablate.files import fsync_file, fsync_folder, read_json, sha256, write_json
 from lmablate.runs.run import differences
 
 log = logging.getLogger(__name__)
-PREFIX = "step_"
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.bool: "BOOL"}
-"""How safetensors calls them."""
+
+_PREFIX = "step_"
+_UNFINISHED = ".writing_"  # also for a checkpoint that is being deleted
+_MODEL, _OPTIMIZER, _STATE, _MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+_IN_MANIFEST = (_MODEL, _OPTIMIZER, _STATE)
+
+# Names of the optimizer's tensors: the two moments of each parameter are `<moment>/<parameter>`.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_RNG = "rng/torch"
+
+# Names of torch's types in safetensors.
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.bool: "BOOL"}
 
 
 class CorruptCheckpoint(Exception):
@@ -43,31 +56,32 @@ def save_checkpoint(
     keep: int = 2,
     state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes `folder/step_...` for `step` updates done, then deletes all but the newest `keep` and the best.
+    """Write a checkpoint, then delete all but the newest `keep` checkpoints and the best one.
 
     Args:
-        keep: at least 2, so that a damaged newest one leaves another.
-        state: JSON-able facts to keep beside the tensors; `val/loss` among them decides which one is the best.
+        folder: the folder of the run's checkpoints; it is created if it is missing.
+        step: number of updates done. The checkpoint is `folder/step_<step>`.
+        model: its parameters are saved.
+        optimizer: its moments are saved, with torch's random state.
+        keep: at least 2, so that another checkpoint is left if the newest one is damaged.
+        state: facts to keep beside the tensors, as JSON; the lowest `val/loss` among them marks the best checkpoint.
 
-    Raises OSError where the disk is full; what was there before is then untouched.
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OSError: if the disk is full; the earlier checkpoints are then untouched.
+        ValueError: if `keep` is less than 2.
     """
     if keep < 2:
         raise ValueError(f"keep={keep}: a checkpoint may turn out damaged, so at least 2 are kept")
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".writing_*"):
+    for left_over in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left_over, ignore_errors=True)
-    target, part = folder / f"{PREFIX}{step:08d}", folder / f".writing_{step:08d}"
+    target, part = folder / f"{_PREFIX}{step:08d}", folder / f"{_UNFINISHED}{step:08d}"
     part.mkdir()
     try:
-        with _system_errors():
-            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, part / "model.safetensors")
-            save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
-        write_json(part / "state.json", {"step": step, **(state or {})})
-        names = ("model.safetensors", "optimizer.safetensors", "state.json")
-        for name in names:
-            with (part / name).open("rb") as file:
-                os.fsync(file.fileno())
-        write_json(part / "manifest.json", {name: sha256(part / name) for name in names})
+        _write_files(part, step, model, optimizer, state or {})
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
         fsync_folder(folder)
@@ -78,9 +92,25 @@ def save_checkpoint(
     return target
 
 
+def _write_files(
+    part: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+) -> None:
+    """Write the four files of a checkpoint, each of them flushed to disk; the manifest comes last."""
+    with _as_system_errors():
+        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, part / _MODEL)
+        save_file(_optimizer_tensors(model, optimizer), part / _OPTIMIZER)
+    write_json(part / _STATE, {"step": step, **state})
+    for name in (_MODEL, _OPTIMIZER):
+        fsync_file(part / name)
+    write_json(part / _MANIFEST, {name: sha256(part / name) for name in _IN_MANIFEST})
+
+
 @contextmanager
-def _system_errors() -> Iterator[None]:
-    """Makes an OSError of what safetensors raises for one: it hides the number, such as a full disk's, in its text."""
+def _as_system_errors() -> Iterator[None]:
+    """Turn a SafetensorError that was caused by the system into an OSError.
+
+    safetensors mentions the system's error number, such as that of a full disk, only in its message.
+    """
     try:
         yield
     except SafetensorError as error:
@@ -97,14 +127,20 @@ def load_checkpoint(
     best: bool = False,
     run_id: str | None = None,
 ) -> dict[str, Any] | None:
-    """Loads the newest good checkpoint below `folder` (or the one with the lowest `val/loss`) in place.
-
-    Returns its `state` (with `step`), or None where there is none. A damaged one is reported and passed over.
+    """Load the newest intact checkpoint of `folder`; a damaged one is skipped with a warning.
 
     Args:
-        run_id: the id of the run that it must belong to.
+        folder: the folder of the run's checkpoints.
+        model: its parameters are replaced.
+        optimizer: if it is given, its moments and torch's random state are replaced, too.
+        best: prefer the checkpoint with the lowest `val/loss`.
+        run_id: id of the run that the checkpoint must belong to; None accepts every run.
 
-    Raises UserError, before anything is loaded, for a whole checkpoint of another model or run.
+    Returns:
+        The checkpoint's state with its `step`; None if there is no intact checkpoint.
+
+    Raises:
+        UserError: for an intact checkpoint of another model or run. Nothing has been loaded then.
     """
     paths = list(_candidates(folder, best))
     for path in paths:
@@ -112,77 +148,87 @@ def load_checkpoint(
             _verify(path)
             state = _read_state(path)
             _check_owner(path, state, run_id, model, optimizer)
-            weights = load_file(path / "model.safetensors")
-            tensors = load_file(path / "optimizer.safetensors") if optimizer is not None else {}
+            weights = load_file(path / _MODEL)
+            tensors = load_file(path / _OPTIMIZER) if optimizer is not None else {}
         except (CorruptCheckpoint, SafetensorError, OSError) as error:
             log.warning("checkpoint %s is damaged (%s): trying the one before it", path, error)
             continue
         model.load_state_dict(weights)
         if optimizer is not None:
             _restore_optimizer(model, optimizer, tensors, state["step"])
-            torch.set_rng_state(tensors["rng/torch"])
+            torch.set_rng_state(tensors[_RNG])
         return state
     if paths:
-        log.warning("no checkpoint in %s is whole: starting again from step 0", folder)
+        log.warning("all checkpoints in %s are damaged: starting again from step 0", folder)
     return None
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """state.json. Raises CorruptCheckpoint unless it is an object with a step."""
+    """Read state.json.
+
+    Raises:
+        CorruptCheckpoint: if it is not an object with a step.
+    """
     try:
-        state = read_json(path / "state.json")
+        state = read_json(path / _STATE)
     except (ValueError, RecursionError) as error:
-        raise CorruptCheckpoint(f"state.json cannot be read: {error}") from error
+        raise CorruptCheckpoint(f"{_STATE} cannot be read: {error}") from error
     if not isinstance(state, dict) or type(state.get("step")) is not int or state["step"] < 0:
-        raise CorruptCheckpoint("state.json has no step")
+        raise CorruptCheckpoint(f"{_STATE} has no step")
     return state
 
 
 def _check_owner(
     path: Path,
     state: Mapping[str, Any],
-    run: str | None,
+    run_id: str | None,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
 ) -> None:
-    """Raises UserError where the checkpoint's run or its tensors' names, types and shapes are not ours."""
-    found, expected = {"run": state.get("run", run)}, {"run": run or state.get("run")}
-    found |= _headers(path / "model.safetensors")
+    """Compare the run id, and the names, types and shapes of all tensors, with those that are expected.
+
+    Raises:
+        UserError: if they differ.
+    """
+    found, expected = {"run": state.get("run", run_id)}, {"run": run_id or state.get("run")}
+    found |= _headers(path / _MODEL)
     expected |= {name: _header(tensor) for name, tensor in model.state_dict().items()}
     if optimizer is not None:
-        found |= _headers(path / "optimizer.safetensors")
-        expected |= {"rng/torch": _header(torch.get_rng_state())}
+        found |= _headers(path / _OPTIMIZER)
+        expected |= {_RNG: _header(torch.get_rng_state())}
         if state["step"] > 0:
-            moments = ("exp_avg", "exp_avg_sq")
-            expected |= {f"{m}/{name}": _header(p) for name, p in model.named_parameters() for m in moments}
+            expected |= {f"{m}/{name}": _header(p) for name, p in model.named_parameters() for m in _MOMENTS}
     if changes := differences(found, expected):
         raise UserError(f"{path} is a checkpoint of something else: {'; '.join(changes[:5])}.")
 
 
 def _headers(path: Path) -> dict[str, str]:
-    """Type and shape of every tensor in a file, by name, without reading one of them."""
+    """Return type and shape of every tensor in a file, by name, without reading the tensors."""
     with safe_open(path, "pt") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
         return {name: f"{s.get_dtype()}{s.get_shape()}" for name, s in slices.items()}
 
 
 def _header(tensor: Tensor) -> str:
-    return f"{DTYPES.get(tensor.dtype, tensor.dtype)}{list(tensor.shape)}"
+    return f"{_DTYPES.get(tensor.dtype, tensor.dtype)}{list(tensor.shape)}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Every checkpoint, oldest first, damaged or not."""
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+    """Return every checkpoint in `folder`, oldest first, damaged ones included."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
 
 
 def _verify(path: Path) -> None:
-    """Raises CorruptCheckpoint unless every file of `path` has the sha256 that the manifest names."""
-    manifest_path = path / "manifest.json"
-    if not manifest_path.is_file():
-        raise CorruptCheckpoint("it has no manifest.json")
+    """Compare every file of a checkpoint with its SHA-256 in the manifest.
+
+    Raises:
+        CorruptCheckpoint: if one of them is missing or differs.
+    """
+    if not (path / _MANIFEST).is_file():
+        raise CorruptCheckpoint(f"it has no {_MANIFEST}")
     try:
-        manifest = read_json(manifest_path)
-        for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        manifest = read_json(path / _MANIFEST)
+        for name in _IN_MANIFEST:
             if sha256(path / name) != manifest[name]:
                 raise CorruptCheckpoint(f"{name} does not have the sha256 of the manifest")
     except (ValueError, RecursionError, KeyError, TypeError, OSError) as error:
@@ -197,7 +243,7 @@ def _candidates(folder: Path, best: bool) -> Iterator[Path]:
 
 
 def best_of(paths: list[Path]) -> Path | None:
-    """The one with the lowest `val/loss` in its state; those without, or unreadable, do not count."""
+    """Return the checkpoint with the lowest `val/loss` in its state; those without one, or unreadable, do not count."""
     losses = {}
     for path in paths:
         with suppress(CorruptCheckpoint, OSError):
@@ -212,17 +258,17 @@ def _prune(folder: Path, keep: int) -> None:
     best = best_of(paths)
     for path in paths[:-keep]:
         if path != best:
-            doomed = path.rename(folder / f".writing_{path.name}")  # never a half-deleted checkpoint in sight
-            shutil.rmtree(doomed, ignore_errors=True)
+            deleted = path.rename(folder / f"{_UNFINISHED}{path.name}")  # a reader never sees it half deleted
+            shutil.rmtree(deleted, ignore_errors=True)
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments by parameter name, and torch's random state: as tensors, since safetensors holds nothing else."""
-    tensors = {"rng/torch": torch.get_rng_state()}
+    """Return the moments by parameter name, and torch's random state, which is a tensor as well."""
+    tensors = {_RNG: torch.get_rng_state()}
     for name, parameter in model.named_parameters():
-        for key in ("exp_avg", "exp_avg_sq"):
+        for moment in _MOMENTS:
             if parameter in optimizer.state:
-                tensors[f"{key}/{name}"] = optimizer.state[parameter][key].contiguous()
+                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment].contiguous()
     return tensors
 
 
@@ -231,5 +277,5 @@ def _restore_optimizer(
 ) -> None:
     for name, parameter in model.named_parameters():
         if f"exp_avg/{name}" in tensors:
-            moments = {key: tensors[f"{key}/{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+            moments = {moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS}
             optimizer.state[parameter] = {"step": step, **moments}

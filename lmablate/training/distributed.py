@@ -1,4 +1,4 @@
-"""One run on several processes. torchrun or SLURM starts them; this module finds out which one we are."""
+"""Training of one run by several processes, which torchrun or SLURM starts."""
 
 import os
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from lmablate.errors import UserError
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among those that train the run together. They share the global batch.
+    """The process group of a run, as this process sees it. Its processes share the global batch.
 
-    Leaving the context destroys the process group.
+    Leaving the `with` block destroys the group.
 
     Attributes:
         rank: number of this process, from 0.
         world_size: number of processes.
-        device: of this process.
+        device: device of this process.
     """
 
     rank: int
@@ -32,7 +32,14 @@ class Workers:
 
     @classmethod
     def init(cls, device: torch.device) -> "Workers":
-        """Join the process group, if RANK and WORLD_SIZE (torchrun) or SLURM's variables say that there is one."""
+        """Join the process group, if the environment says that there is one.
+
+        Args:
+            device: device to train on. On GPUs, each process takes the one of its local rank instead.
+
+        Returns:
+            The group of RANK and WORLD_SIZE, which torchrun sets, or of SLURM's variables; else this process alone.
+        """
         if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
             import submitit.helpers
 
@@ -48,15 +55,15 @@ class Workers:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, the only one that writes files and logs."""
+        """True on rank 0, the only one that writes files and logs."""
         return self.rank == 0
 
     def wrap_ddp(self, module: nn.Module) -> nn.Module:
-        """Return `module` wrapped in DistributedDataParallel, or as it is if there is one process."""
+        """Return `module` wrapped in DistributedDataParallel, or `module` itself if there is one process."""
         return module if self.world_size == 1 else DistributedDataParallel(module)
 
     def check_batch(self, batch_size: int) -> None:
-        """Check that every process gets the same number of rows.
+        """Check that `batch_size` rows can be split evenly among the processes.
 
         Raises:
             UserError: if `batch_size` is not a multiple of the number of processes.
@@ -68,11 +75,11 @@ class Workers:
             )
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of `value` over all processes."""
+        """Return the mean of `value` over all processes, on every one of them."""
         return value if self.world_size == 1 else self.sum(value / self.world_size)
 
     def sum(self, value: Tensor) -> Tensor:
-        """Return the sum of `value` over all processes."""
+        """Return the sum of `value` over all processes, on every one of them."""
         if self.world_size == 1:
             return value
         total = value.to(self.device, copy=True)
@@ -80,7 +87,7 @@ class Workers:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true on any process, so that all of them stop at the same step."""
+        """Return whether `flag` is true on any process; every one of them gets the same answer."""
         return flag if self.world_size == 1 else bool(self.sum(torch.tensor(float(flag))))
 
     def barrier(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics, status, progress, and a mirror of the metrics."""
+"""The records of a run while it trains: metrics, their mirror, status, and the progress line."""
 
 import math
 import time
@@ -20,19 +20,19 @@ from lmablate.training.tracking import NoTracking
 
 
 class Journal:
-    """Collects rows of device tensors, and writes them a few at a time, so that a GPU is rarely waited for.
+    """Collects rows of metrics, and writes several at a time, because each transfer waits for the GPU.
 
     Args:
-        run: whose files are written.
+        run: the run whose files are written.
         tracker: receives the same rows.
         first_step: the step that training starts or resumes from.
         max_steps: number of updates in all.
         tokens_per_step: tokens of a global batch.
         rows_before: number of metric rows the checkpoint recorded before `first_step`; None for a new run.
-        silent: True on every rank but 0, which writes nothing.
+        silent: if true, nothing is written; used on every rank except 0.
     """
 
-    # A row is written after at most so many others, or so many seconds.
+    # Rows are written, and steps checked, when more than ROWS have been collected, or SECONDS after the last time.
     ROWS, SECONDS = 16, 2.0
 
     def __init__(
@@ -46,103 +46,126 @@ class Journal:
         rows_before: int | None = None,
         silent: bool = False,
     ) -> None:
-        self.run, self.tracker, self.silent = run, tracker, silent
-        self.max_steps = max_steps
-        self.tokens_per_step = tokens_per_step
-        self.rows: list[dict[str, Tensor | float]] = []
-        self.check = DivergenceCheck()
-        self.steps, self.seconds, self.flushed = 0, 0.0, 0.0
+        self._run = run
+        self._tracker = tracker
+        self._max_steps = max_steps
+        self._tokens_per_step = tokens_per_step
+        self._silent = silent
+        self._rows: list[dict[str, Tensor | float]] = []
+        self._divergence_check = DivergenceCheck()
+        self._steps_since_row = 0
+        self._seconds_since_row = 0.0
+        self._last_flush = 0.0
         if not silent:
-            self.metrics = MetricsLog(run.metrics_path, keep_below=first_step, expected=rows_before)
-            self.progress = Progress(run.id, max_steps, first_step)
-            self.set_running(first_step)
+            self._metrics = MetricsLog(run.metrics_path, keep_below=first_step, expected=rows_before)
+            self._progress = Progress(run.id, max_steps, first_step)
+            self._set_running(first_step)
 
     def add_step_time(self, seconds: float) -> None:
         """Add the duration of one step to the speed of the next row."""
-        self.steps, self.seconds = self.steps + 1, self.seconds + seconds
+        self._steps_since_row += 1
+        self._seconds_since_row += seconds
 
     def check_step(self, step: int, loss: Float[Tensor, ""], norms: Float[Tensor, " params"]) -> None:
-        """Check that a step is finite. Call it for every step, with or without a row.
+        """Check that a step is finite. Call this for every step, with or without a row.
+
+        Args:
+            step: number of updates before it.
+            loss: its training loss, in nats per token.
+            norms: 2-norm of each parameter's gradient, before clipping.
 
         Raises:
-            Diverged: if this step or one before it is not finite; not at once, see `flush`.
+            Diverged: if this step or an earlier one is not finite. It is found with some delay: see `flush`.
         """
-        if self.silent:
+        if self._silent:
             return
-        self.check.add(step, loss, norms)
-        if len(self.check.unchecked) > self.ROWS:
+        self._divergence_check.add(step, loss, norms)
+        if self._divergence_check.n_unchecked > self.ROWS:
             self.flush()
 
     def add_row(self, step: int, row: Mapping[str, Tensor | float]) -> None:
-        """Add a row of metrics; the tokens so far and the speed are added to it."""
-        if self.silent:
+        """Add a row of metrics, with the tokens seen before this step and the speed since the last row.
+
+        Raises:
+            Diverged: see `flush`.
+        """
+        if self._silent:
             return
-        speed = {"tokens_per_s": self.steps * self.tokens_per_step / self.seconds} if self.steps else {}
-        self.rows.append({"step": step, **row, "tokens": step * self.tokens_per_step, **speed})
-        self.steps, self.seconds = 0, 0.0
-        if len(self.rows) >= self.ROWS or time.monotonic() - self.flushed > self.SECONDS:
+        speed: dict[str, float] = {}
+        if self._steps_since_row:
+            speed["tokens_per_s"] = self._steps_since_row * self._tokens_per_step / self._seconds_since_row
+        self._rows.append({"step": step, **row, "tokens": step * self._tokens_per_step, **speed})
+        self._steps_since_row = 0
+        self._seconds_since_row = 0.0
+        if len(self._rows) >= self.ROWS or time.monotonic() - self._last_flush > self.SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows collected so far.
+        """Check the steps and write the rows collected so far.
 
         Raises:
-            Diverged: if a step was not finite; the rows before it are written.
+            Diverged: if a step was not finite. The rows before it are written, the others dropped.
         """
-        rows, self.rows = _to_numbers(self.rows), []
-        diverged = self.check.first_non_finite()
+        rows, self._rows = _to_numbers(self._rows), []
+        diverged = self._divergence_check.first_non_finite()
         for row in rows:
             if diverged is not None and row["step"] >= diverged:
                 break
-            self.metrics.write(row)
-            self.tracker.log(row)
+            self._metrics.write(row)
+            self._tracker.log(row)
         if diverged is not None:
             raise Diverged(diverged)
         if rows:
-            self.report_progress(rows[-1])
+            self._report_progress(rows[-1])
 
     def sync(self) -> int:
         """Flush the rows written so far to disk, and return their number."""
-        self.metrics.sync()
-        return self.metrics.rows
+        self._metrics.sync()
+        return self._metrics.rows
 
-    def report_progress(self, newest: Mapping[str, float]) -> None:
+    def _report_progress(self, newest: Mapping[str, float]) -> None:
         """Update the progress line and status.json from the newest row."""
-        self.progress.update(int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0))
+        self._progress.update(int(newest["step"]), newest.get("train/loss", math.nan), newest.get("tokens_per_s", 0.0))
         speed = newest.get("tokens_per_s")
-        left = (self.max_steps - newest["step"]) * self.tokens_per_step / speed if speed else None
-        self.set_running(int(newest["step"]), seconds_left=left)
+        left = (self._max_steps - newest["step"]) * self._tokens_per_step / speed if speed else None
+        self._set_running(int(newest["step"]), seconds_left=left)
 
-    def set_running(self, step: int, **facts: Any) -> None:
-        """Write the state "running", with the heartbeat, to status.json."""
-        self.flushed = time.monotonic()
-        self.run.set_status("running", step=step, max_steps=self.max_steps, **facts)
+    def _set_running(self, step: int, **facts: Any) -> None:
+        """Write the state "running" to status.json; the time of this call is its heartbeat."""
+        self._last_flush = time.monotonic()
+        self._run.set_status("running", step=step, max_steps=self._max_steps, **facts)
 
     def end(self, state: str, **facts: Any) -> None:
-        """Close everything, then write the run's final state: the process may end at any moment afterwards."""
-        if not self.silent:
+        """Close everything, then write the run's final state: afterwards the process may end at any moment.
+
+        Args:
+            state: "done" or "preempted".
+            facts: more keys of status.json.
+        """
+        if not self._silent:
             self.close(failed=state != "done")
-            self.run.set_status(state, max_steps=self.max_steps, **facts)
+            self._run.set_status(state, max_steps=self._max_steps, **facts)
 
     def close(self, failed: bool) -> None:
         """Close the files, the progress line and the tracker. Closing twice does nothing."""
-        if not self.silent and not self.metrics.file.closed:
-            self.metrics.close()
-            self.progress.close()
-            self.tracker.finish(failed)
+        if not self._silent and not self._metrics.file.closed:
+            self._metrics.close()
+            self._progress.close()
+            self._tracker.finish(failed)
 
     def record_divergence(self, step: int, batch: Batch, names: Sequence[str]) -> None:
         """Write divergence.json: the batch of the first step that was not finite, and the steps up to it.
 
         Args:
-            step: that step.
+            step: number of that step.
             batch: its tokens and targets.
             names: of the parameters, in the order of their gradient norms.
         """
-        if not self.silent:
+        if not self._silent:
             tokens, targets = (rows.tolist() for rows in batch)
-            facts = {"step": step, "tokens": tokens, "targets": targets, "steps": self.check.last_steps(names)}
-            write_json(self.run.folder / "divergence.json", facts)
+            steps = self._divergence_check.last_steps(names)
+            facts = {"step": step, "tokens": tokens, "targets": targets, "steps": steps}
+            write_json(self._run.folder / "divergence.json", facts)
 
 
 def _to_numbers(rows: list[dict[str, Tensor | float]]) -> list[dict[str, float]]:

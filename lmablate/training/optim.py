@@ -16,10 +16,18 @@ class AdamW(torch.optim.Optimizer):
         m ← β₁ m + (1 - β₁) g              v ← β₂ v + (1 - β₂) g²
         θ ← θ - lr · λ θ - lr · m̂ / (sqrt(v̂) + ε),   m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
 
-    The step is written once, over the whole list of tensors with torch's `_foreach_` operations: a GPU launches
-    a few kernels instead of a few per parameter. `adamw_update` is the same for one tensor, to read and test.
+    The step is written over the whole list of tensors with torch's `_foreach_` operations, so that a GPU launches a
+    few kernels in all instead of a few per parameter. `adamw_update` is the same step for one tensor.
 
-    Raises UserError for a hyper-parameter out of range, naming its key.
+    Args:
+        params: the parameters, or groups of them, as in torch.optim.
+        lr: learning rate.
+        betas: decay rates β₁, β₂ of the two moments, in [0, 1).
+        eps: ε, which keeps the denominator away from 0.
+        weight_decay: λ.
+
+    Raises:
+        UserError: for a hyper-parameter out of range; it names the key.
     """
 
     def __init__(
@@ -38,7 +46,8 @@ class AdamW(torch.optim.Optimizer):
         super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (no closures)
+        """Update every parameter that has a gradient, in place."""
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
@@ -63,6 +72,65 @@ class AdamW(torch.optim.Optimizer):
             torch._foreach_addcdiv_(params, m, denominator, -lr / (1 - beta1**t))
 
 
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Return parameter groups in which matrices decay and vectors (norm weights, biases) do not."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    return [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)]
+
+
+def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:
+    """Return the learning rate of one step.
+
+    It rises linearly to `lr` over `warmup_steps`, then falls by half a cosine to `min_lr` at the last step
+    (arXiv 1608.03983, equation 5, without restarts).
+
+    Args:
+        step: counted from 0.
+        lr: the highest learning rate.
+        min_lr: the learning rate of the last step.
+        warmup_steps: length of the rise.
+        max_steps: number of steps in all.
+    """
+    if step < warmup_steps:
+        return lr * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, max_steps - 1 - warmup_steps)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
+    """Return the 2-norm of every parameter's gradient, in order; one pass, and nothing leaves the device."""
+    return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
+
+
+def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
+    """Return the factor by which clipping multiplies a gradient of this `norm`: 1 if it is at most `max_norm`."""
+    # The small constant is torch's own. There is no branch, so the CPU need not wait for a norm on the GPU.
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
+
+
+def clip_grad_norm_(
+    params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
+) -> Float[Tensor, ""]:
+    """Scale all gradients by one factor so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
+
+    Args:
+        params: their gradients are scaled in place.
+        max_norm: largest joint norm.
+        norms: the result of `grad_norms(params)`, if it is known already.
+
+    Returns:
+        The joint norm before clipping.
+    """
+    params = [*params]
+    norm = (grad_norms(params) if norms is None else norms).norm()
+    torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
+    return norm
+
+
+# Reference: not used in training. The tests compare `AdamW` with it.
+
+
 def adamw_update(
     p: Float[Tensor, "*shape"],
     grad: Float[Tensor, "*shape"],
@@ -75,49 +143,21 @@ def adamw_update(
     eps: float,
     weight_decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of `AdamW` for one tensor, as in the paper; returns the new (p, m, v). t counts from 1."""
+    """Return the new (p, m, v) after one step of `AdamW` for one tensor, written as in the paper.
+
+    Args:
+        p: the parameter, θ.
+        grad: its gradient, g.
+        m: first moment.
+        v: second moment.
+        t: number of this step, counted from 1.
+        lr: learning rate.
+        betas: decay rates β₁, β₂ of the moments.
+        eps: ε.
+        weight_decay: λ.
+    """
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * grad
     v = beta2 * v + (1 - beta2) * grad**2
     m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
     return p - lr * weight_decay * p - lr * m_hat / (v_hat.sqrt() + eps), m, v
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameter groups in which matrices decay and vectors (norm weights, biases) do not."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    return [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)]
-
-
-def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:
-    """The learning rate of `step`, counted from 0: linear up to `lr` over `warmup_steps`, then half a cosine
-    down to `min_lr` at the last step (arXiv 1608.03983, equation 5, without restarts)."""
-    if step < warmup_steps:
-        return lr * (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, max_steps - 1 - warmup_steps)
-    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
-    """The 2-norm of every parameter's gradient, in order, in one pass and without leaving the device."""
-    return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
-
-
-def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
-    """What clipping multiplies a gradient of this `norm` by: 1 where it is at most `max_norm`."""
-    # The small constant is torch's own; no branch, so that a GPU need not wait for the norm.
-    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
-
-
-def clip_grad_norm_(
-    params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
-) -> Float[Tensor, ""]:
-    """Scales all gradients together so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
-
-    `norms` are those of `grad_norms`, where they are known. Returns the joint norm *before* clipping.
-    """
-    params = [*params]
-    norm = (grad_norms(params) if norms is None else norms).norm()
-    torch._foreach_mul_([p.grad for p in params if p.grad is not None], clip_scale(norm, max_norm))
-    return norm

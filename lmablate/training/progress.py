@@ -1,4 +1,4 @@
-"""A progress line for a person at a terminal; silence for a log file."""
+"""A progress line on a terminal; a log file gets none."""
 
 import sys
 
@@ -8,7 +8,13 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """`label  ━━━  120/600  loss 4.812  18.3k tok/s  0:01:12`, drawn only where stderr is a terminal."""
+    """The line `label  ━━━  120/600  loss 4.812  18.3k tok/s  0:01:12`, drawn only if stderr is a terminal.
+
+    Args:
+        label: text in front of the bar.
+        total: number of steps in all.
+        done: number of steps made before.
+    """
 
     def __init__(self, label: str, total: int, done: int) -> None:
         columns = (
@@ -18,12 +24,14 @@ class Progress:
             TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.1f}k tok/s"),
             TimeRemainingColumn(),
         )
-        self.bar = Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self.task = self.bar.add_task(label, total=total, completed=done, loss=float("nan"), speed=0.0)
-        self.bar.start()
+        self._bar = Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._task = self._bar.add_task(label, total=total, completed=done, loss=float("nan"), speed=0.0)
+        self._bar.start()
 
     def update(self, step: int, loss: float, tokens_per_s: float) -> None:
-        self.bar.update(self.task, completed=step, loss=loss, speed=tokens_per_s / 1000)
+        """Show the number of steps made, the last training loss and the speed."""
+        self._bar.update(self._task, completed=step, loss=loss, speed=tokens_per_s / 1000)
 
     def close(self) -> None:
-        self.bar.stop()
+        """Stop drawing; the line stays."""
+        self._bar.stop()

@@ -1,4 +1,4 @@
-"""One training step: the loss as a module, its gradient, clipping, and the optimizer's update."""
+"""One training step: the loss, its gradient, clipping, and the optimizer's update."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,11 @@ from lmablate.training.optim import clip_grad_norm_, grad_norms
 
 
 class NextTokenLoss(nn.Module):
-    """The model and its loss as one module, whose forward DDP and torch.compile can wrap."""
+    """The model and its loss as one module, so that DDP and torch.compile wrap both.
+
+    Args:
+        model: the model to train.
+    """
 
     def __init__(self, model: Transformer) -> None:
         super().__init__()
@@ -35,10 +39,10 @@ def train_step(
     autocast: AbstractContextManager | None = None,
     before_update: Callable[[Tensor, Tensor], None] = lambda loss, norms: None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Make one update.
+    """Make one update of the parameters.
 
     Args:
-        loss_of: maps a batch to its loss.
+        loss_of: maps a batch to its mean loss in nats per token.
         optimizer: over the parameters of `loss_of`.
         batch: tokens and targets, on the device.
         lr: learning rate of this step.
@@ -69,7 +73,7 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
         UserError: for another precision.
     """
     contexts = {
-        "fp32": lambda: nullcontext(),
+        "fp32": nullcontext,
         "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16),
     }
     if precision not in contexts:

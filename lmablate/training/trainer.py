@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -51,15 +52,19 @@ class Trainer:
 
     Args:
         model: trained in place.
-        data: what it trains on.
-        run: the folder that metrics, status and checkpoints go to.
-        seed: of the batches.
-        train: length, batch size, intervals.
-        optim: the optimizer's settings and the schedule.
-        probes: measurements taken on the way.
-        tracker: a mirror of the metrics.
-        workers: this process among those that train the run together.
-        stop: asks for a stop at the end of a step.
+        data: the tokens of both splits.
+        run: the run whose metrics, status and checkpoints are written.
+        seed: chooses the batches.
+        train: length, batch size and intervals.
+        optim: settings of the optimizer and of the learning-rate schedule.
+        probes: measurements to take during training.
+        tracker: mirrors the metrics; None mirrors nothing.
+        workers: the process group; None trains in this process alone.
+        stop: its request ends training after the current step; None never does.
+
+    Raises:
+        UserError: if the batch cannot be split among the processes, if the precision is not known, or if the newest
+            intact checkpoint or the rows of metrics do not belong to this run.
     """
 
     def __init__(
@@ -79,8 +84,12 @@ class Trainer:
         self.workers = workers or Workers(0, 1, torch.device("cpu"))
         self.workers.check_batch(train.batch_size)
         self.model = model.to(self.workers.device)
-        self.data, self.run, self.train, self.optim = data, run, train, optim
-        self.probes, self.stop = probes, stop or StopFlag()
+        self.data = data
+        self.run = run
+        self.train = train
+        self.optim = optim
+        self.probes = probes
+        self.stop = stop or StopFlag()
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
@@ -104,7 +113,10 @@ class Trainer:
         )
 
     def fit(self) -> dict[str, float]:
-        """Train to the end, and return the last evaluation: `val/loss` in nats per token, and `val/bpb`.
+        """Train to the end.
+
+        Returns:
+            The last evaluation: `val/loss` in nats per token, and `val/bpb` in bits per byte of text.
 
         Raises:
             Diverged: if a loss or a gradient is not finite.
@@ -128,7 +140,11 @@ class Trainer:
             self.journal.close(failed=True)
 
     def between_steps(self) -> dict[str, Tensor | float]:
-        """Do what is due after `step` updates: evaluate, save, stop. Returns the evaluation, or an empty dict."""
+        """Evaluate, save and stop, if that is due after `step` updates.
+
+        Returns:
+            The evaluation; empty if none was due.
+        """
         last = self.step == self.train.max_steps
         row = self.evaluate_and_probe() if last or self.step % self.train.eval_every == 0 else {}
         if self.step > self.first_step and (last or self.step % self.train.checkpoint_every == 0):
@@ -138,14 +154,17 @@ class Trainer:
         return row
 
     def evaluate_and_probe(self) -> dict[str, Tensor | float]:
-        """Evaluate the model on the validation batches, and run the probes.
+        """Evaluate the model on the validation batches; on rank 0, run the probes as well.
+
+        Returns:
+            `val/loss`, `val/bpb` and the metrics of the probes.
 
         Raises:
             Diverged: if the validation loss is not finite.
         """
         scores = _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
         if not math.isfinite(scores["val/loss"]):
-            self.journal.flush()  # raises Diverged for the training step where it began, if there is one
+            self.journal.flush()  # raises Diverged for an earlier training step, if it began there
             raise Diverged(self.step)
         self.scores = scores
         if not self.workers.is_main:
@@ -156,10 +175,10 @@ class Trainer:
             return scores | probe_evaluation(self.probes, context)
 
     def train_one_step(self, row: dict[str, Tensor | float]) -> None:
-        """Make one update, and write its row of metrics if one is due.
+        """Make one update, and add its row of metrics to the journal if one is due.
 
         Args:
-            row: the evaluation at this step, if there was one; the step's own metrics are added to it.
+            row: the evaluation at this step, or an empty dict; the metrics of the step are added to it in place.
         """
         started, due = time.perf_counter(), bool(row) or self.step % self.train.log_every == 0
         batch = self.to_device(self.batches.batch(self.step, self.workers.rank, self.workers.world_size))
@@ -193,7 +212,12 @@ class Trainer:
         self.step += 1
 
     def step_context(self, batch: Batch, norms: Tensor) -> ProbeContext:
-        """Return what a probe sees of a training step, between the backward pass and clipping."""
+        """Return the probes' view of a training step, between the backward pass and clipping.
+
+        Args:
+            batch: tokens and targets of this process.
+            norms: 2-norm of each parameter's gradient.
+        """
         grad_norm = norms.norm()
         return ProbeContext(
             self.model,
@@ -206,15 +230,25 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write a checkpoint after `step` updates. The rows before it reach the disk first, all of them finite."""
+        """Write a checkpoint after `step` updates.
+
+        The rows before it reach the disk first, so that a resumed run can continue them; all of them are finite.
+
+        Raises:
+            Diverged: if a step before it was not finite.
+        """
         self.journal.flush()
         if self.workers.is_main:
             keep = self.train.keep_checkpoints
             state = {"run": self.run.id, "metric_rows": self.journal.sync(), **self.scores}
             save_checkpoint(self.run.checkpoints, self.step, self.model, self.optimizer, keep=keep, state=state)
 
-    def save_and_stop(self) -> None:
-        """Write a checkpoint and the state "preempted", then leave the process as the signal asks. Never returns."""
+    def save_and_stop(self) -> NoReturn:
+        """Write a checkpoint and the state "preempted", then end the process as the signal asks. Never returns.
+
+        Raises:
+            Preempted: unless a signal handler that was installed before ends the process in another way.
+        """
         self.save()
         self.workers.barrier()
         reason = f"stopped by {self.stop.reason or 'another process'} at step {self.step}"
@@ -224,7 +258,7 @@ class Trainer:
         self.stop.exit_after_signal()
 
     def to_device(self, batch: Batch) -> Batch:
-        """Copy a batch to the device. The source is pinned memory, so that the copy overlaps with the last step."""
+        """Copy a batch to the device, from pinned memory, so that the copy overlaps with the step before."""
         device = self.workers.device
         if device.type != "cuda":
             return batch
@@ -243,10 +277,10 @@ def _validation_scores(
     """Return the mean loss over `batches` in nats per token (`val/loss`) and in bits per byte of text (`val/bpb`).
 
     Args:
-        loss_of: maps a batch to its mean loss.
+        loss_of: maps a batch to its mean loss in nats per token.
         batches: split among the workers.
         token_bytes: bytes of text behind each id, [vocab_size].
-        workers: this process among those that evaluate together.
+        workers: the process group that evaluates together.
         autocast: context of the forward pass.
     """
     totals = torch.zeros(3, dtype=torch.float64)  # nats, tokens, bytes

@@ -1,4 +1,4 @@
-"""key=value arguments: what is typed is what is meant, or one sentence says why not."""
+"""KEY=VALUE arguments: each is read as it was meant, or one sentence says why it cannot be."""
 
 import sys
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from lmablate.errors import UserError
 
 @dataclass
 class Arguments:
-    """Does something."""
+    """Do something."""
 
-    prompt: Annotated[str, "the text to go on from"]
+    prompt: Annotated[str, "the text to continue"]
     count: Annotated[int, "how many"] = 1
     heat: Annotated[float, "how wild"] = 1.0
     loud: Annotated[bool, "say more"] = False
@@ -23,7 +23,7 @@ class Arguments:
     folder: Annotated[Path | None, "where to"] = None
 
 
-def test_every_kind() -> None:
+def test_values_of_every_type_are_parsed() -> None:
     typed = ["prompt=a=b", "count=3", "heat=.5", "loud=true", "form=svg", "folder=x/y"]
     assert parse(typed, Arguments) == Arguments("a=b", 3, 0.5, True, "svg", Path("x/y"))
     assert parse(["prompt=", "folder=null"], Arguments) == Arguments("")
@@ -39,21 +39,23 @@ def test_every_kind() -> None:
         (["prompt=x", "loud=1"], "loud=1 is not allowed: it must be true or false"),
         (["prompt=x", "form=gif"], "form=gif is not allowed: choose one of png, svg"),
         (["prompt=x", "count=1", "count=2"], "count is given twice"),
-        (["count=1"], "prompt=... is missing: the text to go on from"),
+        (["count=1"], "prompt=... is missing: the text to continue"),
     ],
 )
-def test_mistakes_get_one_sentence(typed: list[str], complaint: str) -> None:
+def test_a_mistake_in_the_arguments_gets_one_sentence(typed: list[str], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         parse(typed, Arguments)
 
 
-def test_run_prints_help_or_the_mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_value_command_prints_its_help_or_the_mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--help"])
     run_key_value_command("lmablate.something", Arguments, lambda _: pytest.fail("ran"))
     text = capsys.readouterr().out
     assert "python -m lmablate.something" in text
     assert "how many (default 1)" in text
-    assert "the text to go on from (required)" in text
+    assert "the text to continue (required)" in text
     monkeypatch.setattr(sys, "argv", ["x", "prompt=x", "count=x"])
     with pytest.raises(SystemExit) as stop:
         run_key_value_command("lmablate.something", Arguments, lambda _: None)

@@ -1,4 +1,4 @@
-"""A small server with the part of the Hugging Face hub's protocol that a download uses, and with faults.
+"""A small server that speaks the part of the Hugging Face hub's protocol that a download uses, and has faults.
 
 `/datasets/<repo>/resolve/<revision>/<path>` answers with a redirect to the file store and the hub's headers:
 commit, size and SHA-256 of the linked file. The file store serves byte ranges.
@@ -21,11 +21,15 @@ class HubServer:
     """The hub of one dataset repository; use as a context manager.
 
     Attributes:
+        repo: the repository, "owner/dataset".
         files: content by path.
-        served: what the file store really sends, where it differs from `files`.
+        commit: the commit that every revision resolves to.
+        served: the content that the file store sends if it differs from that in `files`.
         cuts: after how many bytes to break the connection, one entry for each following request of a file.
-        stall_after: send so many bytes of a file, then nothing until it is None again.
-        ranges: the Range header of every file request, None where there was none.
+        honour_ranges: whether a request for a byte range gets only that range.
+        ranges: the Range header of every file request; None for a request without one.
+        asked: method and revision of every request to the hub itself.
+        stall_after: send this many bytes of a file, then nothing until it is None again.
     """
 
     repo: str
@@ -66,8 +70,8 @@ class HubServer:
 class _Handler(BaseHTTPRequestHandler):
     server_state: HubServer
 
-    def log_message(self, *_: object) -> None:
-        pass
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
 
     def do_HEAD(self) -> None:
         self.route()

@@ -1,9 +1,10 @@
-"""Corpora: what text they yield, how it is split and cut, and what they say of bad files."""
+"""Corpora: the text that they yield, how it is split and cut, and the messages about bad files."""
 
 import ast
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def documents(corpus: corpora.Corpus, split: corpora.Split) -> list[str]:
 class Here(PyStdlib):
     """The standard library's rules, applied to a folder of the test's own."""
 
-    def __init__(self, root: Path, **options):
+    def __init__(self, root: Path, **options: Any):
         super().__init__(**options)
         self.root = root
 
@@ -133,9 +134,9 @@ def test_missing_and_empty_files_are_named(tmp_path, split, content):
     good.write_text("text")
     if content is not None:
         bad.write_bytes(content)
-    paths = {"train": str(good), "valid": str(good), split: str(bad)}
+    paths = {"train": str(good), "valid": str(good)} | {split: str(bad)}
     with pytest.raises(UserError, match=rf"data\.{split}=.*bad\.txt is (not a file|empty)"):
-        TextFiles(**paths)
+        TextFiles(paths["train"], paths["valid"])
 
 
 def test_files_not_given_and_folders_are_named(tmp_path):

@@ -1,26 +1,24 @@
-"""What a kill, a second process or a full disk may do to a preparation: nothing that shows in its result."""
+"""A kill, a second process or a full disk changes nothing in the result of a preparation."""
 
 import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
 from lmablate.data import prepare as preparation
-from lmablate.data.corpora import END_OF_TEXT, TextFiles
+from lmablate.data.corpora import TextFiles
 from lmablate.data.prepare import prepare_data
 from lmablate.errors import UserError
-from tests.data.test_prepare import Vocabulary, contents
+from tests.data.helpers import STORY, Vocabulary, contents, small_disk
 
 PAGE = 4096
-STORY = "Once upon a time, a naïve cat said: 你好! {}\n" + END_OF_TEXT + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +31,13 @@ def corpus(tmp_path_factory) -> TextFiles:
 
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory) -> dict[str, bytes]:
-    """What an undisturbed preparation leaves; also compiles, here in the parent, what its forks will run."""
+    """The files of an undisturbed preparation, which also compiles in the parent the code that its forks run."""
     folder = tmp_path_factory.mktemp("undisturbed")
     prepare_data(corpus, Vocabulary(), folder)
     return contents(folder)
 
 
-def in_a_fork(task: Callable[[], object]) -> multiprocessing.Process:
+def in_a_fork(task: Callable[[], object]) -> ForkProcess:
     process = multiprocessing.get_context("fork").Process(target=task)
     process.start()
     return process
@@ -51,7 +49,7 @@ def assert_only_whole_files(folder: Path, whole: dict[str, bytes]) -> None:
 
 
 def test_a_kill_at_every_write_barrier_changes_nothing(corpus, whole, tmp_path):
-    """The process kills itself just before its k-th flush or rename, for every k that there is."""
+    """The process kills itself just before its k-th flush or rename, for every k up to the last one."""
 
     def prepare_until(k: int) -> None:
         calls = 0
@@ -69,7 +67,9 @@ def test_a_kill_at_every_write_barrier_changes_nothing(corpus, whole, tmp_path):
         os.replace, os.fsync = deadly(os.replace), deadly(os.fsync)
         prepare_data(corpus, Vocabulary(), tmp_path / "data")
 
-    for kills in range(1, 100):
+    kills = 0
+    while kills < 100:
+        kills += 1
         killed = in_a_fork(lambda k=kills: prepare_until(k))
         killed.join()
         assert_only_whole_files(tmp_path / "data", whole)
@@ -128,20 +128,6 @@ def test_of_several_processes_one_does_the_work(corpus, whole, tmp_path, monkeyp
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     assert work.read_text() == "trained\n"
     assert contents(tmp_path / "data") == whole
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of `size` bytes at `folder`, for the block."""
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

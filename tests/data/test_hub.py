@@ -19,9 +19,8 @@ from lmablate.data.corpora import END_OF_TEXT
 from lmablate.data.hub import HubCorpus
 from lmablate.data.prepare import prepare_data
 from lmablate.errors import UserError
+from tests.data.helpers import Vocabulary, small_disk
 from tests.data.hub_server import COMMIT, HubServer
-from tests.data.test_faults import small_disk
-from tests.data.test_prepare import Vocabulary
 
 CHUNK = 64 * 1024
 STORIES = "".join(
@@ -95,7 +94,7 @@ def test_gzip_is_decompressed(hub, make):
     assert train_text(make(train="train.txt.gz")) == TEXT
 
 
-def test_a_file_in_a_folder_of_the_repository(hub, make):
+def test_a_file_in_a_folder_of_the_repository_is_found(hub, make):
     assert train_text(make(train="sub/a.txt")) == VALID
 
 
@@ -190,7 +189,7 @@ def test_offline_mode_is_respected_with_a_sentence(hub, make, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_full_disk_ends_in_one_sentence_and_the_download_goes_on_later(hub, make, tmp_path):
+def test_a_full_disk_ends_in_one_sentence_and_the_download_resumes_later(hub, make, tmp_path):
     folder = tmp_path / "hub"
     with small_disk(folder, 10 * CHUNK):
         with pytest.raises(UserError, match=rf"^data\.download_dir={folder} has no space left: [^\n]*\.$"):
@@ -231,7 +230,7 @@ print(len(out.getvalue()))
 
 
 def client(hub: HubServer, folder: Path) -> subprocess.Popen:
-    """The product's download in a process of its own, told of the hub as a user would, by HF_ENDPOINT."""
+    """Start a download in a process of its own, which gets the address of the hub from HF_ENDPOINT, as a user does."""
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(folder)],

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,7 @@ from lmablate.data.corpora import END_OF_TEXT, TextFiles
 from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer
-
-STORY = "Once upon a time, a naïve cat said: 你好! {}\n" + END_OF_TEXT + "\n"
-
-
-@dataclass
-class Vocabulary:
-    vocab_size: int = 300
+from tests.data.helpers import STORY, Vocabulary, contents
 
 
 @pytest.fixture
@@ -27,11 +20,6 @@ def corpus(tmp_path) -> TextFiles:
     train.write_text("".join(STORY.format(i**3) for i in range(300)))
     valid.write_text("".join(STORY.format(i**2) for i in range(30)))
     return TextFiles(str(train), str(valid))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def decoded(data: PreparedData, split: str) -> str:
@@ -97,7 +85,7 @@ def test_any_missing_file_is_made_again_with_the_same_bytes(corpus, tmp_path):
         assert contents(folder) == whole
 
 
-def test_leftovers_of_a_killed_process_are_swept(corpus, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(corpus, tmp_path):
     folder = prepare_data(corpus, Vocabulary(), tmp_path / "data").tokenizer_path.parent.parent
     (folder / "train.txt.0badcafe.part").write_bytes(b"half a line")
     (folder / "tokenizer-300" / "train.bin.0badcafe.part").write_bytes(b"half")
@@ -141,7 +129,7 @@ def test_a_text_that_does_not_yield_the_vocabulary_stops_with_a_sentence(tmp_pat
         (tmp_path / f"{name}.txt").write_text("abab abab\n")
     short = TextFiles(str(tmp_path / "train.txt"), str(tmp_path / "valid.txt"))
     for _ in range(2):
-        with pytest.raises(UserError, match=r"tokenizer\.vocab_size=300 cannot be had: .* has 26\d tokens"):
+        with pytest.raises(UserError, match=r"tokenizer\.vocab_size=300 cannot be reached: .* has 26\d tokens"):
             prepare_data(short, Vocabulary(300), tmp_path / "data")
 
 

@@ -1,4 +1,4 @@
-"""A small model, and an evaluation of it as the trainer shows it to a probe."""
+"""A small model, and an evaluation of it as a probe sees it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ VOCAB, CONTEXT, ROWS = 61, 16, 4
 
 
 class Wide(Init):
-    """So wide that every layer matters to the loss, and no brute-force value is lost in rounding."""
+    """Standard deviation 0.5: every layer matters to the loss, and differences are larger than rounding errors."""
 
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
         return 0.5
@@ -34,23 +34,23 @@ def tokens(count: int, seed: int = 0) -> np.ndarray:
 
 
 def make_context(model: Transformer, step: int = 0, valid: np.ndarray | None = None) -> ProbeContext:
-    """An evaluation after `step` of 10 updates."""
+    """Return the context of an evaluation after `step` of 10 updates."""
     valid = tokens(3000) if valid is None else valid
     rows = torch.from_numpy(valid[: ROWS * (CONTEXT + 1)].reshape(ROWS, CONTEXT + 1).astype(np.int64))
-    return ProbeContext(model, step, 10, rows[:, :-1], rows[:, 1:], {}, None, 1.0, valid)
+    return ProbeContext(model, step, max_steps=10, tokens=rows[:, :-1], targets=rows[:, 1:], valid=valid)
 
 
 @torch.no_grad()
-def evaluated(probe: Probe, moment: ProbeContext) -> dict[str, float]:
-    """What `probe` says at an evaluation, as numbers."""
-    return {name: float(value) for name, value in probe.at_evaluation(moment).items()}
+def evaluated(probe: Probe, context: ProbeContext) -> dict[str, float]:
+    """Return the metrics of `probe` at an evaluation, as numbers."""
+    return {name: float(value) for name, value in probe.at_evaluation(context).items()}
 
 
-def mean_loss(model: Transformer, moment: ProbeContext) -> Tensor:
-    """By torch's own cross-entropy, over all logits at once."""
-    return nn.functional.cross_entropy(model(moment.tokens).flatten(0, 1), moment.targets.flatten())
+def mean_loss(model: Transformer, context: ProbeContext) -> Tensor:
+    """Return the mean loss by torch's own cross-entropy, over all logits at once."""
+    return nn.functional.cross_entropy(model(context.tokens).flatten(0, 1), context.targets.flatten())
 
 
 def level(name: str) -> list[Probe]:
-    """The probes of conf/diagnostics/`name`.yaml."""
+    """Return the probes of conf/diagnostics/`name`.yaml."""
     return [instantiate(node) for node in OmegaConf.load(CONF / f"{name}.yaml").probes]

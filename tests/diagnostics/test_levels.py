@@ -1,4 +1,4 @@
-"""What holds for the levels none, light and full as a whole."""
+"""Promises of the levels none, light and full as a whole, and of all probes together."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmablate.config.schema import OptimConfig, TrainConfig
-from lmablate.diagnostics.probe import measure
+from lmablate.diagnostics.probe import probe_evaluation
 from lmablate.model import GELU, Learned, PostNorm, PreNorm, RoPE, TiedHead, UntiedHead
 from lmablate.runs.run import Run
 from lmablate.training.trainer import Trainer, TrainingData
@@ -26,13 +26,13 @@ def snapshot(model) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("step", [0, 5, 10])
-def test_an_evaluation_changes_nothing(arm, step):
+def test_probes_at_an_evaluation_change_neither_model_nor_gradients_nor_random_state(arm, step):
     model = make_model(**ARMS[arm])
-    moment = make_context(model, step)
-    mean_loss(model, moment).backward()
+    context = make_context(model, step)
+    mean_loss(model, context).backward()
     before = snapshot(model)
     with torch.no_grad():
-        metrics = measure(level("full"), "at_evaluation", moment)
+        metrics = probe_evaluation(level("full"), context)
     after = snapshot(model)
     assert metrics
     assert before.keys() == after.keys()
@@ -41,7 +41,7 @@ def test_an_evaluation_changes_nothing(arm, step):
 
 
 def train(folder, arm: str, diagnostics: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """Final weights and rows of metrics of a short run."""
+    """Train a short run. Return its final weights and its rows of metrics."""
     run, model = Run.create(folder, {"level": diagnostics}, arm, ""), make_model(**ARMS[arm])
     data = TrainingData(tokens(4000), tokens(2000, seed=1), token_bytes=torch.ones(VOCAB).numpy())
     settings = TrainConfig(max_steps=6, batch_size=4, eval_every=2, eval_batches=2, device="cpu")
@@ -58,7 +58,7 @@ def train(folder, arm: str, diagnostics: str) -> tuple[dict[str, torch.Tensor], 
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_watched_run_ends_in_the_same_bits(tmp_path, arm):
+def test_a_run_ends_in_the_same_bits_with_and_without_probes(tmp_path, arm):
     (plain, _), (watched, _) = train(tmp_path, arm, "none"), train(tmp_path, arm, "full")
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
@@ -67,7 +67,7 @@ def names(row: dict[str, float]) -> set[str]:
     return {name.split("/layer_")[0].split("/bin_")[0] for name in row}
 
 
-def test_each_metric_is_in_the_rows_where_it_is_due(tmp_path):
+def test_each_metric_is_in_the_rows_of_its_steps_and_in_no_other(tmp_path):
     _, rows = train(tmp_path, "llama", "full")
     steps = [row["step"] for row in rows]
     assert steps == list(range(7))
@@ -87,7 +87,7 @@ def test_each_metric_is_in_the_rows_where_it_is_due(tmp_path):
         assert ("position_loss" in names(row)) == ("position_loss/4x" in row) == (step == 6)
 
 
-def test_full_holds_all_of_light():
+def test_full_has_every_probe_of_light_and_none_has_no_probe():
     assert {type(probe) for probe in level("light")} < {type(probe) for probe in level("full")}
     assert not level("none")
     assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "light", "full"}

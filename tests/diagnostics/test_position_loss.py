@@ -14,14 +14,14 @@ BINS = {f"position_loss/bin_{i}" for i in range(8)}
 
 
 def windows(valid: np.ndarray, length: int, count: int) -> list[torch.Tensor]:
-    """`count` of the windows that divide the text, evenly spaced, each with the token after it."""
+    """Return `count` evenly spaced windows of those that the text divides into, each with the token after it."""
     available = (len(valid) - 1) // length
     starts = [i * available // count * length for i in range(count)]
     return [torch.from_numpy(valid[s : s + length + 1].astype(np.int64)) for s in starts]
 
 
 def loss_at(model, valid: np.ndarray, length: int, count: int) -> np.ndarray:
-    """Mean loss at each position, one window and one token at a time."""
+    """Return the mean loss at each position, computed one window and one token at a time."""
     losses = []
     for window in windows(valid, length, count):
         log_p = model(window[None, :-1])[0].log_softmax(-1)
@@ -31,7 +31,7 @@ def loss_at(model, valid: np.ndarray, length: int, count: int) -> np.ndarray:
 
 @torch.no_grad()
 @pytest.mark.parametrize("pos", EXTENDING)
-def test_it_agrees_with_one_window_at_a_time(pos):
+def test_the_loss_by_position_equals_that_of_one_window_at_a_time(pos):
     model, valid = make_model(pos=pos), tokens(5000)
     metrics = evaluated(PositionLoss(batches=4), make_context(model, step=10, valid=valid))
     assert metrics.keys() == LENGTHS | BINS
@@ -44,15 +44,15 @@ def test_it_agrees_with_one_window_at_a_time(pos):
         assert metrics[f"position_loss/bin_{i}"] == pytest.approx(part.mean(), abs=1e-4)
 
 
-def test_a_scheme_that_cannot_extend_has_the_training_context_alone():
+def test_a_scheme_that_cannot_extend_is_measured_in_the_training_context_alone():
     metrics = evaluated(PositionLoss(), make_context(make_model(pos=Learned), step=10))
     assert metrics.keys() == {"position_loss/1x"} | BINS
 
 
-def test_a_text_too_short_for_four_contexts_has_what_it_reaches():
-    moment = replace(make_context(make_model(), step=10), valid=tokens(3 * CONTEXT))
-    assert evaluated(PositionLoss(), moment).keys() == {"position_loss/1x", "position_loss/2x"} | BINS
+def test_a_text_too_short_for_four_contexts_is_measured_at_the_lengths_it_reaches():
+    context = replace(make_context(make_model(), step=10), valid=tokens(3 * CONTEXT))
+    assert evaluated(PositionLoss(), context).keys() == {"position_loss/1x", "position_loss/2x"} | BINS
 
 
-def test_it_speaks_at_the_end_alone():
+def test_the_loss_by_position_is_measured_at_the_end_alone():
     assert not evaluated(PositionLoss(), make_context(make_model(), step=9))

@@ -16,34 +16,34 @@ def mean_cosine(x, y) -> float:
     return float(sum(a @ b / (a.norm() * b.norm()) for a, b in pairs) / len(pairs))
 
 
-def branches(block, x):
-    """Output of attention and of the MLP, each with the stream it joins, by the papers' equations."""
+def branches(block, x, pos):
+    """Return the outputs of attention and MLP, each with the stream it is added to, by the papers' equations."""
     if isinstance(block, PreNorm):
-        attn = block.attn(block.norm_1(x))
+        attn = block.attn(block.norm_1(x), pos)
         return (attn, x), (block.mlp(block.norm_2(x + attn)), x + attn)
-    attn = block.attn(x)
+    attn = block.attn(x, pos)
     middle = block.norm_1(x + attn)
     return (attn, x), (block.mlp(middle), middle)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("norm", [PreNorm, PostNorm])
-def test_ratios_and_cosines_agree_with_blocks_written_out(norm):
+def test_ratios_and_cosines_equal_those_of_blocks_written_out(norm):
     model = make_model(norm=norm)
-    moment = make_context(model)
-    metrics, x = evaluated(Residual(), moment), model.embed(moment.tokens)
+    context = make_context(model)
+    metrics, x = evaluated(Residual(), context), model.embed(context.tokens)
     assert len(metrics) == 3 * len(model.blocks)
     for i, block in enumerate(model.blocks):
-        attn, mlp = branches(block, x)
+        attn, mlp = branches(block, x, model.pos)
         assert metrics[f"residual/branch_ratio_attn/layer_{i}"] == pytest.approx(mean_ratio(*attn), rel=1e-4)
         assert metrics[f"residual/branch_ratio_mlp/layer_{i}"] == pytest.approx(mean_ratio(*mlp), rel=1e-4)
-        y = block(x)
+        y = block(x, model.pos)
         assert metrics[f"residual/stream_cosine/layer_{i}"] == pytest.approx(mean_cosine(x, y), abs=1e-5)
         x = y
 
 
 @torch.no_grad()
-def test_a_block_that_writes_nothing_leaves_the_stream():
+def test_a_block_that_adds_nothing_has_ratio_0_and_cosine_1():
     model = make_model(norm=PreNorm)
     for matrix in (model.blocks[1].attn.o.weight, model.blocks[1].mlp.down.weight):
         matrix.zero_()

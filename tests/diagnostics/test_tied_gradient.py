@@ -4,6 +4,7 @@ import torch
 from lmablate.diagnostics.tied_gradient import TiedGradient, gradient_parts
 from lmablate.model import TiedHead, UntiedHead
 from tests.diagnostics.helpers import evaluated, make_context, make_model, mean_loss
+from tests.model.helpers import gradients
 
 
 def cosine(x, y) -> float:
@@ -11,7 +12,7 @@ def cosine(x, y) -> float:
 
 
 def twins():
-    """A tied model, and an untied one that computes the same: its two matrices hold the same numbers."""
+    """Return a tied model, and an untied one that computes the same: its two matrices hold the same numbers."""
     tied, untied = make_model(tying=TiedHead), make_model(tying=UntiedHead)
     with torch.no_grad():
         untied.output_weight.copy_(tied.embed.weight)
@@ -21,8 +22,7 @@ def twins():
 def test_the_parts_are_the_gradients_of_an_untied_twins_two_matrices():
     tied, untied = twins()
     mean_loss(untied, make_context(untied)).backward()
-    embed, head = untied.embed.weight.grad, untied.output_weight.grad
-    assert embed is not None
+    embed, head = gradients((untied.embed.weight, untied.output_weight))
     metrics = evaluated(TiedGradient(), make_context(tied))
     assert metrics == {
         "tied_grad/cosine": pytest.approx(cosine(embed, head), abs=1e-5),
@@ -36,6 +36,6 @@ def test_the_parts_are_the_gradients_of_an_untied_twins_two_matrices():
 
 def test_the_parts_add_up_to_the_tied_gradient():
     model = make_model(tying=TiedHead)
-    moment = make_context(model)
-    (whole,) = torch.autograd.grad(mean_loss(model, moment), [model.embed.weight])
-    torch.testing.assert_close(sum(gradient_parts(moment)), whole, rtol=1e-4, atol=1e-6)
+    context = make_context(model)
+    (whole,) = torch.autograd.grad(mean_loss(model, context), [model.embed.weight])
+    torch.testing.assert_close(sum(gradient_parts(context)), whole, rtol=1e-4, atol=1e-6)

@@ -1,18 +1,20 @@
-"""The report's claims load, mean what they say, and broken ones are refused in one clear sentence."""
+"""The report's claims load and are judged by what their texts say; a broken claim is refused in one sentence."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from lmablate.errors import UserError
-from lmablate.evidence import PREDICATES, Kind, RunTable, evaluate, load_claim, load_claims
+from lmablate.evidence import PREDICATES, Claim, Kind, judge_claims, load_claim, load_claims
 from lmablate.evidence.claims import MOST_BYTES, predicate_schema
-from tests.evidence.study import Study
+from tests.evidence.helpers import run_table
+from tests.evidence.simulated_study import SimulatedStudy
 
 FOLDER = Path(__file__).parents[2] / "conf" / "claim"
 
-VALID = {
+VALID: dict[str, Any] = {
     "id": "C1",
     "text": "t",
     "reported": "r",
@@ -28,11 +30,11 @@ VALID = {
 
 
 @pytest.fixture(scope="module")
-def claims():
+def claims() -> list[Claim]:
     return load_claims(FOLDER)
 
 
-def write(folder, claim, name="c.yaml"):
+def write(folder: Path, claim: object, name: str = "c.yaml") -> Path:
     path = folder / name
     path.write_text(claim if isinstance(claim, str) else yaml.safe_dump(claim))
     return path
@@ -48,20 +50,17 @@ def test_file_names_begin_with_the_claims_id():
 
 
 def test_where_the_report_is_right_every_claim_is_supported(claims):
-    study = Study(truth=1)
-    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
+    verdicts = judge_claims(claims, SimulatedStudy(truth=1).run_table)
     assert {v.claim.id: v.sentence for v in verdicts if v.kind != Kind.SUPPORTED} == {}
 
 
 def test_where_the_report_is_wrong_every_claim_is_refuted(claims):
-    study = Study(truth=-1)
-    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
+    verdicts = judge_claims(claims, SimulatedStudy(truth=-1).run_table)
     assert {v.claim.id: v.sentence for v in verdicts if v.kind != Kind.REFUTED} == {}
 
 
 def test_where_no_arm_differs_no_difference_is_supported_or_refuted(claims):
-    study = Study(truth=0)
-    verdicts = evaluate(claims, RunTable.of(study.table, study.facts))
+    verdicts = judge_claims(claims, SimulatedStudy(truth=0).run_table)
     decided = {v.claim.id for v in verdicts if v.kind in (Kind.SUPPORTED, Kind.REFUTED)}
     # These two do not compare arms, and are false here: no peak follows the warm-up, no arm extrapolates.
     assert decided == {"C03", "C12"}
@@ -69,9 +68,9 @@ def test_where_no_arm_differs_no_difference_is_supported_or_refuted(claims):
 
 
 def test_without_runs_every_claim_is_not_run(claims):
-    study = Study(truth=0)
+    study = SimulatedStudy(truth=0)
     table, facts = study.table.assign(experiment="other"), study.facts.assign(experiment="other")
-    assert {v.kind for v in evaluate(claims, RunTable.of(table, facts))} == {Kind.NOT_RUN}
+    assert {v.kind for v in judge_claims(claims, run_table(table, facts))} == {Kind.NOT_RUN}
 
 
 def test_a_test_takes_what_it_does_not_name_from_its_claim(tmp_path):
@@ -80,11 +79,13 @@ def test_a_test_takes_what_it_does_not_name_from_its_claim(tmp_path):
     assert (less_than.experiment, less_than.metric, less_than.margin) == ("e", "grad_norm", 0)
 
 
-def change(**keys):
+def change(**keys: object) -> dict[str, object]:
+    """The valid claim with other keys; None removes one."""
     return {key: value for key, value in (VALID | keys).items() if value is not None}
 
 
-def with_test(**keys):
+def with_test(**keys: object) -> dict[str, object]:
+    """The valid claim with only its first predicate, whose keys are changed."""
     return change(all_of=[VALID["all_of"][0] | keys])
 
 
@@ -106,7 +107,7 @@ def with_test(**keys):
         (with_test(reduce="median"), r"reduce: 'median' is not one of"),
         (with_test(predicate="equal"), r"unknown key 'better'"),
         ([1], r"\[1\] is not of type 'object'"),
-        ("a: [", r"no valid YAML"),
+        ("a: [", r"not valid YAML"),
         ("a: &x [1]\nb: *x", r"aliases .* are not allowed"),
         ("text: " + "x" * MOST_BYTES, r"at most 65536 bytes"),
     ],

@@ -1,6 +1,6 @@
 """A reading's number is the one that the raw curve shows."""
 
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from scipy import stats
 from lmablate.evidence import Predicate, Reading, RunTable, spike_score
 from lmablate.evidence.readings import REDUCTIONS, TRANSFORMS
 from lmablate.evidence.tables import NotMeasured
-from tests.evidence.simulated import STEPS, Runs
+from tests.evidence.helpers import STEPS, Runs
 
 RNG = np.random.default_rng(0)
 LOSS = 3 + np.exp(-STEPS / 100) + RNG.normal(0, 0.01, STEPS.size)
@@ -18,7 +18,7 @@ RATE = np.minimum(STEPS / 40, 1 - (STEPS - 40) / 1000)
 
 
 @pytest.fixture(scope="module")
-def table():
+def table() -> RunTable:
     runs = Runs()
     log = runs.add("e", 0, {"arm": "a"})
     log("train/loss", LOSS)
@@ -29,7 +29,7 @@ def table():
     for layer in (0, 1, 2, 10):
         log(f"dead_units/layer_{layer}", [layer / 100], [400])
     log("dead_units/layer_2/extra", [99.0], [400])
-    return RunTable.of(runs.table, runs.facts)
+    return runs.run_table
 
 
 def test_a_claim_may_name_every_reduction_and_transform():
@@ -38,8 +38,9 @@ def test_a_claim_may_name_every_reduction_and_transform():
     assert get_args(hints["transform"]) == tuple(TRANSFORMS)
 
 
-def read(table, *args, **kwargs):
-    return Reading(*args, **kwargs).of(table, "e", "r0000")
+def read(table: RunTable, *arguments: Any, **options: Any) -> float:
+    """The reading of the first run of a table."""
+    return Reading(*arguments, **options).of(table, "e", "r0000")
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ def read(table, *args, **kwargs):
         ("last", LOSS[-1]),
         ("mean", LOSS.mean()),
         ("sd", stats.tstd(LOSS)),
-        ("change", stats.linregress(STEPS, LOSS).slope * 400),
+        ("change", np.polyfit(STEPS, LOSS, 1)[0] * 400),
         ("spikes", spike_score(LOSS, 100)),
         ("peak_to_median", LOSS.max() / np.median(LOSS)),
     ],
 )
-def test_reductions(table, reduce, expected):
+def test_a_reduction_is_that_of_numpy_or_scipy(table, reduce, expected):
     assert read(table, "train/loss", reduce) == pytest.approx(expected)
 
 
@@ -66,11 +67,11 @@ def test_reductions(table, reduce, expected):
         ("after_warmup", STEPS > 40),
     ],
 )
-def test_stretches_of_training(table, during, inside):
+def test_a_stretch_of_training_holds_exactly_its_steps(table, during, inside):
     assert read(table, "grad_norm", "mean", during) == pytest.approx(NORM[inside].mean())
 
 
-def test_transform_and_minus(table):
+def test_the_logarithm_is_taken_last_and_minus_subtracts_another_metric(table):
     assert read(table, "grad_norm", "mean", transform="log") == pytest.approx(np.log(NORM.mean()))
     assert read(table, "position_loss/4x", minus="position_loss/1x") == pytest.approx(0.5)
 
@@ -87,7 +88,7 @@ def test_the_peak_is_that_of_a_moving_average_and_not_of_one_noisy_batch(peak):
     bump = np.exp(-(((STEPS - peak) / 25) ** 2)) + RNG.normal(0, 0.02, STEPS.size)
     bump[300 if peak < 250 else 100] += 1.5
     runs.add("e", 0, {"arm": "a"})("grad_norm", bump)
-    found = read(RunTable.of(runs.table, runs.facts), "grad_norm", "peak_step")
+    found = read(runs.run_table, "grad_norm", "peak_step")
     assert found == pytest.approx(peak, abs=8)
 
 
@@ -106,8 +107,18 @@ def test_what_cannot_be_read_is_not_measured(table, reading, message):
         reading.of(table, "e", "r0000")
 
 
+def test_a_reading_is_put_in_words_that_tell_it_from_others():
+    words = {
+        Reading("val/loss").in_words: "val/loss",
+        Reading("val/loss", "mean", [0.1, 0.4]).in_words: "mean of val/loss (10%-40%)",
+        Reading("grad_norm", "sd", "after_warmup", "log").in_words: "log sd of grad_norm (after_warmup)",
+        Reading("position_loss/4x", minus="position_loss/1x").in_words: "position_loss/4x − position_loss/1x",
+    }
+    assert list(words) == list(words.values())
+
+
 def test_a_norm_that_overflowed_is_not_measured():
     runs = Runs()
     runs.add("e", 0, {"arm": "a"})("grad_norm", [1.0, np.inf], [0, 1])
     with pytest.raises(NotMeasured, match="has inf for mean of grad_norm"):
-        read(RunTable.of(runs.table, runs.facts), "grad_norm", "mean")
+        read(runs.run_table, "grad_norm", "mean")

@@ -1,38 +1,47 @@
-"""Damage to the files of a run: reported, survived where another checkpoint is whole, refused where it is not ours."""
+"""Files of a run that are damaged, belong to another run, or do not fit on the disk.
+
+Damage is reported, and survived if another checkpoint is whole; files of another run are refused; a full disk loses
+nothing; and nothing in a checkpoint is executed.
+"""
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
+from safetensors.torch import load_file, save_file
 
+from lmablate.config.build import build_model
 from lmablate.files import sha256
 from lmablate.runs.metrics import read_metrics
-from lmablate.training.checkpoint import best_of, checkpoints
-from tests.faults.harness import configured, finish, result, the_run
+from lmablate.training.checkpoint import best_of, checkpoints, load_checkpoint
+from tests.faults.helpers import last_line
+from tests.tiny import LONGER, configured, finish, result, the_run
 
 MB = 2**20
+Whole = tuple[list[str], Path, dict[str, bytes]]
 
 
 @pytest.fixture(scope="module")
-def whole(corpus, tmp_path_factory) -> tuple[list[str], Path, dict[str, bytes]]:
+def whole(corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Overrides, the folder and the result of a run that was left alone."""
     folder = tmp_path_factory.mktemp("whole")
-    overrides = [*corpus, "train.max_steps=20", "train.keep_checkpoints=3"]
+    overrides = [*LONGER, *corpus, "train.max_steps=20", "train.keep_checkpoints=3"]
     cfg = configured(*overrides, f"runs_dir={folder / 'runs'}")
     assert finish(cfg, folder / "log") == 0, (folder / "log").read_text()
     return overrides, folder / "runs", result(cfg)
 
 
 @pytest.fixture
-def interrupted(whole, tmp_path) -> DictConfig:
-    """A copy of that run as a kill just after the last checkpoint leaves it."""
+def interrupted(whole: Whole, tmp_path: Path) -> DictConfig:
+    """A copy of that run, as if it had been killed just after the last checkpoint."""
     overrides, runs, _ = whole
     shutil.copytree(runs, tmp_path / "runs")
     cfg = configured(*overrides, f"runs_dir={tmp_path / 'runs'}")
@@ -50,7 +59,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_the_last_ones_and_the_best_are_kept(interrupted):
+def test_the_last_checkpoints_and_the_best_are_kept(interrupted: DictConfig) -> None:
     folder = the_run(interrupted).checkpoints
     assert [int(path.name[5:]) for path in checkpoints(folder)][-3:] == [10, 15, 20]
     assert best_of(checkpoints(folder)) in checkpoints(folder)
@@ -61,16 +70,18 @@ def test_the_last_ones_and_the_best_are_kept(interrupted):
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
-def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(whole, interrupted, log, damage, name):
+def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(
+    whole: Whole, interrupted: DictConfig, log: Path, damage: Callable[[Path], None], name: str
+) -> None:
     run = the_run(interrupted)
     damage(checkpoints(run.checkpoints)[-1] / name)
     assert finish(interrupted, log) == 0, log.read_text()
     assert "step_00000020 is damaged" in log.read_text()
-    assert "goes on at step 15 of 20" in log.read_text()
+    assert "resumes at step 15 of 20" in log.read_text()
     assert result(interrupted) == whole[2]
 
 
-def test_without_a_whole_checkpoint_the_run_begins_again(whole, interrupted, log):
+def test_without_a_whole_checkpoint_the_run_begins_again(whole: Whole, interrupted: DictConfig, log: Path) -> None:
     for path in checkpoints(the_run(interrupted).checkpoints):
         truncate(path / "model.safetensors")
     assert finish(interrupted, log) == 0, log.read_text()
@@ -78,18 +89,14 @@ def test_without_a_whole_checkpoint_the_run_begins_again(whole, interrupted, log
     assert result(interrupted) == whole[2]
 
 
-def last_line(log: Path) -> str:
-    return log.read_text().strip().splitlines()[-1]
-
-
-def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupted, log):
+def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupted: DictConfig, log: Path) -> None:
     run = the_run(interrupted)
     facts = run.facts()
     facts["identity"]["config"]["optim"]["lr"] = 0.5
     facts["identity"]["data_fingerprint"] = "0" * 64
     run.facts_path.write_text(json.dumps(facts))
     assert finish(interrupted, log) == 2
-    assert "belongs to another configuration: config.optim.lr: 0.5 -> 0.01; data_fingerprint: '0000" in last_line(log)
+    assert "belongs to another configuration: config.optim.lr: 0.5 -> 0.003; data_fingerprint: '0000" in last_line(log)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +104,12 @@ def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupt
     [
         ("model.d_model=32", r"F32\[\d+, 32\]' -> 'F32\[\d+, 16\]'"),
         ("seed=1", r"something else: run: '\S+-s1-\w+' -> '\S+-s0-\w+'\.$"),
-        ("model/pos=learned", r"F32\[32, 16\]' -> None"),
+        ("model/pos=learned", r"F32\[16, 16\]' -> None"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
-    whole, interrupted, tmp_path, log, override, difference
-):
+    whole: Whole, interrupted: DictConfig, tmp_path: Path, log: Path, override: str, difference: str
+) -> None:
     other = configured(*whole[0], override, "train.max_steps=25", f"runs_dir={tmp_path / 'other'}")
     assert finish(other, log) == 0, log.read_text()
     shutil.move(the_run(other).checkpoints / "step_00000025", the_run(interrupted).checkpoints)
@@ -111,7 +118,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
     assert re.search(difference, last_line(log))
 
 
-def test_missing_rows_of_metrics_are_not_passed_over(interrupted, log):
+def test_missing_rows_of_metrics_are_refused(interrupted: DictConfig, log: Path) -> None:
     path = the_run(interrupted).metrics_path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:5] + lines[6:]))
@@ -119,29 +126,73 @@ def test_missing_rows_of_metrics_are_not_passed_over(interrupted, log):
     assert "has 19 rows before step 20, but had 20" in last_line(log)
 
 
-def test_damage_behind_the_checkpoint_does_no_harm(whole, interrupted, log):
+def test_damage_to_metrics_after_the_checkpoint_does_no_harm(whole: Whole, interrupted: DictConfig, log: Path) -> None:
     with the_run(interrupted).metrics_path.open("ab") as file:
         file.write(bytes(100) + b"\n" + b'{"step": 21, "tra')  # as a power cut leaves it
     assert finish(interrupted, log) == 0, log.read_text()
     assert result(interrupted) == whole[2]
 
 
+class Canary:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_a_pickle_in_a_checkpoint_is_not_executed(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Even if the manifest has its checksum."""
+    cfg = configured()
+    model = build_model(cfg)
+    path = tmp_path / "checkpoints" / "step_00000001"
+    path.mkdir(parents=True)
+    save_file(model.state_dict(), path / "model.safetensors")
+    save_file({}, path / "optimizer.safetensors")
+    (path / "state.json").write_text('{"step": 1}')
+    (path / name).write_bytes(pickle.dumps(Canary(tmp_path / "canary")))
+    if name != "manifest.json":
+        names = ("model.safetensors", "optimizer.safetensors", "state.json")
+        (path / "manifest.json").write_text(json.dumps({name: sha256(path / name) for name in names}))
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    if name == "optimizer.safetensors":  # a reader of the weights alone does not open it
+        assert load_checkpoint(path.parent, model) == {"step": 1}
+    else:
+        assert load_checkpoint(path.parent, model) is None
+        assert "is damaged" in caplog.text
+    assert not (tmp_path / "canary").exists()
+    assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
+    if name != "model.safetensors":
+        assert load_file(path / "model.safetensors").keys() == weights.keys()
+
+
+def test_nothing_in_a_runs_folder_names_a_file_outside(corpus: list[str], tmp_path: Path, log: Path) -> None:
+    cfg = configured(*corpus, f"runs_dir={tmp_path / 'runs'}", "train.max_steps=1")
+    assert finish(cfg, log) == 0
+    run = the_run(cfg)
+    assert str(tmp_path) not in run.facts_path.read_text()
+    assert run.tokenizer_path.parent == run.folder
+
+
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of `size` bytes at `folder`, for the block."""
+    """Mount a file system of `size` bytes at `folder` during the block."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
-        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.strip()}")
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
     try:
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill_a_disk(overrides: list[str], undisturbed: dict[str, bytes], size: int, disk: Path, log: Path) -> int:
-    """Trains where only `size` bytes are free; then makes room and trains on. Returns the first exit code."""
+def fill_a_disk(overrides: list[str], undisturbed: dict[str, bytes], size: int, disk: Path, log: Path) -> int | None:
+    """Train where only `size` bytes are free, then make room and resume. Return the exit code of the first run."""
     with small_disk(disk, size):
         cfg = configured(*overrides, f"runs_dir={disk / 'runs'}")
         code = finish(cfg, log)
@@ -166,8 +217,8 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a
 
 
 @NEEDS_ROOT
-def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(whole, tmp_path, log):
-    """Sizes at which the disk is full before the first checkpoint, within one, and within a later one."""
+def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(whole: Whole, tmp_path: Path, log: Path) -> None:
+    """The disk is full before the first checkpoint, while it is written, and while a later one is written."""
     codes = [
         fill_a_disk(whole[0], whole[2], size, tmp_path / f"disk{size}", log)
         for size in (48 * 1024, 160 * 1024, 400 * 1024)
@@ -177,7 +228,7 @@ def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(whole, tmp_path, log
 
 @NEEDS_ROOT
 @pytest.mark.faults
-def test_a_disk_full_in_every_page_loses_nothing(whole, tmp_path, log):
+def test_a_disk_that_is_full_at_any_page_loses_nothing(whole: Whole, tmp_path: Path, log: Path) -> None:
     full = 0
     for size in range(16 * 1024, 1024 * 1024, 12 * 1024):
         if fill_a_disk(whole[0], whole[2], size, tmp_path / f"disk{size}", log) == 0:

@@ -1,13 +1,17 @@
-"""Readers on inputs that nobody thought of: an answer that is right, or a UserError; no crash, no hang.
+"""Readers on random inputs: a right answer or a UserError; no crash, no hang.
 
-The long version tries 20,000 inputs a test (`INPUTS`), the short one 60.
+The long version tries `INPUTS` inputs per test, the short one 60.
 """
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -16,10 +20,9 @@ from lmablate.config.hydra_patches import quote_group_values
 from lmablate.data.tokens import Manifest
 from lmablate.errors import UserError
 from lmablate.results.exports import csv_pages
-from lmablate.runs.metrics import read_metrics
-from lmablate.runs.run import dump_row
+from lmablate.runs.metrics import dump_row, read_metrics
 from lmablate.tokenizer import Tokenizer
-from tests.faults.harness import options
+from tests.tiny import group_options
 
 INPUTS = 20_000
 FUZZ = [
@@ -28,17 +31,17 @@ FUZZ = [
 ]
 
 
-def attack(number: int, check, *strategies) -> None:
-    """`check` on `number` inputs; a single one may take 5 seconds."""
+def attack(number: int, check: Callable[..., None], *strategies: st.SearchStrategy) -> None:
+    """Call `check` on `number` inputs; each may take 5 seconds."""
     relaxed = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     fuzz = settings(max_examples=number, deadline=5000, suppress_health_check=relaxed, database=None)
     fuzz(given(*strategies)(check))()
 
 
-def bitten(whole: bytes) -> st.SearchStrategy[bytes]:
-    """`whole` with some bytes replaced, cut out or put in."""
+def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
+    """Draw copies of `whole` with some bytes replaced, cut out or put in."""
 
-    def bite(cuts: list[tuple[int, int, bytes]]) -> bytes:
+    def damage(cuts: list[tuple[int, int, bytes]]) -> bytes:
         data = whole
         for at, length, new in cuts:
             at %= len(data) + 1
@@ -46,7 +49,7 @@ def bitten(whole: bytes) -> st.SearchStrategy[bytes]:
         return data
 
     cut = st.tuples(st.integers(0, 1 << 16), st.integers(0, 9), st.binary(max_size=9))
-    return st.lists(cut, min_size=1, max_size=4).map(bite)
+    return st.lists(cut, min_size=1, max_size=4).map(damage)
 
 
 JSON = st.recursive(
@@ -62,7 +65,7 @@ def small_tokenizer() -> Tokenizer:
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_a_tokenizer_gives_back_what_it_was_given(number):
+def test_a_tokenizer_decodes_to_the_text_that_it_encoded(number: int) -> None:
     tokenizer = small_tokenizer()
     piece = st.sampled_from(["the", " th", "<|endoftext|>", "<|endof", "\r\n", "\u2028", "\x00", "'re", "١٢"])
 
@@ -76,12 +79,12 @@ def test_a_tokenizer_gives_back_what_it_was_given(number):
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 has it: half of a surrogate pair alone is no character."""
+    """Return whether UTF-8 can encode the text: half of a surrogate pair alone is not a character."""
     return not any(0xD800 <= ord(character) < 0xE000 for character in text)
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_any_tokenizer_file_is_read_as_written_or_refused(number, tmp_path):
+def test_any_tokenizer_file_is_read_as_written_or_refused(number: int, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     small_tokenizer().save(path)
     whole = path.read_bytes()
@@ -94,11 +97,11 @@ def test_any_tokenizer_file_is_read_as_written_or_refused(number, tmp_path):
             return
         assert tokenizer.decode(tokenizer.encode("the thesis")) == "the thesis"
 
-    attack(number, check, bitten(whole) | st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
+    attack(number, check, damaged(whole) | st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_any_manifest_is_read_as_written_or_refused(number, tmp_path):
+def test_any_manifest_is_read_as_written_or_refused(number: int, tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     digest = "0" * 64
     written = Manifest("train.bin", digest, 5, 20, digest, digest, {"corpus": "text"})
@@ -118,11 +121,11 @@ def test_any_manifest_is_read_as_written_or_refused(number, tmp_path):
     changed = st.tuples(st.sampled_from(sorted(whole)), JSON | st.sampled_from(["../x", "/etc/passwd", ".."])).map(
         lambda pair: json.dumps(whole | {pair[0]: pair[1]}).encode()
     )
-    attack(number, check, bitten(json.dumps(whole).encode()) | changed)
+    attack(number, check, damaged(json.dumps(whole).encode()) | changed)
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_metrics_come_back_as_written_without_a_torn_last_line(number, tmp_path):
+def test_metrics_are_read_as_written_without_a_torn_last_line(number: int, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     row = st.dictionaries(st.text(max_size=6), st.floats() | st.integers(-(2**60), 2**60), max_size=4)
 
@@ -133,7 +136,7 @@ def test_metrics_come_back_as_written_without_a_torn_last_line(number, tmp_path)
         path.write_bytes(whole[:cut])
         complete = whole[:cut].count(b"\n")
         got = read_metrics(path)
-        # Only the line break may be lost: then the row is whole, and counts.
+        # If only the line break is lost, the row is whole and counts.
         assert len(got) in (complete, complete + 1)
         assert [dump_row(r) for r in got] == [dump_row(r) for r in rows[: len(got)]]
 
@@ -141,7 +144,7 @@ def test_metrics_come_back_as_written_without_a_torn_last_line(number, tmp_path)
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_any_metrics_file_is_read_or_refused(number, tmp_path):
+def test_any_metrics_file_is_read_or_refused(number: int, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     whole = "".join(dump_row({"step": step, "train/loss": 1 / (step + 1)}) for step in range(4)).encode()
 
@@ -153,7 +156,7 @@ def test_any_metrics_file_is_read_or_refused(number, tmp_path):
             return
         assert all(type(row["step"]) is int for row in rows)
 
-    attack(number, check, bitten(whole) | st.binary(max_size=40) | st.lists(JSON, max_size=3).map(lines_of))
+    attack(number, check, damaged(whole) | st.binary(max_size=40) | st.lists(JSON, max_size=3).map(lines_of))
 
 
 def lines_of(values: list) -> bytes:
@@ -161,7 +164,7 @@ def lines_of(values: list) -> bytes:
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_any_csv_of_wandbs_page_is_read_as_it_stands_or_refused(number, tmp_path):
+def test_any_csv_of_wandbs_page_is_read_as_it_stands_or_refused(number: int, tmp_path: Path) -> None:
     path = tmp_path / "chart.csv"
     cell = st.floats().map(repr) | st.integers().map(str) | st.sampled_from(["", "1_000", " 1", "nan", "abc", '"'])
     tables = st.lists(st.tuples(st.integers(0, 99), cell, cell), max_size=4).map(
@@ -176,7 +179,7 @@ def test_any_csv_of_wandbs_page_is_read_as_it_stands_or_refused(number, tmp_path
     def check(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            read = list(csv_pages.columns(path))
+            read = list(csv_pages.read_columns(path))
         except UserError:
             return
         text = data.decode("utf-8-sig")
@@ -186,7 +189,7 @@ def test_any_csv_of_wandbs_page_is_read_as_it_stands_or_refused(number, tmp_path
                 assert type(step) is int
                 assert math.isnan(value) or any(number_in(field, value) for field in fields_of(text))
 
-    attack(number, check, tables | bitten(whole) | st.binary(max_size=60))
+    attack(number, check, tables | damaged(whole) | st.binary(max_size=60))
 
 
 def fields_of(text: str) -> list[str]:
@@ -203,22 +206,22 @@ def number_in(field: str, value: float) -> bool:
 @example(["model/tying=true"])
 @given(st.lists(st.text(max_size=20), max_size=3))
 @settings(max_examples=200, deadline=None, database=None)
-def test_the_shim_keeps_the_number_and_order_of_arguments(arguments):
+def test_quoting_keeps_the_number_and_order_of_arguments(arguments: list[str]) -> None:
     quoted = quote_group_values(arguments)
     assert len(quoted) == len(arguments)
     assert [a.split("=")[0] for a in quoted] == [a.split("=")[0] for a in arguments]
 
 
 @pytest.mark.parametrize("number", FUZZ)
-def test_hydra_reads_quoted_overrides_as_it_reads_the_rest(number):
-    """Whatever Hydra makes of an override, it makes of ours, but that values it takes for no string are strings."""
+def test_hydra_reads_a_quoted_override_like_the_original(number: int) -> None:
+    """The only difference is that values that Hydra does not take for strings become strings."""
     parser = OverridesParser.create()
     key = st.sampled_from(
         ["model/tying", "+model/pos", "model/tying@x", "seed", "optim.lr", "~model/act", "hydra/launcher"]
     )
     word = st.sampled_from(["true", "False", "on", "1", "1.5", "null", "1e3", "rope", '"true"', "'on'", "nan", "-inf"])
     choice = word | st.sampled_from(
-        [*options("pos"), "a b", "range(3)", "[1,2]", "{a:1}", "glob(*)", "${x}", "a\\,b", ""]
+        [*group_options("pos"), "a b", "range(3)", "[1,2]", "{a:1}", "glob(*)", "${x}", "a\\,b", ""]
     )
     value = st.lists(choice, min_size=1, max_size=3).map(",".join) | st.text(max_size=8)
 
@@ -241,14 +244,14 @@ def test_hydra_reads_quoted_overrides_as_it_reads_the_rest(number):
     attack(number, check, key, value)
 
 
-def as_text(override) -> list[str]:
-    """The values of an override as one would read them aloud, each in lower case."""
-    value = override.value()
+def as_text(override: Override) -> list[str]:
+    """Return the values of an override as text in lower case, numbers in one notation."""
+    value: Any = override.value()
     choices = value.list if hasattr(value, "list") else [value]
-    return [spoken(choice) for choice in choices]
+    return [value_as_text(choice) for choice in choices]
 
 
-def spoken(value) -> str:
+def value_as_text(value: Any) -> str:
     if hasattr(value, "text"):
         value = value.text
     if value is None:

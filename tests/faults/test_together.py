@@ -1,33 +1,23 @@
-"""Two at once: one trains, the other skips; a reader meets whole files; a dead holder holds nothing."""
+"""Several processes on one run: one trains, the others skip; readers see whole files; a dead process holds no lock."""
 
-import errno
-import fcntl
 import json
-import os
 import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from lmablate.files import Busy
 from lmablate.runs.metrics import read_metrics
-from lmablate.runs.states import Queue, state_of
+from lmablate.runs.run import Run
+from lmablate.runs.states import collect_states
 from lmablate.train import train
-from tests.faults.harness import configured, finish, in_a_fork, result, the_run
+from tests.tiny import LONGER, configured, finish, in_a_fork, result, the_run
 
 
-@pytest.fixture(params=["flock", "no flock"])
-def file_system(request, monkeypatch):
-    """The real file system, and one on which flock answers as Lustre does when mounted without it."""
-    if request.param == "no flock":
-
-        def refuse(*_):
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-        monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(files, "_LEASE_SECONDS", 3.0)
-
-
-def wait_for(condition) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
@@ -35,8 +25,11 @@ def wait_for(condition) -> None:
 
 
 @pytest.fixture
-def busy(corpus, tmp_path, log):
-    """A run that a process is at, for as long as it is not killed; the process; the log."""
+def busy(
+    corpus: list[str], tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[DictConfig, ForkProcess]]:
+    """A run that a process trains until it is killed, and that process."""
+    monkeypatch.setattr("lmablate.runs.run.LOCK_TIMEOUT_S", 1.0)
     cfg = configured(*corpus, f"runs_dir={tmp_path / 'runs'}", "train.max_steps=100000", "train.eval_every=100000")
     process = in_a_fork(lambda: train(cfg), log)
     wait_for(lambda: list(tmp_path.glob("runs/*/metrics.jsonl")) and the_run(cfg).status()["state"] == "running")
@@ -46,7 +39,9 @@ def busy(corpus, tmp_path, log):
 
 
 @pytest.mark.usefixtures("file_system")
-def test_the_second_process_skips_and_says_who_has_the_run(busy, tmp_path):
+def test_the_second_process_skips_and_says_who_has_the_run(
+    busy: tuple[DictConfig, ForkProcess], tmp_path: Path
+) -> None:
     cfg, first = busy
     log = tmp_path / "second"
     assert finish(cfg, log) == 0
@@ -56,20 +51,25 @@ def test_the_second_process_skips_and_says_who_has_the_run(busy, tmp_path):
 
 
 @pytest.mark.usefixtures("file_system")
-def test_a_killed_holder_is_found_dead_and_followed(busy):
+def test_a_killed_process_is_found_dead_and_its_run_can_be_locked(busy: tuple[DictConfig, ForkProcess]) -> None:
     cfg, first = busy
     run = the_run(cfg)
-    assert state_of(run, "", Queue(None), {}).state == "running"
+    assert state_of(run) == "running"
     with pytest.raises(Busy), run.lock():
         pass
     first.kill()
     first.join()
-    assert state_of(run, "", Queue(None), {}).state == "died"
+    assert state_of(run) == "died"
     wait_for(lambda: can_be_locked(run))
 
 
-def can_be_locked(run) -> bool:
-    """At once with flock; without it when the lease has run out."""
+def state_of(run: Run) -> str:
+    (state,) = collect_states([(run, "", "")], run.folder.parent)
+    return state.state
+
+
+def can_be_locked(run: Run) -> bool:
+    """Return whether the lock is free: with flock at once, without it when the lease has run out."""
     try:
         with run.lock():
             return True
@@ -77,7 +77,7 @@ def can_be_locked(run) -> bool:
         return False
 
 
-def test_a_reader_meets_whole_files_only(busy):
+def test_a_reader_sees_only_whole_files(busy: tuple[DictConfig, ForkProcess]) -> None:
     cfg, first = busy
     run = the_run(cfg)
     seen = set()
@@ -92,9 +92,11 @@ def test_a_reader_meets_whole_files_only(busy):
     assert first.is_alive()
 
 
-def test_of_several_processes_one_trains_and_the_result_is_the_same(corpus, tmp_path, log):
-    alone = configured(*corpus, f"runs_dir={tmp_path / 'alone'}")
-    together = configured(*corpus, f"runs_dir={tmp_path / 'together'}")
+def test_of_several_processes_one_trains_and_the_result_is_the_same(
+    corpus: list[str], tmp_path: Path, log: Path
+) -> None:
+    alone = configured(*LONGER, *corpus, f"runs_dir={tmp_path / 'alone'}")
+    together = configured(*LONGER, *corpus, f"runs_dir={tmp_path / 'together'}")
     assert finish(alone, log) == 0
     processes = [in_a_fork(lambda: train(together), log) for _ in range(4)]
     for process in processes:

@@ -1,16 +1,17 @@
-"""Scoring a text and writing one, on a model too small to be good at either."""
+"""Generated text follows the model, the sampler and the seed, and nothing else; the model is too small to be good."""
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lmablate.errors import UserError
-from lmablate.inference.decode import Sampler, continuations, generate, score
+from lmablate.inference.decode import Sampler, continuations, generate_tokens
 from lmablate.model import ALiBi, Learned, NoPE, RoPE, Sinusoidal
-from tests.model.helpers import CONTEXT, VOCAB, normal, random_tokens, small_model
+from tests.model.helpers import CONTEXT, normal, random_tokens, small_model
 
 POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
 GREEDY = Sampler(temperature=0)
@@ -20,27 +21,9 @@ def generators(n: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(n)]
 
 
-def first(stream, n: int) -> torch.Tensor:
+def first(stream: Iterator[torch.Tensor], n: int) -> torch.Tensor:
+    """The first n tokens of every row, [batch, n]."""
     return torch.stack([row for _, row in zip(range(n), stream, strict=False)], dim=1)
-
-
-def test_a_score_counts_every_token_once():
-    model, text = small_model(), random_tokens(5 * CONTEXT + 4).numpy().astype(np.uint16)
-    lengths = np.arange(VOCAB) % 4 + 1
-    result = score(model, text, lengths, batch_size=2)
-    losses, positions = [], [[] for _ in range(CONTEXT)]
-    with torch.no_grad():
-        for start in range(0, len(text) - 1, CONTEXT):
-            row = torch.from_numpy(text[start : start + CONTEXT + 1].astype(np.int64))
-            loss = F.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="none")
-            losses += loss.tolist()
-            for t, value in enumerate(loss.tolist()):
-                positions[t].append(value)
-    assert result.tokens == len(text) - 1
-    assert result.nats == pytest.approx(np.mean(losses))
-    assert result.perplexity == pytest.approx(math.exp(np.mean(losses)))
-    assert result.bits_per_byte == pytest.approx(sum(losses) / lengths[text[1:]].sum() / math.log(2))
-    np.testing.assert_allclose(result.by_position, [np.mean(p) for p in positions], rtol=1e-5)
 
 
 @pytest.mark.parametrize("pos", POSITIONS)
@@ -66,7 +49,7 @@ def test_a_prompt_may_be_longer_than_the_context(length):
     assert first(continuations(model, text, GREEDY, generators(1)), 1)[0].tolist() == expected.tolist()
 
 
-def test_a_context_of_one_token_goes_on():
+def test_a_context_of_one_token_is_enough_to_continue():
     stream = continuations(small_model(context_length=1), random_tokens(1, 3), GREEDY, generators(1))
     assert first(stream, 5).shape == (1, 5)
 
@@ -74,49 +57,54 @@ def test_a_context_of_one_token_goes_on():
 def test_a_prompt_writes_the_same_alone_and_in_a_batch():
     model = small_model()
     prompts = [random_tokens(n, seed=i).tolist() for i, n in enumerate((3, 5, 3, 1, 5))]
-    texts = collect(generate(model, prompts, Sampler(), max_tokens=20, seed=7))
+    texts = collect(generate_tokens(model, prompts, Sampler(), max_tokens=20, seed=7))
     assert [len(texts[i]) for i in range(5)] == [20] * 5
     for i in (0, 2, 4):
         alone = [prompts[i]] if i == 0 else [[1]] * i + [prompts[i]]  # at its own index
-        assert collect(generate(model, alone, Sampler(), max_tokens=20, seed=7))[i] == texts[i]
+        assert collect(generate_tokens(model, alone, Sampler(), max_tokens=20, seed=7))[i] == texts[i]
 
 
-def collect(tokens) -> dict[int, list[int]]:
+def collect(tokens: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    """The tokens of every prompt, by its index."""
     texts: dict[int, list[int]] = {}
     for index, token in tokens:
         texts.setdefault(index, []).append(token)
     return texts
 
 
-def test_the_seed_decides():
+def test_the_seed_alone_decides_what_is_drawn():
     model, prompt = small_model(), [[1, 2, 3]]
-    draws = [collect(generate(model, prompt, Sampler(), max_tokens=30, seed=seed))[0] for seed in (0, 0, 1)]
+    draws = [collect(generate_tokens(model, prompt, Sampler(), max_tokens=30, seed=seed))[0] for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_a_text_ends_at_the_stop_token():
     model, prompts = small_model(), [[1, 2], [3, 4], [5, 6]]
-    free = collect(generate(model, prompts, Sampler(), max_tokens=40))
+    free = collect(generate_tokens(model, prompts, Sampler(), max_tokens=40))
     stop = free[0][10]
-    stopped = collect(generate(model, prompts, Sampler(), max_tokens=40, stop=stop))
+    stopped = collect(generate_tokens(model, prompts, Sampler(), max_tokens=40, stop=stop))
     for index, text in free.items():
         end = text.index(stop) if stop in text else len(text)
         assert stopped.get(index, []) == text[:end]
     assert len(stopped[0]) <= 10
 
 
-def test_the_model_is_left_without_a_cache():
-    model = small_model()
-    tokens = generate(model, [[1, 2]], Sampler(), max_tokens=5)
+def test_an_abandoned_text_leaves_nothing_in_the_model():
+    model, text = small_model(), random_tokens(2, CONTEXT)
+    with torch.no_grad():
+        before = model(text)
+    tokens = generate_tokens(model, [[1, 2]], Sampler(), max_tokens=5)
     next(tokens)
-    tokens.close()
-    assert model.blocks[0].attn.cache.length == 0
-    assert not isinstance(model.blocks[0].attn.cache, type(None))
+    del tokens
+    with torch.no_grad():
+        assert torch.equal(model(text), before)
+    fresh = collect(generate_tokens(small_model(), [[3, 4]], Sampler(), max_tokens=5))
+    assert collect(generate_tokens(model, [[3, 4]], Sampler(), max_tokens=5)) == fresh
 
 
 def test_a_prompt_needs_a_token():
     with pytest.raises(UserError, match="at least one token"):
-        list(generate(small_model(), [[1], []], Sampler(), max_tokens=1))
+        list(generate_tokens(small_model(), [[1], []], Sampler(), max_tokens=1))
 
 
 LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0, -5.0]])
@@ -128,7 +116,7 @@ def test_temperature_divides_the_logits(temperature):
     torch.testing.assert_close(Sampler(temperature).probabilities(LOGITS), expected)
 
 
-def test_zero_temperature_is_the_likeliest():
+def test_zero_temperature_takes_the_likeliest_token():
     assert Sampler(0).probabilities(LOGITS).tolist() == [[0, 1, 0, 0, 0]]
     assert Sampler(1e-300).probabilities(LOGITS).tolist() == [[0, 1, 0, 0, 0]]
 
@@ -162,5 +150,6 @@ def test_draws_follow_the_probabilities():
      ("top_p", 1.5), ("top_p", math.nan)],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(key, value):
+    settings: dict[str, Any] = {key: value}
     with pytest.raises(UserError, match=f"{key}="):
-        Sampler(**{key: value})
+        Sampler(**settings)

@@ -1,4 +1,4 @@
-"""Start a sweep of the stand-in app, and see what became of it."""
+"""Start a sweep of the stand-in app, and read what its jobs left behind."""
 
 import json
 import os

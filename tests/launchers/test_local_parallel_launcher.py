@@ -1,4 +1,4 @@
-"""hydra/launcher=local_parallel: jobs in processes of their own, none of which can spoil the others."""
+"""hydra/launcher=local_parallel: each job runs in its own process, and its failure leaves the others alone."""
 
 import signal
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_output_goes_to_a_log_that_the_manifest_names(local_sweep):
         assert (Path(job["folder"]) / ".hydra" / "overrides.yaml").exists()
 
 
-def test_a_failure_is_told_when_it_happens_and_at_the_end_and_spares_the_others(local_sweep):
+def test_a_failure_is_reported_at_once_and_at_the_end_and_the_other_jobs_run(local_sweep):
     assert local_sweep.run("+name=a", "+go_wrong=raise,exit,kill,exit_0,null", "+seed=0") == 1
     assert "2 of 5 jobs done" in local_sweep.output
     for reason in ("ValueError: it went wrong on two lines", "NonZeroExit: the job called sys.exit(3)"):

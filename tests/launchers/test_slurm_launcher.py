@@ -1,4 +1,4 @@
-"""hydra/launcher=slurm on a real cluster: whatever happens to a job, the sweep ends and tells the truth."""
+"""hydra/launcher=slurm on a real cluster: the sweep reports the outcome of every job, also after faults."""
 
 import signal
 import subprocess
@@ -97,7 +97,7 @@ def test_a_job_cancelled_while_waiting_is_reported(slurm_sweep):
     assert "+name=b: lost, CANCELLED" in slurm_sweep.output
 
 
-def test_a_requeued_job_goes_on_where_it_was(slurm_sweep):
+def test_a_requeued_job_resumes_where_it_was(slurm_sweep):
     slurm_sweep.start("+name=a,b", *LASTING).wait_for_step("a", 3)
     call("scontrol", "requeue", slurm_sweep.job_id("a"))
     assert slurm_sweep.wait() == 0, slurm_sweep.output
@@ -114,7 +114,7 @@ def test_submitits_signal_requeues_a_job_of_several_ranks(slurm_sweep):
 
 
 @pytest.mark.parametrize("signal_name", ["USR2", "TERM"])
-def test_a_preempted_job_goes_on_afterwards(slurm_sweep, our_cluster, signal_name, request):
+def test_a_preempted_job_resumes_afterwards(slurm_sweep, our_cluster, signal_name, request):
     if signal_name == "TERM":
         request.getfixturevalue("preemption_by_sigterm")
     slurm_sweep.start("+name=a,b,c,d", *LASTING, "hydra.launcher.partition=low")
@@ -150,7 +150,7 @@ def test_jobs_outlive_the_launcher(slurm_sweep, signum, code):
     slurm_sweep.start("+name=a,b", *LASTING).wait_for_step("a", 2)
     slurm_sweep.signal(signum)
     assert slurm_sweep.wait(timeout=10) == code
-    assert signum != signal.SIGINT or "detached: the jobs go on" in slurm_sweep.output
+    assert signum != signal.SIGINT or "detached: the jobs continue" in slurm_sweep.output
     for name in "ab":
         slurm_sweep.wait_for_step(name, STEPS)
         wait_until(lambda name=name: slurm_sweep.state(name) == "done")

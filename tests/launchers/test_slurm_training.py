@@ -59,9 +59,9 @@ def start(arguments: list[str]) -> subprocess.Popen:
 
 
 def resumed_at(runs_dir: Path) -> list[int]:
-    """The steps at which the jobs' logs say that a run went on."""
+    """The steps at which the jobs' logs say that a run resumed."""
     logs = (path.read_text() for path in runs_dir.rglob("*_log.out"))
-    return [int(step) for log in logs for step in re.findall(r"goes on at step (\d+) of", log)]
+    return [int(step) for log in logs for step in re.findall(r"resumes at step (\d+) of", log)]
 
 
 def test_a_sweep_gives_the_bits_of_the_basic_launcher(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_a_sweep_gives_the_bits_of_the_basic_launcher(tmp_path: Path) -> None:
     assert on_slurm.returncode == 0, on_slurm.stderr
     basic = command(["-m", "hydra/launcher=basic", *sweep, f"runs_dir={tmp_path / 'basic'}"])
     assert basic.returncode == 0, basic.stderr
-    ours = weights(tmp_path / "runs")
-    assert len(ours) == 8
-    assert ours == weights(tmp_path / "basic")
+    trained = weights(tmp_path / "runs")
+    assert len(trained) == 8
+    assert trained == weights(tmp_path / "basic")
 
 
 # What may happen to a sweep of two runs, while the first of them is under way as `job`.
@@ -126,14 +126,14 @@ def test_whatever_happens_the_runs_end_in_the_same_bits(fault, code, undisturbed
     first = tmp_path / folders(expected)[0].name
     wait_until(lambda: first.is_dir() and is_under_way(first))
     fault(status(first)["slurm_job_id"], launcher)
-    said = launcher.communicate(timeout=200)[0]
-    assert launcher.returncode == code, said
+    output = launcher.communicate(timeout=200)[0]
+    assert launcher.returncode == code, output
     if fault is kill_the_launcher:
         wait_until(lambda: [status(run)["state"] for run in folders(tmp_path)] == ["done", "done"])
     if fault is cancel:
         again = start(arguments)
-        said = again.communicate(timeout=200)[0]
-        assert again.returncode == 0, said
+        output = again.communicate(timeout=200)[0]
+        assert again.returncode == 0, output
     assert weights(tmp_path) == weights(expected)
     assert [rows(run) for run in folders(tmp_path)] == [rows(run) for run in folders(expected)]
     interrupted = fault not in (restart_the_controller, kill_the_launcher)
@@ -163,7 +163,7 @@ def test_two_nodes_give_the_curve_of_one_process(tmp_path: Path) -> None:
     assert_same_curve(tmp_path / "alone", tmp_path / "runs")
 
 
-def test_killed_on_two_nodes_it_goes_on_in_one_process(tmp_path: Path) -> None:
+def test_killed_on_two_nodes_it_resumes_in_one_process(tmp_path: Path) -> None:
     arguments = [*overrides(tmp_path), *LONG]
     alone = command([*arguments, f"runs_dir={tmp_path / 'alone'}"])
     assert alone.returncode == 0, alone.stderr
@@ -171,13 +171,13 @@ def test_killed_on_two_nodes_it_goes_on_in_one_process(tmp_path: Path) -> None:
     wait_until(lambda: any(map(is_under_way, folders(tmp_path / "runs"))))
     (run,) = folders(tmp_path / "runs")
     os.kill(status(run)["pid"], signal.SIGKILL)
-    said = launcher.communicate(timeout=120)[0]
-    assert launcher.returncode == 1, said
+    output = launcher.communicate(timeout=120)[0]
+    assert launcher.returncode == 1, output
     step = int(str(last_checkpoint(run)).rsplit("_")[-1])
     assert 100 <= step < 3000
     resumed = command(arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"goes on at step {step} of 3000" in resumed.stdout + resumed.stderr
+    assert f"resumes at step {step} of 3000" in resumed.stdout + resumed.stderr
     assert_same_curve(tmp_path / "alone", tmp_path / "runs", rel=1e-2)  # rounding grows over 3,000 steps
 
 
@@ -193,14 +193,14 @@ def test_status_names_each_failure_with_its_reason(tmp_path: Path) -> None:
     """One run diverges, one is killed as the kernel kills for want of memory, the other two are done."""
     arguments = [*overrides(tmp_path), *LONG, "optim.lr=0.01,1e30", "seed=0,1"]
     launcher = start(arguments)
-    doomed: list[Path] = []
-    wait_until(lambda: doomed.extend(run for run in folders(tmp_path / "runs") if is_under_way(run)) or doomed)
-    os.kill(status(doomed[0])["pid"], signal.SIGKILL)
-    said = launcher.communicate(timeout=200)[0]
+    under_way: list[Path] = []
+    wait_until(lambda: under_way.extend(run for run in folders(tmp_path / "runs") if is_under_way(run)) or under_way)
+    os.kill(status(under_way[0])["pid"], signal.SIGKILL)
+    output = launcher.communicate(timeout=200)[0]
     assert launcher.returncode == 1
-    assert "1 of 4 jobs done" in said, said
-    assert said.count("diverged at step") >= 2
-    assert "killed by SIGKILL" in said
+    assert "1 of 4 jobs done" in output, output
+    assert output.count("diverged at step") >= 2
+    assert "killed by SIGKILL" in output
     shown = command(arguments, "lmablate.status")
     assert shown.returncode == 1
     assert "1 done" in shown.stdout, shown.stdout
@@ -215,15 +215,15 @@ def test_a_second_invocation_skips_what_the_first_is_training(tmp_path: Path) ->
     wait_until(lambda: sum(map(is_under_way, folders(tmp_path / "runs"))) == 2)
     second = command(["-m", "hydra/launcher=local_parallel", *arguments])
     assert second.returncode == 0, second.stderr
-    said = first.communicate(timeout=200)[0]
-    assert first.returncode == 0, said
+    output = first.communicate(timeout=200)[0]
+    assert first.returncode == 0, output
     for run in folders(tmp_path / "runs"):
         steps = [row["step"] for row in rows(run)]
         assert steps == sorted(set(steps))
         assert steps[-1] == 3000
 
 
-def test_status_tells_of_a_cancelled_run(tmp_path: Path) -> None:
+def test_status_shows_a_cancelled_run(tmp_path: Path) -> None:
     arguments = [*overrides(tmp_path), *ENDLESS, "seed=3"]
     assert command([*SLURM, *arguments, "hydra.launcher.detach=true"]).returncode == 0
     wait_until(lambda: any(map(is_under_way, folders(tmp_path / "runs"))))

@@ -1,6 +1,6 @@
 """Small models and batches for the tests, and the comparisons that they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -28,14 +28,23 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, grad:
 
 
 def value_and_gradients(f: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
-    """f's value and the gradients of a fixed random projection of it with respect to every input."""
+    """Return f's value, and the gradients of a fixed random projection of it with respect to every input."""
     inputs = tuple(x.detach().clone().requires_grad_() for x in inputs)
     value = f(*inputs)
     direction = normal(*value.shape, seed=99, dtype=value.dtype)
     return [value.detach(), *torch.autograd.grad(value, inputs, direction)]
 
 
-def assert_same(got: list[Tensor], expected: list[Tensor], **tolerances: float) -> None:
+def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return the gradient of each parameter; all must have one."""
+    found = [parameter.grad for parameter in parameters]
+    assert all(gradient is not None for gradient in found)
+    return [gradient for gradient in found if gradient is not None]
+
+
+def assert_same(
+    got: list[Tensor], expected: list[Tensor], *, rtol: float | None = None, atol: float | None = None
+) -> None:
     assert len(got) == len(expected)
     for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a, b, **tolerances)
+        torch.testing.assert_close(a, b, rtol=rtol, atol=atol)

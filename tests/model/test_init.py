@@ -1,4 +1,4 @@
-"""The schemes' spreads, and that arms of an ablation start from the same numbers."""
+"""The schemes' standard deviations, and that arms of an ablation start from the same numbers."""
 
 import hashlib
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmablate.model import (  # fmt: skip
+from lmablate.model import (
     CS336,
     GELU,
     GPT2,
@@ -42,22 +42,22 @@ def digests(model: nn.Module) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("scheme", "spreads"), SPREADS.items(), ids=lambda x: getattr(x, "__name__", ""))
-def test_the_spreads_are_the_schemes_own(scheme, spreads):
+def test_each_matrix_has_the_mean_and_standard_deviation_of_its_scheme(scheme, spreads):
     model = small_model(**WIDE, pos=Learned, tying=UntiedHead, init=scheme())
     for name, parameter in model.named_parameters():
         part = name.split(".")[-2]
         if part in spreads:
-            cut = 0.986578 if scheme is CS336 else 1  # the spread of a normal cut at three sigma
+            cut = 0.986578 if scheme is CS336 else 1  # the standard deviation of a unit normal cut at three sigma
             assert parameter.std().item() == pytest.approx(spreads[part] * cut, rel=0.03), name
             assert abs(parameter.mean().item()) < 4 * spreads[part] / math.sqrt(parameter.numel()), name
 
 
-def test_cs336_cuts_at_three_sigma():
+def test_cs336_draws_nothing_beyond_three_sigma():
     model = small_model(**WIDE, init=CS336())
     assert 2.9 < model.embed.weight.abs().max().item() <= 3
 
 
-def test_vectors_keep_their_ones_and_zeros():
+def test_norm_weights_stay_ones_and_biases_zeros():
     for name, parameter in small_model(norm=lambda *a: PreNorm(*a, kind="layernorm")).named_parameters():
         if parameter.dim() < 2:
             assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
@@ -78,13 +78,13 @@ ARMS = {
 def test_arms_share_every_parameter_that_both_have(arm):
     init = arm.get("init", Scaled())
     base, other = digests(small_model(init=init)), digests(small_model(**arm))
-    shared = {name for name in base.keys() & other.keys() if small_shape(name, arm)}
+    shared = {name for name in base.keys() & other.keys() if has_one_meaning(name)}
     assert len(shared) >= 12
     assert all(base[name] == other[name] for name in shared)
 
 
-def small_shape(name: str, arm: dict) -> bool:
-    """Whether `name` has one meaning in both arms: a norm's weight is a vector of ones anywhere."""
+def has_one_meaning(name: str) -> bool:
+    """Return whether `name` is the same parameter in both arms; the final norm is not, it stands in some arms only."""
     return not name.startswith("norm.")
 
 
@@ -108,8 +108,8 @@ def loss_at_init(**changes) -> float:
 
 
 @pytest.mark.parametrize(("norm", "pos"), [(PreNorm, RoPE), (PostNorm, NoPE)])
-def test_tied_embeddings_of_unit_variance_start_far_above_ln_v(norm, pos):
-    """The confound of tying and initialisation, at the report's width: same architecture, same tokens."""
+def test_only_tied_embeddings_of_unit_variance_start_far_above_ln_v(norm, pos):
+    """Tying and initialisation are confounded, shown at the report's width: same architecture, same tokens."""
     uniform = math.log(2000)
     start = {
         (tying, init): loss_at_init(norm=norm, pos=pos, tying=tying, init=init())

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lmablate.model import cross_entropy, linear_cross_entropy
 from lmablate.model.loss import LinearCrossEntropy
 from lmablate.training.step import NextTokenLoss
-from tests.model.helpers import assert_same, normal, random_tokens, small_model, value_and_gradients
+from tests.model.helpers import assert_same, gradients, normal, random_tokens, small_model, value_and_gradients
 
 TOKENS, D, V = 23, 8, 31
 
@@ -23,21 +23,21 @@ def plain(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(x @ weight.mT, targets).mean()
 
 
-def test_cross_entropy_is_torchs():
+def test_cross_entropy_equals_torchs():
     logits, targets = normal(4, 7, V) * 5, random_tokens(4, 7, vocab=V)
-    ours = value_and_gradients(lambda x: cross_entropy(x, targets), logits)
+    written_out = value_and_gradients(lambda x: cross_entropy(x, targets), logits)
     torchs = value_and_gradients(lambda x: F.cross_entropy(x.mT, targets, reduction="none"), logits)
-    assert_same(ours, torchs, rtol=1e-5, atol=1e-6)
+    assert_same(written_out, torchs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
-def test_large_logits_neither_overflow_nor_underflow(scale):
+def test_losses_of_large_logits_neither_overflow_nor_underflow(scale):
     logits = torch.tensor([[scale, 0.0, -scale]])
     losses = [cross_entropy(logits, torch.tensor([i])).item() for i in range(3)]
     assert losses == pytest.approx([0, scale, 2 * scale])
 
 
-def test_equal_logits_cost_ln_v():
+def test_equal_logits_give_a_loss_of_ln_v():
     assert (
         cross_entropy(torch.zeros(3, 10_000), torch.tensor([0, 5, 9999])).tolist()
         == [pytest.approx(math.log(10_000))] * 3
@@ -45,32 +45,33 @@ def test_equal_logits_cost_ln_v():
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 1024])
-def test_the_chunked_loss_is_the_plain_one(chunk, monkeypatch):
+def test_the_chunked_loss_and_its_gradients_equal_the_plain_ones(chunk, monkeypatch):
     monkeypatch.setattr(LinearCrossEntropy, "CHUNK", chunk)
     x, weight, targets = inputs()
     chunked = value_and_gradients(lambda x, w: linear_cross_entropy(x, w, targets), x, weight)
     assert_same(chunked, value_and_gradients(lambda x, w: plain(x, w, targets), x, weight))
 
 
-def test_the_chunked_gradient_is_exact(monkeypatch):
+def test_the_gradient_of_the_chunked_loss_is_exact(monkeypatch):
     monkeypatch.setattr(LinearCrossEntropy, "CHUNK", 7)
     x, weight, targets = inputs(torch.float64)
-    x.requires_grad_(), weight.requires_grad_()
+    x.requires_grad_()
+    weight.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, w: linear_cross_entropy(x, w, targets), (x, weight))
 
 
-@pytest.mark.parametrize("which", ["x", "weight"])
-def test_a_gradient_for_one_side_alone(which):
+@pytest.mark.parametrize("side", ["x", "weight"])
+def test_the_gradient_of_one_side_alone_equals_the_plain_one(side):
     x, weight, targets = inputs()
-    (x if which == "x" else weight).requires_grad_()
+    (x if side == "x" else weight).requires_grad_()
     linear_cross_entropy(x, weight, targets).backward()
     plain_x, plain_weight = (t.detach().clone().requires_grad_() for t in (x, weight))
     plain(plain_x, plain_weight, targets).backward()
-    expected = plain_x.grad if which == "x" else plain_weight.grad
-    torch.testing.assert_close((x if which == "x" else weight).grad, expected)
+    expected = plain_x.grad if side == "x" else plain_weight.grad
+    torch.testing.assert_close((x if side == "x" else weight).grad, expected)
 
 
-def test_extreme_states_stay_finite():
+def test_loss_and_gradients_of_extreme_states_are_finite():
     x, weight, targets = inputs()
     loss, dx, dw = value_and_gradients(lambda x, w: linear_cross_entropy(x, w, targets), 1e4 * x, weight)
     assert loss.isfinite()
@@ -78,7 +79,7 @@ def test_extreme_states_stay_finite():
     assert dw.isfinite().all()
 
 
-def test_two_backward_passes_and_a_scaled_loss():
+def test_two_backward_passes_agree_and_a_scaled_loss_scales_its_gradients():
     x, weight, targets = (*(t.requires_grad_() for t in inputs()[:2]), inputs()[2])
     loss = linear_cross_entropy(x, weight, targets)
     once = torch.autograd.grad(loss, (x, weight), retain_graph=True)
@@ -124,7 +125,7 @@ def matrix_products(f: Callable[[], Tensor]) -> int:
     return products.count
 
 
-def test_without_gradients_none_are_computed():
+def test_gradients_are_computed_only_if_they_are_needed():
     x, weight, targets = inputs()
     weight.requires_grad_()
     assert matrix_products(lambda: linear_cross_entropy(x, weight, targets)) == 3
@@ -133,7 +134,7 @@ def test_without_gradients_none_are_computed():
     assert matrix_products(lambda: linear_cross_entropy(x, weight.detach(), targets)) == 1
 
 
-def test_all_logits_are_never_kept():
+def test_autograd_keeps_no_logits():
     weight, targets = normal(5000, D).requires_grad_(), random_tokens(TOKENS, vocab=5000)
     with SavedTensors() as saved:
         linear_cross_entropy(inputs()[0], weight, targets)
@@ -143,12 +144,12 @@ def test_all_logits_are_never_kept():
     assert saved.bytes > TOKENS * 5000 * 4
 
 
-def test_a_tied_matrix_collects_both_of_its_gradients():
+def test_a_tied_matrix_gets_the_gradients_of_both_its_uses():
     model, twin = small_model(), small_model()
     tokens, targets = random_tokens(2, 12), random_tokens(2, 12, seed=1)
     NextTokenLoss(model)(tokens, targets).backward()
     cross_entropy(twin(tokens), targets).mean().backward()
-    assert_same([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()], rtol=1e-4, atol=1e-6)
+    assert_same(gradients(model.parameters()), gradients(twin.parameters()), rtol=1e-4, atol=1e-6)
 
 
 def test_autocast_multiplies_in_bf16_and_sums_in_float32():
@@ -156,15 +157,16 @@ def test_autocast_multiplies_in_bf16_and_sums_in_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = linear_cross_entropy(x, weight, targets)
     loss.backward()
-    assert loss.dtype == x.grad.dtype == weight.grad.dtype == torch.float32
+    dx, dw = gradients((x, weight))
+    assert loss.dtype == dx.dtype == dw.dtype == torch.float32
     exact = value_and_gradients(lambda x, w: plain(x, w, targets), x, weight)
     torch.testing.assert_close(loss.detach(), exact[0], rtol=0.02, atol=0)
     direction = torch.autograd.grad(plain(x, weight, targets), (x, weight))
-    for got, expected in zip((x.grad, weight.grad), direction, strict=True):
+    for got, expected in zip((dx, dw), direction, strict=True):
         assert (got - expected).norm() < 0.02 * expected.norm()
 
 
-def test_half_precision_inputs():
+def test_bf16_inputs_give_a_float32_loss_near_the_exact_one():
     x, weight, targets = inputs()
     loss = linear_cross_entropy(x.bfloat16(), weight.bfloat16(), targets)
     assert loss.dtype == torch.float32

@@ -24,7 +24,7 @@ def filled(kind: type[MLP], dtype: torch.dtype = torch.float32) -> MLP:
 
 
 @pytest.mark.parametrize(("kind", "reference"), ACTIVATIONS.items(), ids=lambda x: getattr(x, "__name__", ""))
-def test_the_layer_is_its_equation(kind, reference):
+def test_a_feed_forward_layer_computes_the_equation_of_its_paper(kind, reference):
     mlp, x = filled(kind), normal(3, 5, 8) * 3
 
     def equation(x: torch.Tensor) -> torch.Tensor:
@@ -36,7 +36,7 @@ def test_the_layer_is_its_equation(kind, reference):
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
-def test_the_gradient_is_exact(kind):
+def test_the_gradients_of_a_feed_forward_layer_are_exact(kind):
     mlp = filled(kind, torch.float64)
     names, weights = zip(*mlp.named_parameters(), strict=True)
     x = normal(4, 8, seed=7, dtype=torch.float64, grad=True)
@@ -47,16 +47,16 @@ def test_the_gradient_is_exact(kind):
     assert torch.autograd.gradcheck(f, (x, *weights))
 
 
-PLAIN = {ReLU: relu, ReLU2: relu2, GELU: gelu, SiLU: silu, SwiGLU: silu, GeGLU: gelu}
+DEFINITIONS = {ReLU: relu, ReLU2: relu2, GELU: gelu, SiLU: silu, SwiGLU: silu, GeGLU: gelu}
 
 
-@pytest.mark.parametrize(("kind", "plain"), PLAIN.items(), ids=lambda x: x.__name__)
-def test_the_activation_is_its_definition(kind, plain):
+@pytest.mark.parametrize(("kind", "definition"), DEFINITIONS.items(), ids=lambda x: x.__name__)
+def test_an_activation_equals_its_definition(kind, definition):
     x = normal(50, 12) * 5
-    assert_same(value_and_gradients(kind.activation, x), value_and_gradients(plain, x), rtol=1e-4, atol=1e-5)
+    assert_same(value_and_gradients(kind.activation, x), value_and_gradients(definition, x), rtol=1e-4, atol=1e-5)
 
 
-def test_extreme_inputs_stay_finite():
+def test_activations_and_their_gradients_are_finite_for_extreme_inputs():
     x = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4], requires_grad=True)
     for kind in ACTIVATIONS:
         y = kind.activation(x)
@@ -64,6 +64,6 @@ def test_extreme_inputs_stay_finite():
         assert torch.autograd.grad(y.sum(), x)[0].isfinite().all()
 
 
-def test_matrices_counts_the_matrices():
+def test_the_declared_number_of_matrices_is_that_of_the_built_layer():
     for kind in ACTIVATIONS:
         assert sum(p.numel() for p in kind(8, 12).parameters()) == kind.matrices * 8 * 12

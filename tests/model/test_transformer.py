@@ -10,11 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lmablate.config.build import build_model, model_shape, resolve_config
 from lmablate.errors import UserError
-from lmablate.model import (  # fmt: skip
+from lmablate.model import (
     ALiBi,
     GeGLU,
     Learned,
     NoPE,
+    Position,
     PostNorm,
     PreNorm,
     RoPE,
@@ -30,7 +31,7 @@ POSITIONS = [RoPE, Sinusoidal, Learned, NoPE, ALiBi]
 
 
 class Reference(nn.Module):
-    """The Llama-like model once more, of torch's own parts and in other words: nothing of lmablate."""
+    """The Llama-like model written a second time, with torch's own parts and without any code of lmablate."""
 
     def __init__(self, weights: dict[str, torch.Tensor], n_layers: int, n_heads: int) -> None:
         super().__init__()
@@ -64,20 +65,20 @@ class Reference(nn.Module):
         return F.linear(self.norm(x, "norm"), self.w["embed.weight"])
 
 
-def test_the_whole_model_is_the_one_written_with_torchs_parts():
+def test_the_model_equals_one_written_with_torchs_parts():
     model, tokens = small_model(), random_tokens(3, CONTEXT)
     weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
-    ours, theirs = model(tokens), Reference(weights, 2, 2)(tokens)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    ours.square().sum().backward()
-    theirs.square().sum().backward()
+    logits, expected = model(tokens), Reference(weights, 2, 2)(tokens)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, weights[name].grad, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("pos", POSITIONS)
 @torch.no_grad()
-def test_a_batch_is_its_rows(pos):
+def test_the_rows_of_a_batch_do_not_influence_each_other(pos):
     model, tokens = small_model(pos=pos), random_tokens(4, CONTEXT)
     rows = torch.cat([model(row[None]) for row in tokens])
     torch.testing.assert_close(model(tokens), rows)
@@ -86,38 +87,49 @@ def test_a_batch_is_its_rows(pos):
 @pytest.mark.parametrize("norm", [PreNorm, PostNorm])
 @pytest.mark.parametrize("pos", POSITIONS)
 @torch.no_grad()
-def test_the_cache_equals_recomputation(pos, norm):
+def test_logits_with_a_cache_equal_those_of_recomputation(pos, norm):
     model, tokens = small_model(pos=pos, norm=norm), random_tokens(3, CONTEXT)
-    whole = model(tokens)
-    with model.caching():
-        pieces = [model(tokens[:, a:b]) for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, 12))]
+    whole, cache = model(tokens), model.new_cache()
+    pieces = [model(tokens[:, a:b], cache) for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, 12))]
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole)
-    torch.testing.assert_close(model(tokens), whole)  # and nothing of the cache stays behind
+    assert [layer.length for layer in cache] == [CONTEXT] * len(model.blocks)
+    assert torch.equal(model(tokens), whole)  # the model itself keeps nothing of the cache
+
+
+@torch.no_grad()
+def test_two_caches_in_turn_do_not_influence_each_other():
+    model, texts = small_model(), [random_tokens(2, CONTEXT, seed=seed) for seed in (0, 1)]
+    caches = [model.new_cache(), model.new_cache()]
+    pieces: list[list[torch.Tensor]] = [[], []]
+    for a, b in ((0, 5), (5, 6), (6, 12)):
+        for text, cache, found in zip(texts, caches, pieces, strict=True):
+            found.append(model(text[:, a:b], cache))
+    for text, found in zip(texts, pieces, strict=True):
+        torch.testing.assert_close(torch.cat(found, dim=1), model(text))
 
 
 @pytest.mark.parametrize("pos", [RoPE, Sinusoidal, NoPE, ALiBi])
 @torch.no_grad()
-def test_a_longer_context_than_trained(pos):
-    """The first tokens' logits do not change, and nothing breaks."""
+def test_text_longer_than_the_trained_context_does_not_change_the_logits_of_its_beginning(pos):
     model, tokens = small_model(pos=pos), random_tokens(2, 3 * CONTEXT)
     logits = model(tokens)
     assert logits.isfinite().all()
     torch.testing.assert_close(logits[:, :CONTEXT], model(tokens[:, :CONTEXT]))
 
 
-def test_learned_positions_say_why_not():
+def test_learned_positions_refuse_text_longer_than_the_trained_context():
     with pytest.raises(UserError, match="do not extend past"):
         small_model(pos=Learned)(random_tokens(1, CONTEXT + 1))
 
 
 @pytest.mark.parametrize("key", ["d_model", "n_layers", "n_heads", "d_ff", "context_length"])
-def test_a_size_below_one_is_named(key):
+def test_a_size_below_one_is_refused_with_its_key(key):
     with pytest.raises(UserError, match=rf"model\.{key}=0"):
         small_model(**{key: 0})
 
 
 @pytest.mark.parametrize("tying", [TiedHead, UntiedHead])
-def test_a_copy_is_whole_and_separate(tying):
+def test_a_deep_copy_computes_the_same_and_shares_nothing(tying):
     model, tokens = small_model(tying=tying), random_tokens(2, CONTEXT)
     twin = copy.deepcopy(model)
     assert torch.equal(twin(tokens), model(tokens))
@@ -126,11 +138,25 @@ def test_a_copy_is_whole_and_separate(tying):
     twin(tokens).sum().backward()
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(twin.output_weight, model.output_weight * (2 if tying is TiedHead else 1))
-    assert twin.blocks[0].attn._pos[0] is twin.pos
+    assert not {t.data_ptr() for t in tensors_of(twin)} & {t.data_ptr() for t in tensors_of(model)}
+    before = twin(tokens)
+    twin.pos = NoPE(16, 2, CONTEXT)
+    assert not torch.equal(twin(tokens), before), "the copy's layers use another scheme than the copy's own"
+
+
+def tensors_of(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+@torch.no_grad()
+def test_the_position_scheme_is_one_module_of_the_model_and_of_no_layer():
+    model = small_model()
+    model(random_tokens(2, CONTEXT))
+    assert [name for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Position)] == ["pos"]
 
 
 @pytest.mark.parametrize("pos", POSITIONS)
-def test_a_cast_reaches_every_part(pos):
+def test_a_cast_to_another_precision_reaches_every_part(pos):
     model, tokens = small_model(pos=pos), random_tokens(2, CONTEXT)
     expected = model(tokens)
     double = model.double()(tokens)
@@ -141,31 +167,31 @@ def test_a_cast_reaches_every_part(pos):
     torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.2)
 
 
-def test_the_state_holds_every_weight_once_and_loads_into_another():
+def test_the_state_dict_holds_every_weight_once_and_loads_into_another_model():
     model, other = small_model(), small_model(seed=1)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(random_tokens(1, 5)), model(random_tokens(1, 5)))
     assert sum(t.numel() for t in model.state_dict().values()) == sum(p.numel() for p in model.parameters())
 
 
-def living_tensors() -> int:
+def count_tensors_in_memory() -> int:
     gc.collect()
     return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
 
 
 @torch.no_grad()
-def test_without_gradients_nothing_is_kept():
+def test_a_forward_pass_without_gradients_keeps_no_tensor():
     model = small_model()
     out = model(random_tokens(2, CONTEXT))
     assert out.grad_fn is None
     del out
-    before = living_tensors()
+    before = count_tensors_in_memory()
     model(random_tokens(2, CONTEXT))
-    assert living_tensors() == before
+    assert count_tensors_in_memory() == before
 
 
 @pytest.mark.parametrize("changes", [{}, dict(pos=Learned, tying=UntiedHead), dict(act=GeGLU, norm=PostNorm)])
-def test_the_flops_formula_counts_the_plain_model(changes, compose_config, monkeypatch):
+def test_the_flops_formula_equals_torchs_count_of_the_plain_model(changes, compose_config, monkeypatch):
     names = dict(pos="learned", tying="false", act="geglu", norm="post")
     overrides = [f"model/{slot}={names[slot]}" for slot in changes]
     sizes = ("d_model=32", "n_layers=2", "n_heads=2", "d_ff=48", "context_length=16")
@@ -186,7 +212,7 @@ def test_the_flops_formula_counts_the_plain_model(changes, compose_config, monke
         (["experiment=weight_tying", "model/tying=false"], 1024, 21.44),
     ],
 )
-def test_the_reports_own_sizes(overrides, d_ff, millions, compose_config):
+def test_the_models_of_the_report_have_the_sizes_in_the_report(overrides, d_ff, millions, compose_config):
     """The report counts its 21.53 M and 21.44 M without the norms' vectors."""
     cfg = resolve_config(compose_config("scale=report", *overrides))
     model = build_model(cfg, "meta")

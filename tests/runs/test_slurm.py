@@ -1,3 +1,5 @@
+"""What SLURM answers about jobs, in words; one test needs a cluster."""
+
 import subprocess
 import sys
 import time
@@ -14,12 +16,12 @@ from lmablate.runs import slurm
         ("FAILED", "1:0", "FAILED, exit code 1"),
         ("FAILED", "0:9", "FAILED, killed by SIGKILL"),
         ("FAILED", "137:0", "FAILED, killed by SIGKILL"),
-        ("OUT_OF_MEMORY", "0:125", "OUT_OF_MEMORY"),  # what SLURM writes; 125 is no signal
+        ("OUT_OF_MEMORY", "0:125", "OUT_OF_MEMORY"),  # what SLURM writes; 125 is not a signal
         ("FAILED", "255:0", "FAILED, exit code 255"),
     ],
 )
-def test_an_end_is_told_by_its_signal_or_code(state, exit_code, words):
-    assert slurm._describe_end(state, exit_code) == words
+def test_an_end_is_described_by_its_signal_or_code(state, exit_code, words):
+    assert slurm.describe_end(state, exit_code) == words
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_nothing_is_asked_about_no_jobs():
     assert slurm.query_jobs([]) == {}
 
 
-def test_stop_and_slurm_know_neither_hydra_nor_submitit():
+def test_stop_signal_and_slurm_import_neither_hydra_nor_submitit_nor_torch():
     code = "import sys, lmablate.runs.slurm, lmablate.runs.stop_signal\n"
     code += "print({'hydra', 'submitit', 'torch'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -1,3 +1,5 @@
+"""Requests to stop: recorded, then passed on to the handlers that were there before."""
+
 import os
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import threading
 
 import pytest
 
+from lmablate.runs import stop_signal
 from lmablate.runs.stop_signal import STOP_SIGNALS, Preempted, StopFlag
 
 
@@ -35,15 +38,15 @@ def test_handlers_are_restored(signum):
 
 
 def test_earlier_handlers_get_their_signals_in_order_of_arrival():
-    heard = []
-    earlier = {s: signal.signal(s, lambda n, _: heard.append(n)) for s in (signal.SIGTERM, signal.SIGUSR2)}
+    received = []
+    earlier = {s: signal.signal(s, lambda n, _: received.append(n)) for s in (signal.SIGTERM, signal.SIGUSR2)}
     try:
         with pytest.raises(Preempted) as stopped:
             stop_after(signal.SIGTERM, signal.SIGUSR2)
     finally:
         for signum, handler in earlier.items():
             signal.signal(signum, handler)
-    assert heard == [signal.SIGTERM, signal.SIGUSR2]
+    assert received == [signal.SIGTERM, signal.SIGUSR2]
     assert stopped.value.code == 128 + signal.SIGTERM
 
 
@@ -60,15 +63,15 @@ def test_what_an_earlier_handler_raises_passes_through():
 
 
 def test_a_signal_that_a_peer_had_first_is_waited_for():
-    heard = []
-    earlier = signal.signal(signal.SIGUSR2, lambda n, _: heard.append(n))
+    received = []
+    earlier = signal.signal(signal.SIGUSR2, lambda n, _: received.append(n))
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR2)).start()
     try:
         with pytest.raises(Preempted):
             stop_after()
     finally:
         signal.signal(signal.SIGUSR2, earlier)
-    assert heard == [signal.SIGUSR2]
+    assert received == [signal.SIGUSR2]
 
 
 def test_without_a_signal_of_its_own_a_process_stops_as_if_by_sigterm(monkeypatch):
@@ -123,7 +126,8 @@ LOOP = textwrap.dedent("""
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_process_saves_and_ends_with_the_shells_code(signum, code):
-    child = subprocess.Popen([sys.executable, "-c", LOOP], text=True, stdout=-1, stderr=-1)
+    child = subprocess.Popen([sys.executable, "-c", LOOP], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signum)
     out, err = child.communicate(timeout=20)

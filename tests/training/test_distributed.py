@@ -1,12 +1,19 @@
-"""One run on two processes: the same curve as on one, and free to change their number."""
+"""One run on two processes: they agree with each other, and train to the curve of one process."""
 
 import json
+import multiprocessing
+import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from lmablate.errors import UserError
+from lmablate.training.distributed import Workers
 from tests.tiny import ROOT, command, overrides
 
 
@@ -20,6 +27,60 @@ def torchrun(processes: int, arguments: list[str]) -> subprocess.CompletedProces
 def rows(folder: Path) -> list[dict[str, float]]:
     (path,) = (folder / "runs").glob("*/metrics.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def take_part(rank: int, port: int, folder: Path) -> None:
+    """One of two processes with gloo between them; it writes what it got to a file."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    with Workers.init(torch.device("cpu")) as workers:
+        value = torch.tensor([1.0, 10.0]) * (rank + 1)
+        answers = {
+            "rank": workers.rank,
+            "is_main": workers.is_main,
+            "sum": workers.sum(value).tolist(),
+            "mean": workers.mean(value).tolist(),
+            "value": value.tolist(),
+            "any": [workers.any(False), workers.any(rank == 1)],
+        }
+        with workers.main_process_first():
+            if workers.is_main:
+                time.sleep(0.3)
+                (folder / "prepared").touch()
+            answers["prepared"] = (folder / "prepared").exists()
+        (folder / f"{rank}.json").write_text(json.dumps(answers))
+
+
+def test_two_processes_agree(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=take_part, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    shared = {"sum": [3.0, 30.0], "mean": [1.5, 15.0], "any": [False, True], "prepared": True}
+    for rank, value in enumerate(([1.0, 10.0], [2.0, 20.0])):
+        answers = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert answers == {"rank": rank, "is_main": rank == 0, "value": value, **shared}
+
+
+def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    module, value = torch.nn.Linear(1, 1), torch.ones(2)
+    with Workers.init(torch.device("cpu")) as workers, workers.main_process_first():
+        assert (workers.rank, workers.world_size, workers.is_main) == (0, 1, True)
+        assert workers.wrap_ddp(module) is module
+        assert workers.sum(value) is workers.mean(value) is value
+        assert [workers.any(flag) for flag in (False, True)] == [False, True]
+        workers.check_batch(5)
+        workers.barrier()
+    with pytest.raises(UserError, match=r"train\.batch_size=5 cannot be split among 2 processes"):
+        Workers(0, 2, torch.device("cpu")).check_batch(5)
 
 
 def test_two_processes_give_the_curve_of_one(tmp_path: Path) -> None:

@@ -1,56 +1,85 @@
-"""From a folder of runs to tidy tables, and back. One reader per source; see `table` for the columns."""
+"""From a folder of runs to tidy tables, and back.
+
+recorded       what every reader returns: runs with a description and curves
+jsonl          reads runs from their own folders: metrics.jsonl
+wandb_offline  reads runs from the files that wandb writes offline
+csv_pages      reads runs from CSV files saved from wandb's web page
+catalogue      the options of the model's groups, found from class names and run names
+factors        what varies among the runs of an experiment
+table          writes one table of measurements and one of runs per experiment
+stored         reads these tables back
+metrics        the measurements of an experiment, read metric by metric
+"""
 
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from lmablate.results.exports import csv_pages, jsonl, wandb_offline
+from lmablate.results.exports.csv_pages import read_csv_pages
+from lmablate.results.exports.jsonl import read_jsonl
 from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import Recorded
-from lmablate.results.exports.table import CsvForm, Exported, Thinning, exported, load, write
+from lmablate.results.exports.recorded import RecordedRun
+from lmablate.results.exports.stored import Exported, exported_names, load_exported
+from lmablate.results.exports.table import CsvForm, Thinning, write_tables
+from lmablate.results.exports.wandb_offline import read_wandb_offline
 
 SourceName = Literal["metrics", "wandb", "csv"]
 
 
-def read(
+def read_runs(
     source: SourceName, runs_dir: Path, folder: Path | None = None, experiment: str | None = None
-) -> list[Recorded]:
-    """The runs of a source. `folder` holds the wandb runs (by default `runs_dir`) or the CSV files.
+) -> list[RecordedRun]:
+    """Return the runs of a source.
 
-    Raises UserError where the source has nothing, or damaged files.
+    Args:
+        source: "metrics" (the runs' own metrics.jsonl), "wandb" (offline files) or "csv" (files of wandb's page).
+        runs_dir: the folder of the runs; for "wandb" and "csv", their descriptions are read from it if they exist.
+        folder: where the wandb files or CSV files are; None stands for `runs_dir`.
+        experiment: the experiment of runs in CSV files that have no folder in `runs_dir`.
+
+    Raises:
+        UserError: if the source has no runs, or if its files are damaged.
     """
     if source == "wandb":
-        return wandb_offline.runs(folder or runs_dir, runs_dir)
+        return read_wandb_offline(folder or runs_dir, runs_dir)
     if source == "csv":
-        return csv_pages.runs(folder or runs_dir, runs_dir, experiment)
-    return jsonl.runs(runs_dir)
+        return read_csv_pages(folder or runs_dir, runs_dir, experiment)
+    return read_jsonl(runs_dir)
 
 
 def open_experiment(
     name: str, exports: Path, csv_folder: Path | None = None, runs_dir: Path = Path("runs")
 ) -> Exported:
-    """The experiment as a notebook wants it: from its exports, or, where `csv_folder` is given, straight from
-    CSV files saved from the wandb page.
+    """Return an experiment for a notebook, from its exports or from CSV files.
+
+    Args:
+        name: the experiment.
+        exports: the folder of the exports; it is not read if `csv_folder` is given.
+        csv_folder: a folder of CSV files saved from wandb's page.
+        runs_dir: the folder of the runs, which describes the runs of the CSV files.
+
+    Raises:
+        UserError: if the files are missing or damaged.
     """
     if csv_folder is None:
-        return load(exports, name)
+        return load_exported(exports, name)
     with TemporaryDirectory() as folder:
-        write(read("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
-        data = load(Path(folder), name)
-        return replace(data, metrics=Metrics.of(data.table))
+        write_tables(read_runs("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
+        data = load_exported(Path(folder), name)
+        return replace(data, metrics=Metrics.from_frame(data.table))
 
 
 __all__ = [
     "CsvForm",
     "Exported",
     "Metrics",
-    "Recorded",
+    "RecordedRun",
     "SourceName",
     "Thinning",
-    "exported",
-    "load",
+    "exported_names",
+    "load_exported",
     "open_experiment",
-    "read",
-    "write",
+    "read_runs",
+    "write_tables",
 ]

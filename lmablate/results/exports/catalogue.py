@@ -1,4 +1,4 @@
-"""The options of the model's groups, read back from the classes that they stand for."""
+"""The options of the model's groups, found from the names of classes and runs."""
 
 import re
 from collections.abc import Mapping
@@ -9,14 +9,16 @@ import yaml
 
 from lmablate.config.schema import CONF, MODEL_GROUPS
 
-LABEL = re.compile(r"^" + "-".join(rf"(?P<{slot}>\w+)" for slot in MODEL_GROUPS) + r"-s(?P<seed>\d+)-[0-9a-f]{10}$")
-NAME = re.compile(r"^(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>\d+)$")
+# A run's id: the classes of its groups, its seed and a hash. See `config.identity.run_label`.
+_RUN_ID = re.compile(r"^" + "-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + r"-s(?P<seed>\d+)-[0-9a-f]{10}$")
+# Any other name that ends in a seed.
+_NAME_AND_SEED = re.compile(r"^(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>\d+)$")
 
 
 @cache
-def options(slot: str) -> dict[str, str]:
-    """Class, in lower case, -> option of model/`slot`: {"prenorm": "pre", ...}."""
-    paths = sorted((CONF / "model" / slot).glob("*.yaml"))
+def class_options(group: str) -> dict[str, str]:
+    """Return the option of each class of model/`group`, with the class in lower case: {"prenorm": "pre", ...}."""
+    paths = sorted((CONF / "model" / group).glob("*.yaml"))
     return {_class_of(yaml.safe_load(path.read_text())): path.stem for path in paths}
 
 
@@ -25,18 +27,22 @@ def _class_of(node: Any) -> str:
     return str(target).rsplit(".", 1)[-1].lower()
 
 
-def choices_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The group choices behind a config, such as {"model/pos": "rope"}, for sources that do not note them."""
-    classes = {slot: _class_of(config["model"].get(slot)) for slot in MODEL_GROUPS}
-    return {f"model/{slot}": options(slot).get(name, name) for slot, name in classes.items() if name}
+def choices_of_config(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the group choices behind a config, such as {"model/pos": "rope"}, for sources that do not record them."""
+    classes = {group: _class_of(config["model"].get(group)) for group in MODEL_GROUPS}
+    return {f"model/{group}": class_options(group).get(name, name) for group, name in classes.items() if name}
 
 
 def choices_of_name(name: str) -> tuple[dict[str, str], int]:
-    """Choices and seed from a run's name: our label, or any name, whose end -s3 or _seed3 is the seed."""
-    if label := LABEL.match(name):
-        return {f"model/{slot}": options(slot).get(label[slot], label[slot]) for slot in MODEL_GROUPS}, int(
-            label["seed"]
-        )
-    if match := NAME.match(name):
-        return {"variant": match["variant"]}, int(match["seed"])
+    """Return the choices and the seed in a run's name.
+
+    Args:
+        name: an id that lmablate made, or any other name. An end such as -s3 or _seed3 of the latter is the seed,
+            and the rest is the choice of `variant`.
+    """
+    if parts := _RUN_ID.match(name):
+        choices = {f"model/{group}": class_options(group).get(parts[group], parts[group]) for group in MODEL_GROUPS}
+        return choices, int(parts["seed"])
+    if parts := _NAME_AND_SEED.match(name):
+        return {"variant": parts["variant"]}, int(parts["seed"])
     return {"variant": name}, 0

@@ -1,56 +1,56 @@
-"""What varies among the runs of an experiment: its factors, and nothing that merely follows from them."""
+"""What varies among the runs of an experiment: its factors, without what merely follows from them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from lmablate.config.schema import MODEL_GROUPS, NOT_IDENTITY
-from lmablate.results.exports.recorded import Recorded, Scalar
+from lmablate.results.exports.recorded import RecordedRun
+from lmablate.results.frames import Scalar
 
-# Config keys that are no part of what a run computes. `data` counts by the option chosen.
+# Config keys that do not change what a run computes. `data` counts by the option chosen.
 NOT_FACTORS = ("_wandb", "seed", *NOT_IDENTITY)
 NOT_FACTOR_GROUPS = ("experiment", "tracking")
-ORDER = ("scale", "arch", *(f"model/{slot}" for slot in MODEL_GROUPS))
-"""Groups that choose for others come before those; the rest follows by name."""
+# A group that chooses for other groups comes before them; all further groups follow by name.
+GROUP_ORDER = ("scale", "arch", *(f"model/{group}" for group in MODEL_GROUPS))
 
 
-def factor_columns(runs: Sequence[Recorded]) -> dict[str, list[Scalar]]:
-    """One column of levels a factor, in the order of `runs`.
+def factor_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:
+    """Return one column of levels per factor, in the order of `runs`.
 
-    A factor is a group choice, or else a config key, that varies. One that is a function of the factors
-    before it is left out: model.norm.kind when it changes with `arch`, model.d_ff when it was solved for.
-    Groups come first, so a key stands for itself only where no choice explains it.
+    A factor is a group choice or a config key that varies. One that is a function of the factors before it is left
+    out: model.norm.kind if it changes with `arch`, model.d_ff if it was solved for. Groups come first, so that a key
+    is a factor only if no choice explains it.
     """
     columns: dict[str, list[Scalar]] = {}
     arms: list[tuple[Scalar, ...]] = [()] * len(runs)
     for key, levels in [*_group_columns(runs).items(), *_key_columns(runs).items()]:
         finer = [(*arm, level) for arm, level in zip(arms, levels, strict=True)]
         if len({*finer}) > len({*arms}):
-            columns[key], arms = _one_type(levels), finer
+            columns[key], arms = _with_one_type(levels), finer
     return columns
 
 
-def _group_columns(runs: Sequence[Recorded]) -> dict[str, list[Scalar]]:
-    """Group -> option by run. A run that did not note a choice has that of a run with the same config."""
+def _group_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:
+    """Return the options of the runs by group; a choice that is not recorded is that of a run with the same config."""
     groups = {group for run in runs for group in run.choices if group not in NOT_FACTOR_GROUPS}
-    configs = [frozenset(_factor_keys(run).items()) for run in runs]
+    configs = [frozenset(_possible_factors(run).items()) for run in runs]
     pairs = list(zip(configs, runs, strict=True))
     columns: dict[str, list[Scalar]] = {}
-    for group in sorted(groups, key=lambda g: (ORDER.index(g) if g in ORDER else len(ORDER), g)):
-        noted = {config: run.choices[group] for config, run in pairs if config and group in run.choices}
-        columns[group] = [run.choices.get(group, noted.get(config, "")) for config, run in pairs]
+    for group in sorted(groups, key=lambda g: (GROUP_ORDER.index(g) if g in GROUP_ORDER else len(GROUP_ORDER), g)):
+        known = {config: run.choices[group] for config, run in pairs if config and group in run.choices}
+        columns[group] = [run.choices.get(group, known.get(config, "")) for config, run in pairs]
     return columns
 
 
-def _key_columns(runs: Sequence[Recorded]) -> dict[str, list[Scalar]]:
-    """Dotted key -> value by run; d_ff comes last, for `match` solves it."""
-    configs = [_factor_keys(run) for run in runs]
+def _key_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:
+    """Return the values of the runs by dotted key; d_ff comes last, because `match` solves for it."""
+    configs = [_possible_factors(run) for run in runs]
     keys = sorted({key for config in configs for key in config}, key=lambda key: (key == "model.d_ff", key))
     return {key: [config.get(key, "") for config in configs] for key in keys}
 
 
-def _factor_keys(run: Recorded) -> dict[str, Scalar]:
-    """The config without what cannot be a factor."""
+def _possible_factors(run: RecordedRun) -> dict[str, Scalar]:
     return {key: value for key, value in run.config.items() if not _is_excluded(key)}
 
 
@@ -58,8 +58,8 @@ def _is_excluded(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NOT_FACTORS)
 
 
-def _one_type(levels: list[Scalar]) -> list[Scalar]:
-    """Whole numbers, numbers or text: a column has one type."""
+def _with_one_type(levels: list[Scalar]) -> list[Scalar]:
+    """Return the levels as whole numbers if all are, else as floats if all are finite numbers, else as text."""
     if all(isinstance(level, int) for level in levels):
         return levels
     if all(isinstance(level, int | float) and np.isfinite(level) for level in levels):

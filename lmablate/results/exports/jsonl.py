@@ -7,33 +7,50 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from lmablate.results.exports.recorded import LAST_STEP, Curves, Recorded, check_size, curve, from_folder, make_curves
+from lmablate.results.exports.recorded import (
+    LAST_STEP,
+    Curve,
+    Curves,
+    RecordedRun,
+    check_size,
+    make_curve,
+    make_curves,
+    recorded_from_folder,
+)
 from lmablate.runs.metrics import read_metrics
 from lmablate.runs.run import all_runs
 
 
-def runs(runs_dir: Path) -> list[Recorded]:
-    return [from_folder(run, partial(curves, run.metrics_path)) for run in all_runs(runs_dir)]
+def read_jsonl(runs_dir: Path) -> list[RecordedRun]:
+    """Return every run in `runs_dir`, with the curves of its metrics.jsonl.
+
+    Raises:
+        UserError: if a run.json is damaged.
+    """
+    return [recorded_from_folder(run, partial(read_curves, run.metrics_path)) for run in all_runs(runs_dir)]
 
 
-def curves(path: Path) -> Curves:
-    """The curves of one metrics.jsonl; none where the run has not logged yet.
+def read_curves(path: Path) -> Curves:
+    """Return the curves of one metrics.jsonl; none if the run has not logged yet.
 
-    A torn last line is dropped with a word. Raises UserError for damage anywhere else.
+    An incomplete last line is dropped with a warning.
+
+    Raises:
+        UserError: for damage anywhere else.
     """
     if not path.exists():
         return {}
     check_size(path)
-    if (table := _plain_table(path)) is not None:
-        return {name: _column_curve(table, name) for name in sorted(table.column_names) if name != "step"}
+    if (table := _read_numeric_table(path)) is not None:
+        return {name: _curve_of_column(table, name) for name in sorted(table.column_names) if name != "step"}
     rows = read_metrics(path)
     return make_curves(((int(row.pop("step")), row) for row in rows), path)
 
 
-def _plain_table(path: Path) -> pa.Table | None:
-    """The rows as columns, parsed many times faster than line by line; None for a file that is not all numbers.
+def _read_numeric_table(path: Path) -> pa.Table | None:
+    """Return the rows as columns, parsed many times faster than line by line, if all values are finite numbers.
 
-    That one may be damaged, torn, or hold a NaN, and is for the careful reader.
+    Any other file, which may be damaged, incomplete or contain NaN, gives None and is read line by line.
     """
     try:
         table = pyarrow.json.read_json(path)
@@ -50,10 +67,10 @@ def _plain_table(path: Path) -> pa.Table | None:
     return table if steps.size and steps.min() >= 0 and steps.max() < LAST_STEP else None
 
 
-def _column_curve(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a value in column `name`."""
-    column, step = table[name], table["step"]
-    if column.null_count:
-        there = column.is_valid()
-        column, step = column.filter(there), step.filter(there)
-    return curve(step.to_numpy(), column.to_numpy())
+def _curve_of_column(table: pa.Table, name: str) -> Curve:
+    """Return the rows that have a value in column `name`."""
+    values, steps = table[name], table["step"]
+    if values.null_count:
+        is_valid = values.is_valid()
+        values, steps = values.filter(is_valid), steps.filter(is_valid)
+    return make_curve(steps.to_numpy(), values.to_numpy())

@@ -13,12 +13,12 @@ import pyarrow.dataset as ds
 
 from lmablate.errors import UserError
 
+# The metrics read last stay in memory, up to this number of rows. A row takes 20 bytes.
 HELD_ROWS = 2**23
-"""The metrics read last are kept, up to this many rows of 20 bytes."""
 
 
 class Metrics:
-    """Rows with columns run, step, metric, value and more, in a file or in memory.
+    """Rows with the columns run, step, metric, value and more, in a file or in memory.
 
     One metric is read at a time, so that memory grows with the largest metric and not with the experiment.
     """
@@ -28,50 +28,56 @@ class Metrics:
         self._held: dict[str, pd.DataFrame] = {}
 
     @classmethod
-    def stored(cls, path: Path) -> "Metrics":
-        """A parquet file. Raises UserError where it is damaged, now or when a damaged part is read."""
-        with _readable():
+    def from_parquet(cls, path: Path) -> "Metrics":
+        """Open a parquet file.
+
+        Raises:
+            UserError: if it is damaged. Every other method raises it, too, when it reads a damaged part.
+        """
+        with _damage_reported():
             return cls(ds.dataset(path, format=ds.ParquetFileFormat(dictionary_columns=["run", "metric"])))
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "Metrics":
+    def from_frame(cls, table: pd.DataFrame) -> "Metrics":
+        """Wrap a table in memory."""
         return cls(ds.dataset(pa.Table.from_pandas(table, preserve_index=False)))
 
     @property
     def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
         return self._source.schema
 
     @property
     def table(self) -> pd.DataFrame:
-        """All of it, in memory."""
-        with _readable():
+        """All rows, in memory."""
+        with _damage_reported():
             whole = self._source.to_table().to_pandas()
         return whole.astype({name: str for name in whole.columns if whole[name].dtype == "category"})
 
     @property
     def names(self) -> list[str]:
-        """The metrics, by name."""
+        """The names of the metrics, sorted."""
         return self._outline[0]
 
     @property
     def last_step(self) -> int:
-        """The last step at which anything was logged; 0 where nothing was."""
+        """The last step at which anything was logged; 0 if there are no rows."""
         return self._outline[1]
 
     @cached_property
     def _outline(self) -> tuple[list[str], int]:
         names: set[str] = set()
         last = 0
-        with _readable():
+        with _damage_reported():
             for batch in self._source.to_batches(columns=["metric", "step"]):
                 names.update(batch["metric"].unique().to_pylist())
                 last = max(last, int(batch["step"].to_numpy().max(initial=0)))
         return sorted(names), last
 
     def rows(self, metric: str) -> pd.DataFrame:
-        """Columns run (categorical), step, value; empty where there is no such metric."""
+        """Return the columns run (categorical), step and value of one metric; empty if it does not exist."""
         if metric not in self._held:
-            with _readable():
+            with _damage_reported():
                 found = self._source.to_table(["run", "step", "value"], filter=pc.field("metric") == metric)
             rows = found.set_column(0, "run", found["run"].dictionary_encode()).unify_dictionaries().to_pandas()
             while self._held and len(rows) + sum(map(len, self._held.values())) > HELD_ROWS:
@@ -80,7 +86,15 @@ class Metrics:
         return self._held[metric]
 
     def wide(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
-        """Steps x those of `runs` that have the metric; NaN where a run did not log at a step."""
+        """Return one metric as a table of steps by runs.
+
+        Args:
+            metric: its name.
+            runs: ids of runs; those that do not have the metric are left out.
+
+        Returns:
+            Steps by runs; NaN where a run did not log at a step.
+        """
         rows = self.rows(metric)
         names = rows["run"].cat.categories
         columns = sorted({*names} & {*runs})
@@ -95,7 +109,8 @@ class Metrics:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _damage_reported() -> Iterator[None]:
+    """Turn an error of pyarrow in the block into a UserError."""
     try:
         yield
     except (ValueError, OSError, pa.ArrowException) as error:

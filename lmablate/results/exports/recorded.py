@@ -1,4 +1,4 @@
-"""What every source of measurements yields: runs with a description and curves, before they are a table."""
+"""What every reader returns: runs with a description and curves, before they become a table."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,44 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmablate.errors import UserError
 from lmablate.files import read_json
-from lmablate.results.exports.catalogue import choices_of
+from lmablate.results.exports.catalogue import choices_of_config
+from lmablate.results.frames import Scalar
 from lmablate.runs.run import Run
 
+# Steps, ascending and each once, and values, which may be NaN or infinite.
 Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Steps, ascending and each once, and values, which may be NaN or infinite."""
+# Curves by metric.
 Curves = dict[str, Curve]
-"""By metric."""
-Scalar = str | int | float
 
+# Bytes. Larger files are refused: the metrics of one run are held in memory.
 FILE_LIMIT = 2 * 2**30
-"""Bytes. Larger files are refused: one run's metrics are held in memory."""
+# Larger steps are not exact as floating-point numbers.
 LAST_STEP = 2**53
-"""Steps beyond this are not exact as floating-point numbers."""
 
-
-@dataclass(frozen=True)
-class Recorded:
-    """One run as a source has it.
-
-    choices: group -> option; config: dotted key -> value; facts: the columns of FACTS, where known.
-    experiments: the experiments that count it among theirs, with the choices by which each came to it.
-    curves: reads the measurements, so that they need not all be in memory.
-    """
-
-    run: str
-    seed: int
-    state: str
-    curves: Callable[[], Curves]
-    choices: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, Scalar] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    experiments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def within(self, experiment: str) -> "Recorded":
-        """The run with the choices that `experiment` made, where it noted them."""
-        return replace(self, choices=self.experiments.get(experiment) or self.choices)
-
-
+# Columns that describe a run besides its factors.
 FACTS = (
     "data_fingerprint",
     "code_version",
@@ -60,8 +37,45 @@ FACTS = (
 )
 
 
-def from_folder(run: Run, curves: Callable[[], Curves]) -> Recorded:
-    """The run in a folder of ours, as run.json and status.json describe it; `curves` come from any source."""
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run as a source describes it.
+
+    Attributes:
+        id: the run's id, or its name in the source.
+        seed: its seed.
+        state: its state as in status.json, or "unknown".
+        read_curves: reads the measurements when it is called, so that those of all runs need not be in memory.
+        choices: option by group.
+        config: value by dotted key.
+        facts: the columns FACTS that are known.
+        experiments: the experiments that the run belongs to, each with the choices that it recorded for the run.
+    """
+
+    id: str
+    seed: int
+    state: str
+    read_curves: Callable[[], Curves]
+    choices: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    experiments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def as_chosen_by(self, experiment: str) -> "RecordedRun":
+        """Return the run with the choices that `experiment` recorded, or with its own if there are none."""
+        return replace(self, choices=self.experiments.get(experiment) or self.choices)
+
+
+def recorded_from_folder(run: Run, read_curves: Callable[[], Curves]) -> RecordedRun:
+    """Return a run as run.json and status.json of its folder describe it.
+
+    Args:
+        run: the run's folder.
+        read_curves: reads its curves, from any source.
+
+    Raises:
+        UserError: if run.json lacks a key.
+    """
     facts, status = run.facts(), run.status()
     try:
         identity = facts["identity"]
@@ -72,21 +86,22 @@ def from_folder(run: Run, curves: Callable[[], Curves]) -> Recorded:
             **schedule_of(config),
             "error": status.get("error"),
         }
-        return Recorded(
-            run=run.id,
+        return RecordedRun(
+            id=run.id,
             seed=int(config["seed"]),
             state=str(status["state"]),
-            curves=curves,
-            choices=facts.get("choices") or choices_of(config),
-            config=flatten(config),
+            read_curves=read_curves,
+            choices=facts.get("choices") or choices_of_config(config),
+            config=flatten_config(config),
             facts=known,
-            experiments={path.name: _choices_in(path) for path in _experiment_files(run)},
+            experiments={path.name: _recorded_choices(path) for path in _experiment_files(run)},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{run.facts_path} is damaged: it lacks a usable {error}.") from error
 
 
 def schedule_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of training steps and of warm-up steps in a config."""
     return {"max_steps": config["train"]["max_steps"], "warmup_steps": config["optim"]["warmup_steps"]}
 
 
@@ -95,56 +110,66 @@ def _experiment_files(run: Run) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
 
-def _choices_in(path: Path) -> Mapping[str, str]:
-    """The choices noted in a membership file; none where it is empty."""
+def _recorded_choices(path: Path) -> Mapping[str, str]:
+    """The choices in a file of `experiments/`; empty if the file is empty."""
     try:
         return {str(group): str(option) for group, option in read_json(path).items()}
     except (ValueError, AttributeError):
         return {}
 
 
-def flatten(node: Any, prefix: str = "") -> dict[str, Scalar]:
-    """{"optim": {"lr": 0.1}} -> {"optim.lr": 0.1}; what is no number becomes text as one would type it."""
+def flatten_config(node: Any, prefix: str = "") -> dict[str, Scalar]:
+    """Return the values of a nested config by dotted key: {"optim": {"lr": 0.1}} -> {"optim.lr": 0.1}.
+
+    A value that is neither a number nor a string becomes text as one would type it. That includes a list, which is
+    one level of a factor; the search for secrets in config/credentials.py goes into lists instead.
+    """
     if isinstance(node, Mapping):
         pairs = ((f"{prefix}.{key}" if prefix else str(key), value) for key, value in node.items())
-        return {name: value for key, child in pairs for name, value in flatten(child, key).items()}
+        return {name: value for key, child in pairs for name, value in flatten_config(child, key).items()}
     if isinstance(node, bool) or node is None:
         return {prefix: "null" if node is None else str(node).lower()}
     return {prefix: node if isinstance(node, int | float | str) else str(node)}
 
 
-def make_curves(rows: Iterator[tuple[int, Mapping[str, Any]]], where: Path) -> Curves:
-    """Curves from rows (step, {metric: number or None}); where a step comes twice, the later row counts.
+def make_curves(rows: Iterator[tuple[int, Mapping[str, Any]]], source: Path) -> Curves:
+    """Return the curves of rows; if a step occurs twice, the later row counts.
 
-    Raises UserError for a step or a value that is no number; None is a missing value.
+    Args:
+        rows: pairs of a step and {metric: a number, or None for a missing value}.
+        source: the file of the rows, for error messages.
+
+    Raises:
+        UserError: for a step out of range, or a value that is not a number.
     """
     points: dict[str, tuple[list[int], list[float]]] = {}
     for step, row in rows:
         if not 0 <= step < LAST_STEP:
-            raise UserError(f"{where}: step {step} is out of range.")
+            raise UserError(f"{source}: step {step} is out of range.")
         for metric, value in row.items():
             if type(value) is not float:
                 if value is None:
                     continue
-                value = _number(value, f"{where}: {metric} at step {step}")
+                value = _to_float(value, f"{source}: {metric} at step {step}")
             if metric not in points:
                 points[metric] = ([], [])
             steps, values = points[metric]
             steps.append(step)
             values.append(value)
-    return {metric: curve(*points[metric]) for metric in sorted(points)}
+    return {metric: make_curve(*points[metric]) for metric in sorted(points)}
 
 
-def _number(value: Any, what: str) -> float:
+def _to_float(value: Any, name: str) -> float:
     try:
         if isinstance(value, int) and not isinstance(value, bool):
             return float(value)
     except OverflowError:
         pass
-    raise UserError(f"{what} is no number: {str(value)[:40]!r}.")
+    raise UserError(f"{name} is not a number: {str(value)[:40]!r}.")
 
 
-def curve(steps: ArrayLike, values: ArrayLike) -> Curve:
+def make_curve(steps: ArrayLike, values: ArrayLike) -> Curve:
+    """Return the points sorted by step, each step once: the last point of a step counts."""
     x, y = np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
     if np.all(x[1:] > x[:-1]):
         return x, y
@@ -153,6 +178,10 @@ def curve(steps: ArrayLike, values: ArrayLike) -> Curve:
 
 
 def check_size(path: Path) -> None:
-    """Raises UserError for a file too large to be read as a whole."""
+    """Refuse a file that is too large to be read as a whole.
+
+    Raises:
+        UserError: if it has more than FILE_LIMIT bytes.
+    """
     if path.stat().st_size > FILE_LIMIT:
         raise UserError(f"{path} has {path.stat().st_size} bytes; at most {FILE_LIMIT} are read.")

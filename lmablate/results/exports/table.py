@@ -1,7 +1,8 @@
-"""One tidy table per experiment: parquet and csv for the measurements, a small csv for the runs."""
+"""One tidy table per experiment: parquet and CSV for the measurements, a small CSV for the runs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,30 +15,34 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
-from lmablate.files import write_bytes
+from lmablate.files import atomic_write, write_bytes
 from lmablate.results.exports.factors import factor_columns
-from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import FACTS, Curve, Curves, Recorded, Scalar
+from lmablate.results.exports.recorded import FACTS, Curve, Curves, RecordedRun
+from lmablate.results.frames import Scalar
 
+# Never thinned: spikes, peaks and late slopes are read off them.
 EVERY_STEP = ("train/loss", "grad_norm", "lr")
-"""Never thinned: spikes, peaks and late slopes are read off them."""
-WHOLE = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
+WHOLE_NUMBERS = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
+# Few large batches instead of one per run: parquet compresses and reads them better.
 ROWS_PER_WRITE = 2**18
+# Powers of ten up to this one are exact as floating-point numbers.
 EXACT_POWER = 22
-"""Powers of ten up to this one are exact as floating-point numbers."""
+# A scaled number this close to a half may round to either side.
 NEARLY_HALF = 1e-3
-"""Numbers that are scaled this close to a half may round to either side."""
+
 CsvForm = Literal["plain", "gzip", "none"]
+CSV_SUFFIXES = {"plain": ".csv", "gzip": ".csv.gz"}
 
 
 @dataclass(frozen=True)
 class Thinning:
-    """What keeps committed exports small.
+    """Thins and rounds curves, which keeps committed exports small.
 
-    every: metrics logged at each step are kept at multiples of this, at evaluations and at the last step;
-        those of EVERY_STEP are kept whole.
-    digits: values are rounded to so many significant digits (whole numbers are exact); 6 is what a float32,
-        in which losses are computed, is good for.
+    Attributes:
+        every: a metric that is logged at each step is kept at multiples of this, at evaluations and at the last step.
+            The metrics EVERY_STEP are kept whole.
+        digits: number of significant digits to which values are rounded; whole numbers stay exact. Losses are
+            computed in float32, which holds about 6.
     """
 
     every: int = 1
@@ -50,6 +55,7 @@ class Thinning:
             raise UserError(f"digits={self.digits} is not allowed: choose 1 to 17 significant digits.")
 
     def __call__(self, curves: Curves) -> Curves:
+        """Return the thinned and rounded curves."""
         evaluated = [steps for metric, (steps, _) in curves.items() if metric.startswith("val/")]
         last = max((int(steps[-1]) for steps, _ in curves.values()), default=0)
         kept = np.unique(np.concatenate([*evaluated, [last]]))
@@ -64,7 +70,7 @@ class Thinning:
 
 
 def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
-    """Each value as the number nearest to its first `digits` significant digits; whole numbers unchanged."""
+    """Return each value as the number nearest to its first `digits` significant digits; whole numbers unchanged."""
     rounded = values.copy()
     chosen = np.isfinite(values) & (values != np.rint(values))
     exact = values[chosen]
@@ -79,39 +85,59 @@ def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.fl
     return rounded
 
 
-def write(
-    recorded: Sequence[Recorded], experiment: str, out: Path, thinning: Thinning, csv: CsvForm = "plain"
+def write_tables(
+    recorded: Sequence[RecordedRun], experiment: str, out: Path, thinning: Thinning, csv_form: CsvForm = "plain"
 ) -> list[Path]:
-    """Writes the tables of `experiment` into `out`, each as a whole. Returns their paths.
+    """Write the tables of an experiment, each atomically. The curves of one run are in memory at a time.
 
-    One run is in memory at a time. Raises UserError where no run belongs to the experiment, or a factor has
-    the name of a column.
+    Args:
+        recorded: runs, of which those of the experiment are written.
+        experiment: its name, which is also that of the files.
+        out: the folder of the tables; it is created if it is missing.
+        thinning: what is kept of the curves.
+        csv_form: how the measurements are written as CSV, besides parquet. Older files of another form are removed.
+
+    Returns:
+        The paths of the tables.
+
+    Raises:
+        UserError: if no run belongs to the experiment.
     """
-    runs = [run.within(experiment) for run in recorded if experiment in run.experiments]
+    runs = [run.as_chosen_by(experiment) for run in recorded if experiment in run.experiments]
     if not runs:
         names = sorted({name for run in recorded for name in run.experiments})
         raise UserError(f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}.")
     factors = factor_columns(runs)
     out.mkdir(parents=True, exist_ok=True)
-    finals: list[float] = []
-    paths = _write_measurements(_tables(runs, experiment, factors, thinning, finals), out / experiment, csv)
-    frame = _run_rows(runs, experiment, factors).assign(**{"val/loss": finals})
+    suffixes = [".parquet"] if csv_form == "none" else [".parquet", CSV_SUFFIXES[csv_form]]
+    paths = [out / f"{experiment}{suffix}" for suffix in suffixes]
+    final_losses: list[float] = []
+    with ExitStack() as files:
+        parts = {path: files.enter_context(atomic_write(path)) for path in paths}
+        writer = files.enter_context(_MeasurementWriter(parts))
+        for index, run in enumerate(runs):
+            curves = thinning(run.read_curves())
+            final_losses.append(float(curves["val/loss"][1][-1]) if "val/loss" in curves else math.nan)
+            levels = {factor: column[index] for factor, column in factors.items()}
+            writer.add(_tidy_rows(experiment, run, levels, curves))
+    for suffix in set(CSV_SUFFIXES.values()) - {*suffixes}:
+        (out / f"{experiment}{suffix}").unlink(missing_ok=True)
+    frame = _run_rows(runs, experiment, factors).assign(**{"val/loss": final_losses})
     path = out / f"{experiment}.runs.csv"
     write_bytes(path, frame.to_csv(index=False, lineterminator="\n").encode())
     return [*paths, path]
 
 
-def _run_rows(runs: Sequence[Recorded], experiment: str, factors: dict[str, list[Scalar]]) -> pd.DataFrame:
-    """One row a run: what it is, and the facts known of it."""
+def _run_rows(runs: Sequence[RecordedRun], experiment: str, factors: dict[str, list[Scalar]]) -> pd.DataFrame:
     facts = {name: [run.facts.get(name) for run in runs] for name in FACTS}
     return pd.DataFrame(
         {
-            "run": [run.run for run in runs],
+            "run": [run.id for run in runs],
             "experiment": experiment,
             "seed": [run.seed for run in runs],
             **factors,
             "state": [run.state for run in runs],
-            **{name: _whole(column) if name in WHOLE else column for name, column in facts.items()},
+            **{name: _whole(column) if name in WHOLE_NUMBERS else column for name, column in facts.items()},
         }
     )
 
@@ -121,119 +147,57 @@ def _whole(column: list[int | None]) -> pd.Series:
     return pd.Series(column, dtype="Int64")
 
 
-def _tables(
-    runs: Sequence[Recorded],
-    experiment: str,
-    factors: dict[str, list[Scalar]],
-    thinning: Thinning,
-    finals: list[float],
-) -> Iterator[pa.Table]:
-    """The tidy rows run by run, by metric and step; appends each run's last validation loss to `finals`."""
-    for index, run in enumerate(runs):
-        curves = thinning(run.curves())
-        finals.append(float(curves["val/loss"][1][-1]) if "val/loss" in curves else math.nan)
-        counts = [len(steps) for steps, _ in curves.values()]
-        n = sum(counts)
-        constant = {"experiment": experiment, "run": run.run, "seed": run.seed}
-        constant |= {factor: levels[index] for factor, levels in factors.items()}
-        yield pa.table(
-            {
-                **{name: pa.repeat(value, n) for name, value in constant.items()},
-                "step": np.concatenate([np.zeros(0, np.int64), *(steps for steps, _ in curves.values())]),
-                "metric": pa.array(np.repeat(np.array([*curves], dtype=object), counts), pa.string()),
-                "value": np.concatenate([np.zeros(0), *(values for _, values in curves.values())]),
-            }
-        )
+def _tidy_rows(experiment: str, run: RecordedRun, levels: Mapping[str, Scalar], curves: Curves) -> pa.Table:
+    """Return one row per value of the run, by metric and step."""
+    counts = [len(steps) for steps, _ in curves.values()]
+    n = sum(counts)
+    constant = {"experiment": experiment, "run": run.id, "seed": run.seed, **levels}
+    return pa.table(
+        {
+            **{name: pa.repeat(value, n) for name, value in constant.items()},
+            "step": np.concatenate([np.zeros(0, np.int64), *(steps for steps, _ in curves.values())]),
+            "metric": pa.array(np.repeat(np.array([*curves], dtype=object), counts), pa.string()),
+            "value": np.concatenate([np.zeros(0), *(values for _, values in curves.values())]),
+        }
+    )
 
 
-def _write_measurements(rows: Iterator[pa.Table], stem: Path, csv: CsvForm) -> list[Path]:
-    """<stem>.parquet and .csv or .csv.gz, through part files; an older csv of the other form is removed."""
-    suffixes = {"plain": [".csv"], "gzip": [".csv.gz"], "none": []}[csv]
-    paths = [stem.with_name(stem.name + suffix) for suffix in [".parquet", *suffixes]]
-    parts = [path.with_name(f".{path.name}.part") for path in paths]
-    try:
-        writers: list[pq.ParquetWriter | pyarrow.csv.CSVWriter] = []
-        for batch in _batches(rows):
-            writers = writers or [_open_writer(part, batch.schema) for part in parts]
-            for writer in writers:
-                writer.write_table(batch)
-        for writer in writers:
-            writer.close()
-        for form in (".csv", ".csv.gz"):
-            stem.with_name(stem.name + form).unlink(missing_ok=True)
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    return paths
+class _MeasurementWriter:
+    """Writes the same rows to several files, in batches of at least ROWS_PER_WRITE rows; a context manager."""
 
+    def __init__(self, parts: Mapping[Path, Path]) -> None:
+        """Write to the values of `parts`, in the formats that the names of its keys say."""
+        self._parts = parts
+        self._opened = ExitStack()
+        self._writers: list[pq.ParquetWriter | pyarrow.csv.CSVWriter] = []
+        self._held: list[pa.Table] = []
 
-def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pyarrow.csv.CSVWriter:
-    if path.name.endswith(".parquet.part"):
-        return pq.ParquetWriter(path, schema, compression="zstd", compression_level=12)
-    sink = pa.CompressedOutputStream(str(path), "gzip") if path.name.endswith(".gz.part") else str(path)
-    return pyarrow.csv.CSVWriter(sink, schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed"))
+    def __enter__(self) -> "_MeasurementWriter":
+        return self
 
+    def add(self, table: pa.Table) -> None:
+        self._held.append(table)
+        if sum(held.num_rows for held in self._held) >= ROWS_PER_WRITE:
+            self._write_held()
 
-def _batches(rows: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Few large tables instead of one a run: parquet compresses and reads them better."""
-    held: list[pa.Table] = []
-    for table in rows:
-        held.append(table)
-        if sum(part.num_rows for part in held) >= ROWS_PER_WRITE:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
+    def _write_held(self) -> None:
+        batch = pa.concat_tables(self._held)
+        self._held = []
+        if not self._writers:  # the first rows give the schema
+            self._writers = [self._open_writer(path, part, batch.schema) for path, part in self._parts.items()]
+        for writer in self._writers:
+            writer.write_table(batch)
 
+    def _open_writer(self, path: Path, part: Path, schema: pa.Schema) -> pq.ParquetWriter | pyarrow.csv.CSVWriter:
+        sink = pa.CompressedOutputStream(str(part), "gzip") if path.suffix == ".gz" else pa.OSFile(str(part), "wb")
+        self._opened.enter_context(sink)
+        if path.suffix == ".parquet":
+            writer = pq.ParquetWriter(sink, schema, compression="zstd", compression_level=12)
+        else:
+            writer = pyarrow.csv.CSVWriter(sink, schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed"))
+        return self._opened.enter_context(writer)
 
-FIXED = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
-"""Columns of a table of runs that are not factors."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """An experiment as its exports have it.
-
-    metrics: its measurements; runs: one row a run, with its factors, `state` and the facts of FACTS.
-    """
-
-    experiment: str
-    metrics: Metrics
-    runs: pd.DataFrame
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """All tidy rows, in memory: columns experiment, run, seed, one per factor, step, metric, value."""
-        return self.metrics.table
-
-    @property
-    def factors(self) -> list[str]:
-        return [column for column in self.runs.columns if column not in FIXED]
-
-
-def load(folder: Path, experiment: str) -> Exported:
-    """The exports of `experiment` in `folder`. Raises UserError where they are missing or damaged."""
-    measured, described = folder / f"{experiment}.parquet", folder / f"{experiment}.runs.csv"
-    for path in (measured, described):
-        if not path.exists():
-            raise UserError(f"{path} is missing: make it with `python -m lmablate.export experiment={experiment}`.")
-    try:
-        metrics = Metrics.stored(measured)
-        types = {field.name: str for field in metrics.schema if not _is_number(field.type)}
-        runs = pd.read_csv(described, dtype=types, keep_default_na=False, na_values=[""])
-        for factor in types.keys() & {*runs.columns}:
-            runs[factor] = runs[factor].fillna("")
-    except (ValueError, KeyError) as error:
-        raise UserError(f"the exports of {experiment} in {folder} cannot be read: {error}.") from error
-    return Exported(experiment, metrics, runs)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
-def exported(folder: Path) -> list[str]:
-    """The experiments that have exports in `folder`, by name."""
-    return sorted(path.stem for path in folder.glob("*.parquet"))
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._opened:
+            if kind is None and self._held:
+                self._write_held()

@@ -1,21 +1,31 @@
-"""Figures of an experiment, drawn from its exports. Each function returns a Figure and saves nothing."""
+"""Figures of an experiment, drawn from its exports. Each function returns a figure and saves nothing.
 
-from lmablate.results.plots.curves import METRICS, curve_figure, has_steps_after_warmup, overview_figure
-from lmablate.results.plots.gallery import MAIN, gallery
+gallery     every figure that an experiment's measurements allow
+curves      metrics over training, and the overview
+mechanisms  profiles over layers or positions; loss against learning rate
+summary     an experiment as a small table
+arms        the runs of an experiment, arm by arm
+panels      grids of panels, their legend and scale
+labels      names beside the ends of lines
+smooth      smoothing and thinning of curves
+style       colours, names of factors and metrics, and saving
+"""
+
+from lmablate.results.plots.curves import METRICS, curve_figure, overview_figure
+from lmablate.results.plots.gallery import MAIN_FIGURE, gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure, profiles
-from lmablate.results.plots.style import save
+from lmablate.results.plots.style import save_figure
 from lmablate.results.plots.summary import summary
 
 __all__ = [
-    "MAIN",
+    "MAIN_FIGURE",
     "METRICS",
     "curve_figure",
     "gallery",
-    "has_steps_after_warmup",
     "learning_rate_figure",
     "overview_figure",
     "profile_figure",
     "profiles",
-    "save",
+    "save_figure",
     "summary",
 ]

@@ -2,41 +2,48 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
-from lmablate.results.plots.style import colours, in_order, level_name
+from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows
+from lmablate.results.plots.style import Colour, colours_of, level_name, sort_levels
 
+# States of runs that an average may be taken over; a CSV file does not know the state.
 COMPLETE = ("done", "unknown")
-"""States of runs that an average may be taken over; a CSV file does not know the state."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs that differ in nothing but their seed.
+    """The runs that differ only in their seed.
 
-    level: what the arm's colour stands for; levels: all its factors; runs: rows of `Exported.runs`.
+    Attributes:
+        level: the level of the factor that colours stand for.
+        levels: the level of each factor.
+        colour: the colour of `level`.
+        runs: rows of `Exported.runs`.
     """
 
-    level: Any
-    levels: Mapping[str, Any]
-    colour: Any
+    level: Scalar
+    levels: Mapping[str, Scalar]
+    colour: Colour
     runs: pd.DataFrame
 
     @property
     def complete(self) -> list[str]:
+        """Ids of the runs that are finished."""
         return self.runs.loc[self.runs["state"].isin(COMPLETE), "run"].tolist()
 
     @property
     def incomplete(self) -> list[str]:
+        """Ids of the runs that failed or are still running."""
         return self.runs.loc[~self.runs["state"].isin(COMPLETE), "run"].tolist()
 
     @property
     def diverged(self) -> list[str]:
+        """Ids of the runs that diverged."""
         errors = self.runs["error"].astype("string").fillna("")
         return self.runs.loc[errors.str.contains("diverged at step"), "run"].tolist()
 
@@ -44,29 +51,50 @@ class Arm:
 class Arms:
     """Every arm of an experiment.
 
-    factor: the one that colours stand for; by default the first. Raises UserError where it does not vary.
+    Attributes:
+        data: the experiment.
+        factor: the factor that colours stand for; empty if no factor varies.
+        others: the factors that divide the figure into panels.
+        levels: the levels of `factor`, in order.
+        colours: colour by level.
+        arms: the arms, in the order of their levels.
     """
 
-    def __init__(self, data: Exported, factor: str | None = None):
+    def __init__(self, data: Exported, factor: str | None = None, axis: str | None = None):
+        """Group the runs.
+
+        Args:
+            data: the experiment.
+            factor: the factor that colours stand for; by default the first one.
+            axis: a factor that the figure has on its x axis. It distinguishes arms, but neither colours nor panels.
+
+        Raises:
+            UserError: if `factor` does not vary.
+        """
         self.data = data
-        factors = data.factors
+        factors = [name for name in data.factors if name != axis]
         if factor is not None and factor not in factors:
             raise UserError(f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}.")
         self.factor = factor or (factors[0] if factors else "")
         self.others = [name for name in factors if name != self.factor]
-        self.levels = in_order(data.runs[self.factor].unique().tolist()) if self.factor else [""]
-        self.colours = colours(self.levels)
-        self.arms = self.by([self.factor, *self.others] if self.factor else [])
+        self.levels: list[Scalar] = [""]
+        if self.factor:
+            self.levels = sort_levels(data.runs[self.factor].unique().tolist())
+        self.colours = colours_of(self.levels)
+        self.arms = sorted(self._group_runs(), key=lambda arm: self.levels.index(arm.level))
 
-    def by(self, factors: list[str]) -> list[Arm]:
-        if not factors:
-            return [Arm("", {}, self.colours[""], self.data.runs)]
-        groups: Any = self.data.runs.groupby(factors, sort=True, dropna=False)
-        arms = [Arm(key[0], dict(zip(factors, key, strict=True)), self.colours[key[0]], runs) for key, runs in groups]
-        return sorted(arms, key=lambda arm: self.levels.index(arm.level))
+    def _group_runs(self) -> list[Arm]:
+        names = sorted(self.data.factors, key=lambda name: name != self.factor)  # stable: only `factor` moves ahead
+        groups = group_rows(self.data.runs, names) if names else [((), self.data.runs)]
+        arms = []
+        for values, runs in groups:
+            levels = dict(zip(names, values, strict=True))
+            level = levels.get(self.factor, "")
+            arms.append(Arm(level, levels, self.colours[level], runs))
+        return arms
 
     def panels(self) -> dict[str, list[Arm]]:
-        """The arms that belong into one panel, those that differ in `factor` alone, by the panel's title."""
+        """Return the arms of each panel, by its title. Arms of a panel differ in `factor` and the axis alone."""
         panels: dict[str, list[Arm]] = {}
         for arm in self.arms:
             title = ", ".join(level_name(name, arm.levels[name]) for name in self.others)
@@ -74,37 +102,40 @@ class Arms:
         return panels
 
     def name(self, arm: Arm) -> str:
+        """Return the arm's level in words; the experiment's name if no factor varies."""
         return level_name(self.factor, arm.level) if self.factor else self.data.experiment
 
     @property
     def metrics(self) -> list[str]:
+        """The names of the metrics, sorted."""
         return self.data.metrics.names
 
     def wide(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
-        """Steps x runs; empty where none of the runs has the metric."""
+        """Return one metric as a table of steps by runs; empty if none of the runs has it."""
         return self.data.metrics.wide(metric, runs)
 
     def final(self, metric: str, arm: Arm) -> pd.Series:
-        """The last value of each complete run of the arm."""
+        """Return the last value of each complete run of the arm."""
         wide = self.wide(metric, arm.complete)
         return wide.ffill().iloc[-1] if len(wide) else pd.Series(dtype=float)
 
     @property
     def last_step(self) -> int:
+        """The last step at which anything was logged."""
         return self.data.metrics.last_step
 
     @property
-    def warmup_ends(self) -> dict[Any, int]:
-        """Level -> the step where its warm-up ends, for levels whose runs agree."""
+    def warmup_ends(self) -> dict[Scalar, int]:
+        """The step at which warm-up ends by level, for levels whose runs agree."""
         known = self.data.runs.dropna(subset=["warmup_steps"])
-        ends: dict[Any, set[int]] = {}
-        levels = known[self.factor] if self.factor else [""] * len(known)
+        ends: dict[Scalar, set[int]] = {}
+        levels = get_column(known, self.factor) if self.factor else [""] * len(known)
         for level, steps in zip(levels, known["warmup_steps"], strict=True):
             ends.setdefault(level, set()).add(int(steps))
         return {level: steps.pop() for level, steps in ends.items() if len(steps) == 1}
 
     @property
     def tokens_per_step(self) -> float | None:
-        """None where the runs differ or do not say."""
-        ratios: Any = (self.data.runs["tokens"] / self.data.runs["max_steps"]).dropna().unique()
-        return float(ratios[0]) if len(ratios) == 1 and 0 < ratios[0] < np.inf else None
+        """Training tokens per optimizer step; None if it is unknown or not the same for all runs."""
+        ratios = distinct_values(get_column(self.data.runs, "tokens") / get_column(self.data.runs, "max_steps"))
+        return float(ratios[0]) if len(ratios) == 1 and 0 < float(ratios[0]) < np.inf else None

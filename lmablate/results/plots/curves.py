@@ -1,40 +1,47 @@
-"""Curves over training: the smoothed mean over seeds, its band, and the raw values pale underneath."""
+"""Metrics over training: the smoothed mean over seeds, its band, and the raw values pale underneath."""
 
 import math
 import textwrap
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import Arm, Arms
 from lmablate.results.plots.labels import label_lines
+from lmablate.results.plots.panels import GREY, MAX_PANELS, add_legend, label_outer, panel_grid
 from lmablate.results.plots.smooth import envelope, two_sided_ema
-from lmablate.results.plots.style import factor_name, metric_name, styled
+from lmablate.results.plots.style import metric_name, styled
 
 METRICS = ("train/loss", "val/loss", "grad_norm")
+# Half-life of the smoothing, as a fraction of the run.
 HALF_LIFE = 0.01
-"""Of the smoothing, as a fraction of the run."""
+# A metric with fewer points per run than this, such as an evaluation, is not smoothed.
 DENSE = 50
-"""A metric with fewer points a run, such as an evaluation, is drawn as it is."""
+# A vertical axis that spans more than this ratio is logarithmic.
 LOG_RANGE = 10.0
-"""A vertical axis over more than this ratio is logarithmic."""
-PANELS = 12
-GREY = "#777777"
+# Marks of lines in a panel that are not smoothed curves. Labels that begin with "_" are in no legend and no SVG file.
+RAW = "raw"
+WARMUP_LABEL = "_warm-up"
 
 
 def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bool = False) -> Figure:
-    """`metric` over the optimizer's steps, one colour a level of `factor`, one panel a setting of the others.
+    """Draw one metric over the optimizer's steps.
 
-    cut: only what comes after warm-up. Raises UserError where there is nothing to draw.
+    Args:
+        data: the experiment.
+        metric: the name of the metric.
+        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+        cut: leave out the steps before the end of warm-up.
+
+    Raises:
+        UserError: if there is nothing to draw, or if the figure would need more than MAX_PANELS panels.
     """
     arms = Arms(data, factor)
     if metric not in arms.metrics:
@@ -42,7 +49,7 @@ def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bo
     if cut and not has_steps_after_warmup(arms):
         raise UserError(f"{data.experiment} has no steps after warm-up to cut to.")
     panels = arms.panels()
-    if len(panels) > PANELS:
+    if len(panels) > MAX_PANELS:
         raise UserError(f"{data.experiment} would need {len(panels)} panels: choose fewer runs.")
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -53,7 +60,7 @@ def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bo
         for axes, (title, members) in zip(grid, panels.items(), strict=True):
             _draw(axes, arms, members, metric, cut)
             axes.set_title(title)
-        _set_scale(grid, metric)
+        _set_scale(grid)
         label_outer(grid, columns)
         if len(panels) == 1:
             label_lines(grid[0])
@@ -65,36 +72,24 @@ def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bo
     return figure
 
 
-def panel_grid(figure: Figure, count: int, columns: int) -> list[Axes]:
-    """`count` panels with common axes, row by row; the last row may be short."""
-    grid = figure.subplots(math.ceil(count / columns), columns, squeeze=False, sharex=True, sharey=True)
-    panels = list(grid.flat)
-    for axes in panels[count:]:
-        axes.remove()
-    return panels[:count]
-
-
-def label_outer(panels: Sequence[Axes], columns: int) -> None:
-    """Leaves labels to the lowest panel of each column and the first of each row."""
-    for i, axes in enumerate(panels):
-        if i % columns:
-            axes.set_ylabel("")
-        if i < len(panels) - columns:
-            axes.set_xlabel("")
-        else:
-            axes.tick_params(axis="x", labelbottom=True)  # a panel above a gap has lost them to the common axis
-
-
 def overview_figure(data: Exported, factor: str | None = None) -> Figure:
-    """Training loss, validation loss and gradient norm side by side.
+    """Draw training loss, validation loss and gradient norm side by side.
 
-    Rows are the full run and what comes after warm-up; with several factors, one row a setting of the others.
+    With one factor, the rows are the full run and the steps after warm-up. With several, there is one row for each
+    setting of the other factors, at most MAX_PANELS.
+
+    Args:
+        data: the experiment.
+        factor: the factor that colours stand for; by default the first one.
+
+    Raises:
+        UserError: if the experiment has none of the metrics.
     """
     arms = Arms(data, factor)
     metrics = [metric for metric in METRICS if metric in arms.metrics]
     if not metrics:
         raise UserError(f"{data.experiment} has none of the metrics {', '.join(METRICS)}.")
-    panels = list(arms.panels().items())[:PANELS]
+    panels = list(arms.panels().items())[:MAX_PANELS]
     rows = [(title, members, False) for title, members in panels]
     if len(panels) == 1 and has_steps_after_warmup(arms):
         title, members = panels[0]
@@ -105,7 +100,7 @@ def overview_figure(data: Exported, factor: str | None = None) -> Figure:
         for line, (title, members, cut) in zip(grid, rows, strict=True):
             for axes, metric in zip(line, metrics, strict=True):
                 _draw(axes, arms, members, metric, cut)
-                _set_scale([axes], metric)
+                _set_scale([axes])
             line[0].set_title(title or ("after warm-up" if cut else "full run"))
             if not cut:
                 _note_warmup(line[0], arms, cut)
@@ -117,12 +112,13 @@ def overview_figure(data: Exported, factor: str | None = None) -> Figure:
 
 
 def has_steps_after_warmup(arms: Arms) -> bool:
+    """Return whether more than a tenth of the run comes after the longest warm-up."""
     ends = arms.warmup_ends.values()
     return bool(ends) and max(ends) < 0.9 * arms.last_step
 
 
 def _draw(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, cut: bool) -> None:
-    """The curves of these arms, and where their warm-up ends."""
+    """Draw the curves of some arms, and lines at the ends of their warm-ups."""
     start = max(arms.warmup_ends.values()) if cut else 0
     for arm in members:
         _draw_complete(axes, arms, arm, metric, start)
@@ -135,11 +131,12 @@ def _draw(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, cut: bool
         ends = arms.warmup_ends
         common = len({*ends.values()}) == 1
         for level, step in [*ends.items()][:1] if common else ends.items():
-            axes.axvline(step, color=GREY if common else arms.colours[level], lw=0.7, ls=(0, (4, 3)), zorder=0.5)
+            colour = GREY if common else arms.colours[level]
+            axes.axvline(step, color=colour, lw=0.7, ls=(0, (4, 3)), zorder=0.5, label=WARMUP_LABEL)
 
 
 def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
-    """Mean over seeds, band from the lowest to the highest seed, and the raw mean pale below."""
+    """Draw the mean over seeds, a band from the lowest to the highest seed, and the raw mean pale below."""
     raw = arms.wide(metric, arm.complete).dropna()
     if raw.empty:
         return
@@ -149,7 +146,7 @@ def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) ->
     steps, mean = smooth.index.to_numpy(), smooth.mean(axis=1).to_numpy()
     if dense:
         x, y = envelope(raw.index.to_numpy(), raw.mean(axis=1).to_numpy())
-        axes.plot(x, y, color=arm.colour, alpha=0.22, lw=0.6, zorder=1, gid="raw")
+        axes.plot(x, y, color=arm.colour, alpha=0.22, lw=0.6, zorder=1, gid=RAW)
     if smooth.shape[1] > 1:
         low, high = smooth.min(axis=1).to_numpy(), smooth.max(axis=1).to_numpy()
         axes.fill_between(steps, low, high, color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
@@ -158,14 +155,14 @@ def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) ->
 
 
 def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth curve needs no more than a thousand points, its last among them."""
+    """Return at most a thousand points, the last among them: a smooth curve needs no more."""
     stride = -(-len(steps) // 1000)
     chosen = np.arange(len(steps) - 1, -1, -stride)[::-1]
     return steps[chosen], values[chosen]
 
 
 def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
-    """Runs that failed, or still run, one by one; a cross where a diverged one was last finite."""
+    """Draw each run that failed or is still running; a cross where a diverged one was last finite."""
     wide = arms.wide(metric, arm.incomplete)
     for run in wide.columns:
         series = wide.loc[np.isfinite(wide[run]), [run]]
@@ -190,20 +187,20 @@ def _half_life(arms: Arms) -> int:
     return max(1, round(HALF_LIFE * arms.last_step))
 
 
-def _set_scale(panels: Sequence[Axes], metric: str) -> None:
-    """Limits that hold every smoothed curve, and all but the most extreme raw values; logarithmic if wide."""
-    lines = [line for axes in panels for line in axes.get_lines() if len(line.get_xdata()) > 1]  # pyright: ignore
-    lines = [line for line in lines if line.get_zorder() != 0.5]
+def _set_scale(panels: Sequence[Axes]) -> None:
+    """Set limits that hold every smoothed curve, and all but the most extreme raw values; logarithmic if wide."""
+    lines = [line for axes in panels for line in axes.get_lines() if np.size(line.get_xdata()) > 1]
+    lines = [line for line in lines if line.get_label() != WARMUP_LABEL]
     if not lines:
         return
-    curves = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() != "raw"]
-    raw = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() == "raw"]
+    curves = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() != RAW]
+    raw = [np.asarray(line.get_ydata(), dtype=float) for line in lines if line.get_gid() == RAW]
     values = _finite(np.concatenate(curves))
-    spread = _finite(np.concatenate(raw)) if raw else values
+    raw_values = _finite(np.concatenate(raw)) if raw else values
     if not len(values):
         return
-    low = min(values.min(), np.percentile(spread, 0.5))
-    high = max(values.max(), np.percentile(spread, 99.5))
+    low = min(values.min(), np.percentile(raw_values, 0.5))
+    high = max(values.max(), np.percentile(raw_values, 99.5))
     if low > 0 and high / low > LOG_RANGE:
         margin = (high / low) ** 0.05
         limits = (low / margin, high * margin)
@@ -230,26 +227,18 @@ def _note_warmup(axes: Axes, arms: Arms, cut: bool) -> None:
 
 
 def _add_token_axis(axes: Axes, arms: Arms) -> None:
-    """The same axis in tokens, on top."""
+    """Add the same axis in tokens, on top."""
     if (ratio := arms.tokens_per_step) is None:
         return
     scale = (partial(np.multiply, ratio), partial(np.multiply, 1 / ratio))
-    top: Any = axes.secondary_xaxis("top", functions=scale)
+    top = axes.secondary_xaxis("top", functions=scale)
     top.xaxis.set_major_formatter(EngFormatter(sep=""))
     top.set_xlabel("tokens", color="#555555", fontsize=7)
     top.tick_params(labelsize=6.5)
 
 
-def add_legend(figure: Figure, arms: Arms) -> None:
-    """The levels of the factor, above all panels."""
-    seen: dict[str, Any] = {arms.name(arm): arm.colour for arm in arms.arms}
-    handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in seen.items()]
-    title = factor_name(arms.factor) if arms.factor else None
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title, alignment="left")
-
-
 def _add_footnote(figure: Figure, arms: Arms, metrics: Sequence[str]) -> None:
-    """What lines, bands, dashes and crosses mean, as far as the figure has them."""
+    """Explain the lines, bands, dashes and crosses that the figure has."""
     seeds = sorted({len(arm.complete) for arm in arms.arms if arm.complete}) or [0]
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     parts = []

@@ -6,21 +6,22 @@ from matplotlib.figure import Figure
 
 from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import Arms
-from lmablate.results.plots.curves import METRICS, PANELS, curve_figure, has_steps_after_warmup, overview_figure
-from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure, profiles
+from lmablate.results.plots.curves import METRICS, curve_figure, has_steps_after_warmup, overview_figure
+from lmablate.results.plots.mechanisms import LEARNING_RATE, learning_rate_figure, profile_figure, profiles
+from lmablate.results.plots.panels import MAX_PANELS
 
-MAIN = "overview"
-"""The name of the first figure, which shows the experiment at a glance."""
+# The name of the first figure, which shows the experiment at a glance.
+MAIN_FIGURE = "overview"
 
 
 def gallery(data: Exported) -> Iterator[tuple[str, Figure]]:
-    """(file name, figure): the overview, each metric full and cut to after warm-up, then the mechanisms.
+    """Yield (file name, figure): the overview, each metric in full and after warm-up, then the mechanisms.
 
-    An experiment with more settings than a page has room for has its learning-rate curve and no others.
+    An experiment with more settings than a page has room for has only its overview and its learning-rate curve.
     """
     arms = Arms(data)
-    yield MAIN, overview_figure(data)
-    if len(arms.panels()) <= PANELS:
+    yield MAIN_FIGURE, overview_figure(data)
+    if len(arms.panels()) <= MAX_PANELS:
         for metric in (metric for metric in METRICS if metric in arms.metrics):
             name = metric.replace("/", "_")
             yield name, curve_figure(data, metric)
@@ -28,5 +29,5 @@ def gallery(data: Exported) -> Iterator[tuple[str, Figure]]:
                 yield f"{name}_after_warmup", curve_figure(data, metric, cut=True)
         for pattern in profiles(arms.metrics):
             yield pattern.replace("/", "_").replace("_{i}", ""), profile_figure(data, pattern)
-    if "optim.lr" in data.factors:
+    if LEARNING_RATE in data.factors:
         yield "learning_rate", learning_rate_figure(data)

@@ -1,28 +1,28 @@
-"""Names beside the ends of lines, moved apart where they would overlap."""
+"""Names beside the ends of lines, moved apart if they would overlap."""
 
 import numpy as np
 from matplotlib.axes import Axes
 
+# Height of a label, as a fraction of the axes.
 HEIGHT = 0.052
-"""Of a label, as a fraction of the axes."""
 
 
 def label_lines(axes: Axes) -> None:
-    """Writes each labelled line's name at its right end, in its colour."""
+    """Write the name of each labelled line at its right end, in its colour."""
     lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     if not lines:
         return
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [to_axes.transform((0.0, float(np.asarray(line.get_ydata())[-1])))[1] for line in lines]
-    for line, y in zip(lines, spread(np.clip(ends, 0, 1).tolist(), HEIGHT), strict=True):
+    for line, y in zip(lines, spread_apart(np.clip(ends, 0, 1).tolist(), HEIGHT), strict=True):
         axes.annotate(
             str(line.get_label()), (1, y), (5, 0), "axes fraction", textcoords="offset points",
             color=line.get_color(), fontsize=7.5, va="center", annotation_clip=False,
         )  # fmt: skip
 
 
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Positions in the same order, at least `gap` apart, that move as little as possible from `heights`.
+def spread_apart(heights: list[float], gap: float) -> list[float]:
+    """Return positions in the same order, at least `gap` apart, that move as little as possible from `heights`.
 
     Least squares under a minimal distance is isotonic regression after subtracting the distances: neighbours
     that collide form a block around their common mean (pool adjacent violators).

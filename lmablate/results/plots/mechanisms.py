@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,15 +12,18 @@ from matplotlib.ticker import MaxNLocator
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
+from lmablate.results.frames import Scalar
 from lmablate.results.plots.arms import Arm, Arms
-from lmablate.results.plots.curves import GREY, add_legend, label_outer, panel_grid
+from lmablate.results.plots.panels import GREY, add_legend, label_outer, panel_grid
 from lmablate.results.plots.style import index_name, metric_name, styled
 
+# Stands for the index in the name of a metric.
 INDEX = "{i}"
+LEARNING_RATE = "optim.lr"
 
 
 def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
-    """Patterns such as "dead_units/layer_{i}" among the metrics' names, each with its indices in order."""
+    """Return the patterns among the metrics' names, such as "dead_units/layer_{i}", each with its sorted indices."""
     found: dict[str, list[int]] = {}
     for metric in metrics:
         if match := re.search(r"\d+(?=x?$)", metric):
@@ -30,9 +32,15 @@ def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
 
 
 def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> Figure:
-    """A metric for each layer (or position), at the end of training: mean over seeds, band lowest to highest.
+    """Draw a metric of each layer (or position) at the end of training: mean over seeds, band lowest to highest.
 
-    pattern: the metric's name with {i} for the index. Raises UserError where there is no such metric.
+    Args:
+        data: the experiment.
+        pattern: the metric's name with {i} for the index.
+        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+
+    Raises:
+        UserError: if there is no such metric.
     """
     arms = Arms(data, factor)
     indices = profiles(arms.metrics).get(pattern)
@@ -58,18 +66,22 @@ def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> F
 
 
 def learning_rate_figure(data: Exported, factor: str | None = None, metric: str = "val/loss") -> Figure:
-    """The final loss against the peak learning rate, one line an arm; the best rate of each is marked.
+    """Draw the final loss against the peak learning rate, one line per arm; the best rate of each is ringed.
 
     A run that diverged has no final loss and is shown as a cross on the upper edge.
-    Raises UserError where the learning rate does not vary.
+
+    Args:
+        data: the experiment.
+        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+        metric: the loss.
+
+    Raises:
+        UserError: if the learning rate does not vary.
     """
-    if "optim.lr" not in data.factors:
+    if LEARNING_RATE not in data.factors:
         raise UserError(f"{data.experiment} was trained at one learning rate only.")
-    arms = Arms(data, factor or next((f for f in data.factors if f != "optim.lr"), None))
-    if arms.factor == "optim.lr":
-        arms = Arms(replace(data, runs=data.runs.assign(all="")), "all")
-    arms.others.remove("optim.lr")
-    panels: dict[str, dict[object, list[Arm]]] = {}
+    arms = Arms(data, factor, axis=LEARNING_RATE)
+    panels: dict[str, dict[Scalar, list[Arm]]] = {}
     for title, members in arms.panels().items():
         for arm in members:
             panels.setdefault(title, {}).setdefault(arm.level, []).append(arm)
@@ -88,7 +100,7 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
 
 
 def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> None:
-    """values: index x seed."""
+    """Draw one line over an index, with its band; values: [index, seed]."""
     x, mean = values.index.to_numpy(dtype=float), values.mean(axis=1).to_numpy()
     if not np.isfinite(mean).any():
         return
@@ -98,8 +110,8 @@ def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> Non
 
 
 def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str) -> None:
-    """One line over the learning rates of arms that are otherwise the same."""
-    rates = {float(arm.levels["optim.lr"]): arm for arm in same_level}
+    """Draw one line over the learning rates of arms that are otherwise the same."""
+    rates = {float(arm.levels[LEARNING_RATE]): arm for arm in same_level}
     finals = pd.DataFrame({rate: arms.final(metric, rates[rate]) for rate in sorted(rates)}).T
     first = same_level[0]
     _draw_profile(axes, arms, first, finals)

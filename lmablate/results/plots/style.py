@@ -1,4 +1,4 @@
-"""How every figure looks: one colour per factor level, names in words, and files the same to the byte."""
+"""How every figure looks: one colour per level, names in words, and files that are reproduced to the byte."""
 
 import hashlib
 import io
@@ -12,12 +12,16 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from lmablate.files import write_bytes
+from lmablate.results.frames import Scalar
 
+Colour = str | tuple[float, float, float, float]
+
+# The colours of Okabe and Ito, which colour-blind readers can tell apart, without yellow: it is too pale for a line.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, BLACK, BROWN = "#CC79A7", "#56B4E9", "#333333", "#8C6D31"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, BROWN)
-"""Okabe and Ito's colours, which colour-blind readers tell apart, but for yellow: too pale for a line."""
 
+# By level. The levels of one factor differ, and a level has the same colour in every figure.
 COLOURS = {
     "rope": BLUE,
     "sin": ORANGE,
@@ -45,7 +49,6 @@ COLOURS = {
     "a": BLUE,
     "b": ORANGE,
 }
-"""By level. Levels of one factor differ; the same level has its colour in every figure."""
 
 FACTOR_NAMES = {
     "arch": "architecture",
@@ -88,11 +91,11 @@ METRIC_NAMES = {
     "lr": "learning rate",
     "tokens_per_s": "tokens per second",
 }
+# Meaning of {i}, by the last part of a pattern of metrics.
 INDEX_NAMES = {"layer_{i}": "layer", "bin_{i}": "eighth of the training context", "{i}x": "training contexts"}
-"""What {i} counts, by the end of a pattern of metrics."""
 
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.family": "DejaVu Sans",  # matplotlib brings it, so letters look the same everywhere
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.titlelocation": "left",
@@ -125,15 +128,18 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our style, whatever the reader's matplotlibrc says, for as long as the context lasts."""
+    """Apply the project's style in the block, regardless of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # pyright: ignore[reportCallIssue, reportArgumentType]
         yield
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes <stem>.png (200 dots per inch) and <stem>.svg. The same figure gives the same bytes."""
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write <stem>.png (200 dots per inch) and <stem>.svg, and return their paths.
+
+    The same figure gives the same bytes.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
     metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     paths = [stem.with_name(f"{stem.name}.{form}") for form in metadata]
@@ -142,20 +148,20 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         with styled():
             figure.savefig(buffer, format=form, dpi=200, metadata=facts)
         write_bytes(path, buffer.getvalue())
-        figure.set_layout_engine("none")  # the layout found for one format is good for the other
+        figure.set_layout_engine("none")  # the other format has the same layout
     return paths
 
 
-def colours(levels: Sequence[Any]) -> dict[Any, Any]:
-    """Level -> colour.
+def colours_of(levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
+    """Return the colours of a factor's levels.
 
-    Numbers run along a scale, from dark to light; text has its colour from COLOURS, or one chosen by its
-    hash, moved on where another level of the same factor has it.
+    Numbers run along a scale, from dark to light. Text has its colour from COLOURS. Any other text has a colour that
+    its hash chooses, or the next free one if another level of the factor has that colour.
     """
     if levels and not any(isinstance(level, str) for level in levels):
         scale = matplotlib.colormaps["viridis"]
         return {level: scale(0.85 * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
-    chosen = {level: COLOURS[level] for level in levels if level in COLOURS}
+    chosen: dict[Scalar, Colour] = {level: COLOURS[level] for level in levels if level in COLOURS}
     for level in sorted(set(levels) - set(chosen)):
         start = hashlib.sha256(str(level).encode()).digest()[0]
         ring = [PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE))]
@@ -163,14 +169,14 @@ def colours(levels: Sequence[Any]) -> dict[Any, Any]:
     return chosen
 
 
-def in_order(levels: Iterable[Any]) -> list[Any]:
-    """Numbers ascending; text in the order of COLOURS, then by name."""
+def sort_levels(levels: Iterable[Scalar]) -> list[Scalar]:
+    """Return the levels of a factor in order: numbers ascending; text in the order of COLOURS, then by name."""
     known = list(COLOURS)
     return sorted(levels, key=lambda level: (known.index(level) if level in known else len(known), level))
 
 
-def level_name(factor: str, level: Any) -> str:
-    """A level in words: "RoPE", "lr 0.001"."""
+def level_name(factor: str, level: Scalar) -> str:
+    """Return a level in words: "RoPE", "lr 0.001"."""
     if isinstance(level, str):
         return LEVEL_NAMES.get(factor, {}).get(level, level or "not set")
     name = {"optim.lr": "lr", "optim.warmup_steps": "warm-up"}.get(factor, factor.rsplit(".", 1)[-1])
@@ -178,14 +184,16 @@ def level_name(factor: str, level: Any) -> str:
 
 
 def factor_name(factor: str) -> str:
+    """Return a factor in words."""
     return FACTOR_NAMES.get(factor, factor)
 
 
 def index_name(pattern: str) -> str:
+    """Return the meaning of {i} in a pattern of metrics, such as "layer"."""
     return INDEX_NAMES.get(pattern.rsplit("/", 1)[-1], "index")
 
 
 def metric_name(metric: str) -> str:
-    """A metric in words; a pattern of metrics, such as dead_units/layer_{i}, without its index."""
+    """Return a metric in words; a pattern of metrics, such as dead_units/layer_{i}, without its index."""
     words = re.sub(r"/(layer_)?\{i\}x?$", "", metric).replace("/", ": ").replace("_", " ")
     return METRIC_NAMES.get(metric, words)

@@ -1,4 +1,4 @@
-"""An experiment as a small table: one row an arm, mean over seeds and standard deviation."""
+"""An experiment as a small table: one row per arm, mean over seeds and standard deviation."""
 
 import pandas as pd
 
@@ -6,18 +6,24 @@ from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import Arm, Arms
 from lmablate.results.plots.style import level_name
 
-LAST = {"val loss": "val/loss", "bits/byte": "val/bpb"}
-"""Read at the end of training."""
+# Columns that are read at the end of training.
+FINAL = {"val loss": "val/loss", "bits/byte": "val/bpb"}
+# Columns that are averaged over training.
 MEAN = {"grad norm": "grad_norm", "tokens/s": "tokens_per_s"}
-"""Averaged over training."""
 DECIMALS = {"val loss": 4, "bits/byte": 4, "grad norm": 3, "tokens/s": 0}
 
 
 def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
-    """One row an arm, the lowest validation loss first: variant, seeds, parameters, then `mean ± sd` as text;
-    the gradient norm and the speed are averages over training.
+    """Return a table with one row per arm, the lowest validation loss first.
 
-    Only finished runs count; the column `seeds` says how many they are, out of how many.
+    Only finished runs count. The column `seeds` gives their number, and the number of all runs if that is larger.
+
+    Args:
+        data: the experiment.
+        factor: the factor that comes first in the arms' names; by default the first one.
+
+    Returns:
+        The columns variant, seeds, parameters, and those of FINAL and MEAN as the text "mean ± standard deviation".
     """
     arms = Arms(data, factor)
     rows = [_row(arms, arm) for arm in arms.arms]
@@ -25,7 +31,7 @@ def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
 
 
 def _row(arms: Arms, arm: Arm) -> dict[str, object]:
-    numbers = {name: arms.final(metric, arm) for name, metric in LAST.items()}
+    numbers = {name: arms.final(metric, arm) for name, metric in FINAL.items()}
     numbers |= {name: arms.wide(metric, arm.complete).mean() for name, metric in MEAN.items()}
     parameters = arm.runs["parameters"].dropna().unique()
     done, started = len(arm.complete), len(arm.runs)
@@ -33,13 +39,13 @@ def _row(arms: Arms, arm: Arm) -> dict[str, object]:
         "variant": ", ".join(level_name(f, v) for f, v in arm.levels.items()) or arms.data.experiment,
         "seeds": f"{done}" if done == started else f"{done} of {started}",
         "parameters": f"{int(parameters[0]):,}" if len(parameters) == 1 else "",
-        **{name: _spread(values, DECIMALS[name]) for name, values in numbers.items()},
+        **{name: _mean_and_deviation(values, DECIMALS[name]) for name, values in numbers.items()},
         "order": numbers["val loss"].mean(),
     }
 
 
-def _spread(values: pd.Series, decimals: int) -> str:
-    """`mean ± standard deviation` over seeds; the mean alone for one seed; nothing for none."""
+def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
+    """Return "mean ± standard deviation" over seeds; the mean alone for one seed; empty for none."""
     values = values.dropna()
     if not len(values):
         return ""

@@ -1,5 +1,11 @@
-"""From exports and claims to verdicts, and a page that shows them. Tables in, no torch."""
+"""From exports and claims to verdicts, and a page that shows them.
 
-from lmablate.results.report.study import Study
-
-__all__ = ["Study"]
+study          all experiments that have exports, together
+calibration    verdicts where nothing differs, and the gain of pairing by seed
+rates          loss against learning rate: rankings at a common rate, and at each arm's best
+starts         confounds among an experiment's arms, found in its exports or its stored audit
+verdict_table  the verdicts as a table on the terminal, as CSV and as Markdown
+draw_all       every figure of a study, drawn by several processes
+forest         a verdict's effect and interval as one line of a forest plot
+page           the study as one HTML page (page.html, page.css)
+"""

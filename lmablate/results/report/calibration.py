@@ -1,37 +1,41 @@
-"""Can the verdicts be trusted? What the procedure says where nothing differs, and whether pairing pays."""
+"""How far the verdicts can be trusted: the rule's errors where nothing differs, and the gain of pairing by seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from lmablate.evidence import Difference, Kind, Reading, RunTable, Sample, decide
 from lmablate.evidence.tables import NotMeasured
-from lmablate.results.report.arms import final_losses
-from lmablate.results.report.study import Study
+from lmablate.results.frames import align_rows, sample_variance
+from lmablate.results.report.study import Study, final_losses
 
+# The A/A experiment, and the factor that names its two arms.
 AA = "aa"
 FACTOR = "model.init.salt"
+# Pairs in a family: about as many seeds as most comparisons rest on.
 FAMILIES = (4, 5)
-"""Pairs in a family: about as few seeds as most comparisons rest on."""
-FALSE = (Kind.SUPPORTED, Kind.REFUTED)
-"""Either says that the two arms differ, which they do not."""
+# Verdicts that the two arms differ. They do not.
+FALSE_VERDICTS = (Kind.SUPPORTED, Kind.REFUTED)
+# The readings of the claims, each with the margin that the claims use for it.
 READINGS: Mapping[str, tuple[Reading, float]] = {
     "final validation loss": (Reading("val/loss"), 0.01),
     "mean validation loss": (Reading("val/loss", "mean"), 0.01),
     "mean gradient norm, log": (Reading("grad_norm", "mean", transform="log"), 0.05),
     "peak over median gradient norm, log": (Reading("grad_norm", "peak_to_median", transform="log"), 0.69),
 }
-"""What the claims read, each with the margin that they use for it."""
 
 
 @dataclass(frozen=True)
 class NullTest:
-    """The rule of `evidence.verdicts` on two arms that differ in nothing but their random numbers.
+    """The rule of `evidence.verdicts`, applied to two arms that differ only in their random numbers.
 
-    on_all: the verdict's contrast on all pairs. families: pairs in a family -> (false verdicts, families).
+    Attributes:
+        reading: the reading that is compared, in words.
+        kind: the verdict on all pairs.
+        on_all: the contrast on all pairs.
+        families: (number of false verdicts, number of families), by the number of pairs in a family.
     """
 
     reading: str
@@ -41,11 +45,11 @@ class NullTest:
 
 
 def null_tests(study: Study) -> list[NullTest]:
-    """One test for each of READINGS; none where the A/A experiment was not run."""
-    found = []
+    """Return one test for each of READINGS; none if the A/A experiment was not run."""
+    tests = []
     for name, (reading, margin) in READINGS.items():
         try:
-            differences, runs = _aa_differences(study.runs, reading)
+            differences, runs = _aa_differences(study.run_table, reading)
         except NotMeasured:
             continue
 
@@ -53,9 +57,9 @@ def null_tests(study: Study) -> list[NullTest]:
         for size in FAMILIES:
             chunks = [differences[i : i + size] for i in range(0, len(differences) - size + 1, size)]
             kinds = [_judge(chunk, margin, runs)[0] for chunk in chunks]
-            families[size] = (sum(kind in FALSE for kind in kinds), len(kinds))
-        found.append(NullTest(name, *_judge(differences, margin, runs), families))
-    return found
+            families[size] = (sum(kind in FALSE_VERDICTS for kind in kinds), len(kinds))
+        tests.append(NullTest(name, *_judge(differences, margin, runs), families))
+    return tests
 
 
 def _judge(differences: Sequence[float], margin: float, runs: tuple[str, ...]) -> tuple[Kind, Difference]:
@@ -64,7 +68,7 @@ def _judge(differences: Sequence[float], margin: float, runs: tuple[str, ...]) -
 
 
 def _aa_differences(table: RunTable, reading: Reading) -> tuple[list[float], tuple[str, ...]]:
-    """One arm's reading minus the other's, by seed, and the runs."""
+    """Return the reading of arm a minus that of arm b, by seed, and the ids of the runs."""
     a, b = (table.runs(AA, {FACTOR: level}) for level in ("a", "b"))
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
@@ -75,9 +79,14 @@ def _aa_differences(table: RunTable, reading: Reading) -> tuple[list[float], tup
 
 @dataclass(frozen=True)
 class Pairing:
-    """Variance of the final losses' paired differences over that of unpaired ones, over all pairs of arms.
+    """The gain of common random numbers in one experiment.
 
-    Below 1 common random numbers pay: that fraction of the seeds gives the same standard error.
+    Attributes:
+        experiment: its name.
+        pairs_of_arms: number of pairs of arms with at least two finished seeds in common.
+        seeds: the smallest number of seeds that such a pair has in common.
+        ratio: variance of the final losses' paired differences over that of unpaired ones, summed over the pairs of
+            arms. Below 1 pairing pays: this fraction of the seeds gives the same standard error.
     """
 
     experiment: str
@@ -87,17 +96,17 @@ class Pairing:
 
 
 def pairings(study: Study) -> list[Pairing]:
-    """One for each experiment that has two arms with two seeds in common.
+    """Return one row for each experiment that has two arms with two seeds in common.
 
     The ratio is that of the summed variances: a mean of ratios over few seeds would follow the luckiest pair.
     """
-    found = []
+    rows = []
     for name, data in study.experiments.items():
         losses = final_losses(data)
-        pairs: Any = [a.align(b, join="inner") for a, b in combinations(losses.values(), 2)]
+        pairs = [align_rows(a, b) for a, b in combinations(losses.values(), 2)]
         finite = [(a, b) for a, b in pairs if len(a) >= 2 and np.isfinite(a).all() and np.isfinite(b).all()]
-        unpaired = sum(a.var() + b.var() for a, b in finite)
+        unpaired = sum(sample_variance(a) + sample_variance(b) for a, b in finite)
         if unpaired > 0:
-            paired = sum((a - b).var() for a, b in finite)
-            found.append(Pairing(name, len(finite), min(len(a) for a, _ in finite), paired / unpaired))
-    return found
+            paired = sum(sample_variance(a - b) for a, b in finite)
+            rows.append(Pairing(name, len(finite), min(len(a) for a, _ in finite), paired / unpaired))
+    return rows

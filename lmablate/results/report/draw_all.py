@@ -1,4 +1,4 @@
-"""Every figure of a study, drawn by as many processes as there are processors."""
+"""Every figure of a study, drawn by one process per processor."""
 
 import multiprocessing
 import os
@@ -10,33 +10,40 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lmablate.results import plots
-from lmablate.results.exports import Exported, load
-from lmablate.results.plots.arms import Arms
+from lmablate.results.exports import Exported, load_exported
 
-OVER_TIME = ("tied_grad/cosine", "untied_grad/cosine")
-"""Diagnostics that are read as curves over training."""
+# Diagnostics that are read as curves over training.
+OVER_TRAINING = ("tied_grad/cosine", "untied_grad/cosine")
 
-Drawn = dict[str, Path]
-"""Name of a figure -> its SVG file, in the order of drawing."""
+# The SVG file of each figure, by its name, in the order of drawing.
+FigureFiles = dict[str, Path]
 
 
-def draw_all(exports: Path, names: list[str], out: Path) -> Mapping[str, Drawn]:
-    """By experiment, its figures as files in a folder of its own below `out`.
+def draw_all(exports: Path, names: list[str], out: Path) -> Mapping[str, FigureFiles]:
+    """Draw the figures of several experiments.
 
-    Processes are started afresh: a fork would copy whatever threads hold at that moment.
+    Processes are spawned: a fork would copy the locks that other threads hold at that moment.
+
+    Args:
+        exports: the folder of the exports.
+        names: the experiments.
+        out: the folder of the figures; each experiment has a folder of its own in it.
+
+    Returns:
+        The files of each experiment, by its name.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1), context) as pool:
         return dict(zip(names, pool.map(partial(_draw, exports, out), names), strict=True))
 
 
-def _draw(exports: Path, out: Path, name: str) -> Drawn:
-    return {stem: plots.save(figure, out / name / stem)[1] for stem, figure in _figures(load(exports, name))}
+def _draw(exports: Path, out: Path, name: str) -> FigureFiles:
+    drawn = _figures(load_exported(exports, name))
+    return {stem: plots.save_figure(figure, out / name / stem)[1] for stem, figure in drawn}
 
 
 def _figures(data: Exported) -> Iterator[tuple[str, Figure]]:
-    """The gallery, and the diagnostics over time."""
+    """Yield the gallery, then the diagnostics over training."""
     yield from plots.gallery(data)
-    metrics = Arms(data).metrics
-    for metric in (metric for metric in OVER_TIME if metric in metrics):
+    for metric in (metric for metric in OVER_TRAINING if metric in data.metrics.names):
         yield metric.replace("/", "_"), plots.curve_figure(data, metric)

@@ -1,18 +1,26 @@
-"""A verdict's effect and interval as a line of a forest plot: numbers for the page's SVG."""
+"""A verdict's effect and interval as one line of a forest plot: positions for the page's SVG."""
 
 import math
 from dataclasses import dataclass
 
 from lmablate.evidence import Verdict
 
+# Size of the drawing, and its margin on the left and right, in CSS pixels.
 WIDTH, HEIGHT = 168.0, 22.0
-"""Of the drawing, in CSS pixels."""
 EDGE = 8.0
 
 
 @dataclass(frozen=True)
-class Forest:
-    """Horizontal positions in pixels; `cut` says on which sides the interval goes on beyond the drawing."""
+class ForestRow:
+    """Horizontal positions, in CSS pixels.
+
+    Attributes:
+        zero: position of an effect of zero.
+        margin: ends of the band of effects that are smaller than the margin.
+        interval: ends of the interval.
+        effect: position of the effect.
+        cut: whether the interval extends beyond the drawing on the left, and on the right.
+    """
 
     zero: float
     margin: tuple[float, float]
@@ -21,11 +29,11 @@ class Forest:
     cut: tuple[bool, bool]
 
 
-def forest(verdict: Verdict) -> Forest | None:
-    """None where nothing was measured.
+def forest_row(verdict: Verdict) -> ForestRow | None:
+    """Return the positions for a verdict; None if nothing was measured.
 
-    Every claim has a unit of its own, so every row has a scale of its own: symmetric about zero, wide enough for
-    the interval, or, where that is very wide, for six times the effect or the margin.
+    Every claim has its own unit, so every row has its own scale. It is symmetric about zero and holds the interval,
+    or, if that is very wide, six times the effect or the margin.
     """
     if not verdict.n:
         return None
@@ -34,13 +42,13 @@ def forest(verdict: Verdict) -> Forest | None:
     reach = min(wanted, core) if math.isfinite(wanted) else core
     half = WIDTH / 2 - EDGE
 
-    def at(value: float) -> float:
+    def position(value: float) -> float:
         return round(WIDTH / 2 + half * max(-1.0, min(1.0, value / reach)), 2)
 
-    return Forest(
-        zero=at(0),
-        margin=(at(-verdict.margin), at(verdict.margin)),
-        interval=(at(verdict.low), at(verdict.high)),
-        effect=at(verdict.effect),
+    return ForestRow(
+        zero=position(0),
+        margin=(position(-verdict.margin), position(verdict.margin)),
+        interval=(position(verdict.low), position(verdict.high)),
+        effect=position(verdict.effect),
         cut=(verdict.low < -reach, verdict.high > reach),
     )

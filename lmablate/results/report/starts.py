@@ -1,6 +1,8 @@
-"""How an experiment's arms start, read back from its exports: the audit of runs that are already there."""
+"""Confounds among an experiment's arms: in how its runs started, or in the audit stored beside its exports."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,30 +10,31 @@ import numpy as np
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.files import read_json
 from lmablate.results.exports import Exported
+from lmablate.results.frames import Scalar, get_column, select_rows
 from lmablate.results.plots.arms import Arms
+from lmablate.results.plots.mechanisms import LEARNING_RATE
 from lmablate.results.plots.style import level_name
-from lmablate.results.report.rates import RATE
 
-NO_MATTER_AT_START = ("optim.",)
-"""Prefix of factors that change nothing before the first update."""
+# Prefix of factors that change nothing before the first update.
+UPDATE_FACTORS = "optim."
 
 
-def warnings(data: Exported) -> list[str]:
-    """The confounds among the arms, one sentence each, in the words of `lmablate.audit`."""
-    later = [factor for factor in data.factors if factor.startswith(NO_MATTER_AT_START)]
+def find_confounds_in_exports(data: Exported) -> list[str]:
+    """Return the confounds among the arms, one sentence each, in the words of `lmablate.audit`."""
+    later = [factor for factor in data.factors if factor.startswith(UPDATE_FACTORS)]
     arms = Arms(replace(data, runs=data.runs.drop(columns=later)))
-    starts = [_start(arms, arm.levels, arm.complete) for arm in arms.arms]
+    starts = [_arm_start(arms, arm.levels, arm.complete) for arm in arms.arms]
     seeds = len({*data.runs["seed"]})
     rates = data.metrics.rows("lr")["value"].to_numpy()
-    common_lr = float(rates.max()) if len(rates) and RATE not in data.factors else None
-    return list(find_confounds([each for each in starts if each], seeds, common_lr))
+    common_lr = float(rates.max()) if len(rates) and LEARNING_RATE not in data.factors else None
+    return list(find_confounds([start for start in starts if start], seeds, common_lr))
 
 
-def _start(arms: Arms, levels: Any, runs: list[str]) -> ArmStart | None:
-    """The mean over an arm's finished runs; None where it has none."""
+def _arm_start(arms: Arms, levels: Mapping[str, Scalar], runs: list[str]) -> ArmStart | None:
+    """Return the mean over an arm's finished runs; None if it has none."""
     if not runs:
         return None
-    facts = arms.data.runs.loc[arms.data.runs["run"].isin(runs)]
+    facts = select_rows(arms.data.runs, arms.data.runs["run"].isin(runs))
 
     def first(metric: str) -> float:
         wide = arms.wide(metric, runs)
@@ -40,9 +43,9 @@ def _start(arms: Arms, levels: Any, runs: list[str]) -> ArmStart | None:
     loss = first("init/loss")
     return ArmStart(
         name=", ".join(level_name(factor, level) for factor, level in levels.items()) or "the model",
-        parameters=float(facts["parameters"].mean()),
+        parameters=float(get_column(facts, "parameters").mean()),
         mlp_parameters=float("nan"),
-        flops_per_token=float(facts["flops_per_token"].mean()),
+        flops_per_token=float(get_column(facts, "flops_per_token").mean()),
         grad_clip=first("grad_norm_clipped") if first("clipped") == 1 else np.inf,
         uniform=loss - first("init/loss_over_uniform"),
         init_loss=loss,
@@ -52,7 +55,7 @@ def _start(arms: Arms, levels: Any, runs: list[str]) -> ArmStart | None:
     )
 
 
-def stored(folder: Any, experiment: str) -> dict[str, Any]:
-    """What `python -m lmablate.audit experiment=NAME out=FOLDER/NAME.audit.json` found; empty where nobody asked."""
+def load_audit(folder: Path, experiment: str) -> dict[str, Any]:
+    """Return what `python -m lmablate.audit experiment=NAME out=FOLDER/NAME.audit.json` wrote; empty if never run."""
     path = folder / f"{experiment}.audit.json"
     return read_json(path) if path.exists() else {}

@@ -1,34 +1,43 @@
-"""All experiments that have exports, together."""
+"""All experiments that have exports, together, and their finished runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.evidence import Claim, Measured, RunTable
-from lmablate.results.exports import Exported, exported, load
+from lmablate.results.exports import Exported, exported_names, load_exported
+from lmablate.results.frames import get_column, select_columns, select_rows
+from lmablate.results.plots.style import level_name
 
 
 @dataclass(frozen=True)
 class Study:
-    """experiments: by name, in the order of their names."""
+    """All experiments of a folder of exports.
+
+    Attributes:
+        experiments: the experiments by name, in the order of their names.
+    """
 
     experiments: Mapping[str, Exported]
 
     @classmethod
     def load(cls, folder: Path) -> "Study":
-        """Raises UserError where `folder` has no exports, or damaged ones."""
-        names = exported(folder)
+        """Load every experiment in `folder`.
+
+        Raises:
+            UserError: if it has no exports, or damaged ones.
+        """
+        names = exported_names(folder)
         if not names:
             raise UserError(f"exports={folder} holds no table: make one with `python -m lmablate.export`.")
-        return cls({name: load(folder, name) for name in names})
+        return cls({name: load_exported(folder, name) for name in names})
 
     def in_order(self, claims: Sequence[Claim]) -> dict[str, Exported]:
-        """The experiments in the order in which the claims need them; those that no claim needs come last."""
+        """Return the experiments in the order in which the claims need them, then those that no claim needs."""
         needed = dict.fromkeys(p.experiment for claim in claims for p in claim.all_of)
         return {name: self.experiments[name] for name in [*needed, *self.experiments] if name in self.experiments}
 
@@ -38,16 +47,46 @@ class Study:
         return pd.concat([data.runs for data in self.experiments.values()], ignore_index=True)
 
     @cached_property
-    def runs(self) -> RunTable:
-        """Raises UserError where the runs cannot be compared."""
+    def run_table(self) -> RunTable:
+        """The finished runs with their measurements.
+
+        Raises:
+            UserError: if the runs cannot be compared.
+        """
         return RunTable({name: _measured(data) for name, data in self.experiments.items()}, self.facts)
 
     @property
-    def done(self) -> Any:
+    def finished(self) -> pd.DataFrame:
         """The rows of the finished runs, each run once."""
-        return self.facts.loc[self.facts["state"] == "done"].drop_duplicates("run")
+        return finished_runs(self.facts).drop_duplicates("run")
 
 
 def _measured(data: Exported) -> Measured:
-    arms: Any = data.runs[["run", "seed", *data.factors]]
+    arms = select_columns(data.runs, ["run", "seed", *data.factors])
     return Measured(arms, data.metrics.names, data.metrics.rows)
+
+
+def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of runs in state "done"."""
+    return select_rows(runs, runs["state"] == "done")
+
+
+def final_losses(data: Exported, without: Sequence[str] = ()) -> dict[tuple[str, ...], pd.Series]:
+    """Return the final validation losses of each arm's finished runs.
+
+    Args:
+        data: the experiment.
+        without: factors that do not distinguish arms.
+
+    Returns:
+        Losses in nats per token, indexed by seed; by arm: the levels of its factors, in words.
+    """
+    factors = [factor for factor in data.factors if factor not in without]
+    runs = finished_runs(data.runs).dropna(subset=["val/loss"])
+    words = [[level_name(factor, level) for level in get_column(runs, factor)] for factor in factors]
+    arms = list(zip(*words, strict=True)) if words else [()] * len(runs)
+    losses: dict[tuple[str, ...], pd.Series] = {}
+    for arm in dict.fromkeys(arms):
+        chosen = select_rows(runs, [other == arm for other in arms])
+        losses[arm] = pd.Series(chosen["val/loss"].to_numpy(dtype=float), index=chosen["seed"].to_numpy())
+    return losses

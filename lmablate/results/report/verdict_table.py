@@ -1,4 +1,4 @@
-"""The verdicts as a table: on the terminal, as CSV and as Markdown; and the numbers' spelling."""
+"""The verdicts as a table on the terminal, as CSV and as Markdown, and how numbers are written in it."""
 
 import math
 from collections import Counter
@@ -17,24 +17,25 @@ COLOURS = {
     Kind.UNDERPOWERED: "yellow",
     Kind.NOT_RUN: "white",
 }
+# The verb phrase of one claim of each kind, and of several.
 MEANINGS = {
     Kind.SUPPORTED: "holds",
     Kind.REFUTED: "does not hold",
     Kind.EQUIVALENT: "makes a difference too small to matter",
-    Kind.UNDERPOWERED: "is open, for these runs do not decide it",
+    Kind.UNDERPOWERED: "is open, because these runs do not decide it",
     Kind.NOT_RUN: "was not run",
 }
 PLURALS = {
     Kind.SUPPORTED: "hold",
     Kind.REFUTED: "do not hold",
     Kind.EQUIVALENT: "make a difference too small to matter",
-    Kind.UNDERPOWERED: "are open, for these runs do not decide them",
+    Kind.UNDERPOWERED: "are open, because these runs do not decide them",
     Kind.NOT_RUN: "were not run",
 }
 
 
-def number(value: float, sign: bool = True) -> str:
-    """Three significant digits with a true minus sign; empty for NaN."""
+def format_number(value: float, sign: bool = True) -> str:
+    """Return three significant digits, with a true minus sign and, if `sign`, a plus sign; empty for NaN."""
     if math.isnan(value):
         return ""
     if math.isinf(value):
@@ -44,55 +45,59 @@ def number(value: float, sign: bool = True) -> str:
     return text.replace("-", "−")
 
 
-def interval(verdict: Verdict) -> str:
-    return "" if verdict.n == 0 else f"{number(verdict.low)} to {number(verdict.high)}"
+def format_interval(verdict: Verdict) -> str:
+    """Return the interval in words; empty if nothing was measured."""
+    return "" if verdict.n == 0 else f"{format_number(verdict.low)} to {format_number(verdict.high)}"
 
 
-def seeds(verdict: Verdict) -> str:
-    """The seeds that would decide an open claim; a dash where it is decided."""
+def format_seeds_needed(verdict: Verdict) -> str:
+    """Return the number of seeds that would decide an open claim; a dash if it is decided or was not run."""
     if verdict.kind != Kind.UNDERPOWERED:
         return "–"
-    return f"{verdict.seeds_needed:,}" if verdict.seeds_needed else "none will do"
+    return f"{verdict.seeds_needed:,}" if verdict.seeds_needed else "no feasible number"
 
 
-def hashes(runs: Sequence[str]) -> str:
-    """The runs' ids without what they say of the configuration: their hashes."""
+def format_hashes(runs: Sequence[str]) -> str:
+    """Return the hashes of run ids, sorted: the ids without their labels."""
     return " ".join(sorted(run.rsplit("-", 1)[-1] for run in runs))
 
 
-def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row a claim, with everything that `Verdict.row` has."""
+def verdict_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Return one row per claim, with the columns of `Verdict.row`."""
     return pd.DataFrame([verdict.row() for verdict in verdicts])
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many claims came out how, in one sentence."""
+def count_sentence(verdicts: Sequence[Verdict]) -> str:
+    """Return one sentence that counts the claims by kind of verdict."""
     counts = Counter(verdict.kind for verdict in verdicts)
     parts = [f"{counts[kind]} {(MEANINGS if counts[kind] == 1 else PLURALS)[kind]}" for kind in Kind if counts[kind]]
     listed = "; ".join(parts)
     return f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)}, {listed}."
 
 
-def terminal(verdicts: Sequence[Verdict]) -> Table:
-    table = Table(title=summary(verdicts), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def terminal_table(verdicts: Sequence[Verdict]) -> Table:
+    """Return the table for the terminal."""
+    table = Table(title=count_sentence(verdicts), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("id", "claim, as it was reported", "verdict"):
         table.add_column(column, no_wrap=column != "claim, as it was reported")
     for column in ("effect", "interval", "n", "seeds needed"):
         table.add_column(column, justify="right", no_wrap=True)
     for v in verdicts:
         badge, n = f"[{COLOURS[v.kind]}]{v.kind}[/]", str(v.n or "")
-        table.add_row(v.claim.id, v.claim.reported, badge, number(v.effect), interval(v), n, seeds(v))
+        table.add_row(
+            v.claim.id, v.claim.reported, badge, format_number(v.effect), format_interval(v), n, format_seeds_needed(v)
+        )
     return table
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
-    """The table for a README. Effects are positive on the claimed side."""
+def markdown_table(verdicts: Sequence[Verdict]) -> str:
+    """Return the table for a README. An effect is positive if it points in the claimed direction."""
     lines = [
         "| | Claim, as it was reported | Verdict | Effect and interval | n | Seeds needed |",
         "|---|---|---|---|---:|---:|",
     ]
     for v in verdicts:
-        effect = f"{number(v.effect)} ({interval(v)})" if v.n else ""
-        cells = (v.claim.id, v.claim.reported, f"**{v.kind}**", effect, str(v.n or ""), seeds(v))
+        effect = f"{format_number(v.effect)} ({format_interval(v)})" if v.n else ""
+        cells = (v.claim.id, v.claim.reported, f"**{v.kind}**", effect, str(v.n or ""), format_seeds_needed(v))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([summary(verdicts), "", *lines, ""])
+    return "\n".join([count_sentence(verdicts), "", *lines, ""])

@@ -1,5 +1,6 @@
-"""Run folders with made-up measurements, written by the code that writes real ones."""
+"""Run folders with made-up measurements, and the CSV files of wandb's page."""
 
+import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from lmablate.config.schema import MODEL_GROUPS
-from lmablate.results.exports.catalogue import options
+from lmablate.results.exports import RecordedRun
+from lmablate.results.exports.catalogue import class_options
+from lmablate.results.exports.recorded import Curves
 from lmablate.runs.metrics import MetricsLog
 from lmablate.runs.run import Run
 
@@ -15,11 +18,11 @@ BASE = {"norm": "post", "pos": "sin", "act": "relu", "tying": "true", "init": "s
 Row = dict[str, float]
 
 
-def make_config(seed: int = 0, max_steps: int = 200, warmup_steps: int = 20, lr: float = 3e-3, **slots: str) -> dict:
-    """The part of a config that counts for a run's identity."""
-    chosen = BASE | slots
-    classes = {slot: {option: name for name, option in options(slot).items()} for slot in MODEL_GROUPS}
-    model = {slot: {"_target_": f"lmablate.model.{classes[slot][chosen[slot]]}"} for slot in MODEL_GROUPS}
+def make_config(seed: int = 0, max_steps: int = 200, warmup_steps: int = 20, lr: float = 3e-3, **groups: str) -> dict:
+    """Return the part of a config that counts for a run's identity; `groups` chooses options, such as pos="rope"."""
+    options = BASE | groups
+    classes = {group: {option: name for name, option in class_options(group).items()} for group in MODEL_GROUPS}
+    model = {group: {"_target_": f"lmablate.model.{classes[group][options[group]]}"} for group in MODEL_GROUPS}
     return {
         "seed": seed,
         "model": {"d_model": 64, "d_ff": 256, "context_length": 128, **model},
@@ -34,18 +37,26 @@ def make_run(
     experiments: Mapping[str, Mapping[str, str]],
     config: dict[str, Any],
     state: str = "done",
-    choices: Mapping[str, str] | None = None,
     **status: Any,
 ) -> Run:
-    """A run folder as training leaves it."""
+    """Make a run folder as training leaves it, by the code that writes real ones.
+
+    Args:
+        runs_dir: where the folder is made.
+        rows: the rows of metrics.jsonl.
+        experiments: the experiments that it belongs to, with the choices that each recorded.
+        config: from `make_config`.
+        state: its state.
+        status: more keys of status.json.
+    """
     identity = {"config": config, "data_fingerprint": "f00d", "code_version": 1}
-    names = [config["model"][slot]["_target_"].rsplit(".", 1)[-1].lower() for slot in MODEL_GROUPS]
+    names = [config["model"][group]["_target_"].rsplit(".", 1)[-1].lower() for group in MODEL_GROUPS]
     run = Run.create(runs_dir, identity, "-".join([*names, f"s{config['seed']}"]), "")
     train, context = config["train"], config["model"]["context_length"]
     tokens = train["max_steps"] * train["batch_size"] * context
-    run.add_facts(parameters=393_792, flops_per_token=2_752_512, tokens=tokens, choices=dict(choices or {}))
-    for experiment, noted in experiments.items():
-        run.join(experiment, noted)
+    run.add_facts(parameters=393_792, flops_per_token=2_752_512, tokens=tokens, choices={})
+    for experiment, choices in experiments.items():
+        run.add_to_experiment(experiment, choices)
     log = MetricsLog(run.metrics_path, keep_below=0)
     for row in rows:
         log.write(row)
@@ -54,7 +65,7 @@ def make_run(
     return run
 
 
-def learning(
+def training_rows(
     seed: int,
     floor: float = 5.0,
     steps: int = 200,
@@ -62,7 +73,7 @@ def learning(
     spread: float = 0.02,
     layers: int = 4,
 ) -> list[Row]:
-    """Rows that look like training: a falling, noisy loss, a gradient norm with spikes, panels by layer."""
+    """Return rows that look like training: a falling, noisy loss, a gradient norm with spikes, a metric by layer."""
     noise = np.random.default_rng(seed)
     floor += spread * noise.standard_normal()
     rows: list[Row] = []
@@ -85,3 +96,23 @@ def learning(
             }
         rows.append(row)
     return rows
+
+
+def points_of(curves: Curves) -> dict[tuple[str, int], float]:
+    """Return {(metric, step): value}."""
+    return {(m, int(s)): float(v) for m, (steps, values) in curves.items() for s, v in zip(steps, values, strict=True)}
+
+
+def save_pages(recorded: list[RecordedRun], folder: Path) -> None:
+    """Write one CSV file per chart, as wandb's page does: cells quoted, three columns per run, gaps empty."""
+    folder.mkdir()
+    curves = {run.id: run.read_curves() for run in recorded}
+    for metric in sorted({metric for metrics in curves.values() for metric in metrics}):
+        names = [run for run in curves if metric in curves[run]]
+        header = ["Step", *(f"{n} - {metric}{end}" for n in names for end in ("", "__MIN", "__MAX"))]
+        cells = {n: dict(zip(*map(list, curves[n][metric]), strict=True)) for n in names}
+        with (folder / f"wandb_export_{metric.replace('/', '_')}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerow(header)
+            for step in sorted({step for column in cells.values() for step in column}):
+                writer.writerow([step, *(cells[n].get(step, "") for n in names for _ in range(3))])

@@ -1,10 +1,13 @@
-"""The simulated study of tests.evidence as a folder of exports, with an A/A experiment and arms that start badly."""
+"""The simulated study of tests.evidence as a folder of exports, with an A/A experiment."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from tests.evidence.study import SEEDS, Study
+from lmablate.results.exports import Exported, Metrics
+from lmablate.results.frames import select_columns, select_rows
+from tests.evidence.simulated_study import SimulatedStudy
 
 FACTS = {
     "parameters": 263_168,
@@ -15,9 +18,14 @@ FACTS = {
 }
 
 
-def simulated(truth: int, pairs: int = 20) -> Study:
-    """truth: as in Study. pairs: of the A/A experiment."""
-    study = Study(truth)
+def simulated(truth: int, pairs: int = 20) -> SimulatedStudy:
+    """Return a simulated study with an A/A experiment.
+
+    Args:
+        truth: as in SimulatedStudy.
+        pairs: number of pairs of runs in the A/A experiment.
+    """
+    study = SimulatedStudy(truth)
     for seed in range(pairs):
         for salt in ("a", "b"):
             log = study.add("aa", seed, {"model.init.salt": salt})
@@ -26,8 +34,15 @@ def simulated(truth: int, pairs: int = 20) -> Study:
     return study
 
 
-def write_exports(study: Study, folder: Path, only: str | None = None, **facts: object) -> Path:
-    """Every experiment of `study` as `lmablate.exports` would write it. facts: replace those of FACTS."""
+def write_exports(study: SimulatedStudy, folder: Path, only: str | None = None, **facts: object) -> Path:
+    """Write every experiment of a study as `lmablate.export` would.
+
+    Args:
+        study: the study.
+        folder: the folder of the exports.
+        only: the only experiment to write.
+        facts: replace those of FACTS.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     known, rows = study.facts, study.table
     for name, table in rows.groupby("experiment"):
@@ -35,11 +50,22 @@ def write_exports(study: Study, folder: Path, only: str | None = None, **facts: 
             table = table.dropna(axis="columns", how="all")
             table.to_parquet(folder / f"{name}.parquet", index=False)
             factors = [c for c in table.columns if c not in ("experiment", "step", "metric", "value")]
-            runs = table[factors].drop_duplicates("run").merge(known, on="run").assign(**(FACTS | facts))
-            last = table[table["metric"] == "val/loss"].sort_values("step").groupby("run")["value"].last()
-            runs["val/loss"] = runs["run"].map(last)
+            runs = (
+                select_columns(table, factors).drop_duplicates("run").merge(known, on="run").assign(**(FACTS | facts))
+            )
+            losses = (
+                select_rows(table, table["metric"] == "val/loss")
+                .sort_values("step")
+                .drop_duplicates("run", keep="last")
+            )
+            last = dict(zip(losses["run"], losses["value"], strict=True))
+            runs["val/loss"] = [last.get(run, np.nan) for run in runs["run"]]
             runs.to_csv(folder / f"{name}.runs.csv", index=False)
     return folder
 
 
-__all__ = ["SEEDS", "simulated", "write_exports"]
+def as_exported(name: str, table: pd.DataFrame, facts: pd.DataFrame) -> Exported:
+    """Return one experiment of a simulated study, without the factors of the other experiments."""
+    table = select_rows(table, table["experiment"] == name).dropna(axis="columns", how="all")
+    arms = table.drop(columns=["experiment", "step", "metric", "value"]).drop_duplicates()
+    return Exported(name, Metrics.from_frame(table), facts.merge(arms, on="run"))

@@ -1,4 +1,4 @@
-"""The report as a user runs it: from exports to verdicts, figures and one page that needs nothing else."""
+"""`python -m lmablate.report` as a user runs it: from exports to verdicts, figures and one page."""
 
 import base64
 import re
@@ -6,14 +6,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 import yaml
 
+from lmablate.config.key_value import run_key_value_command
 from lmablate.report import Arguments, report
-from lmablate.results.exports import Thinning, read, write
-from tests.results.exports.helpers import learning, make_config, make_run
+from lmablate.results.exports import Thinning, read_runs, write_tables
+from tests.results.exports.helpers import make_config, make_run, training_rows
 from tests.results.report.helpers import simulated, write_exports
 
 CLAIM = {
@@ -36,9 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):
         for pos, floor in FLOORS.items():
             choices = {"positional_encoding": {"model/pos": pos}}
-            rows = learning(seed, floor=floor, steps=60, eval_every=20, spread=0.005)
+            rows = training_rows(seed, floor=floor, steps=60, eval_every=20, spread=0.005)
             make_run(folder / "runs", rows, choices, make_config(seed, 60, 10, pos=pos))
-    write(read("metrics", folder / "runs"), "positional_encoding", folder / "exports", Thinning())
+    write_tables(read_runs("metrics", folder / "runs"), "positional_encoding", folder / "exports", Thinning())
     (folder / "claims").mkdir()
     (folder / "claims" / "C1.yaml").write_text(yaml.safe_dump(CLAIM))
     return folder
@@ -59,7 +61,7 @@ def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Loads(HTMLParser):
-    """Collects what a page would fetch."""
+    """Collects everything that a page would fetch."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class Loads(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
 
 
-def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
+def test_the_page_loads_nothing_from_elsewhere(written: Path) -> None:
     page = (written / "report.html").read_text()
     loads = Loads(page)
     assert loads.found
@@ -83,13 +85,13 @@ def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
     assert not any(re.search(r'(href|src)="(?!#)', picture) for picture in pictures)
 
 
-def test_every_link_within_the_page_leads_somewhere(written: Path) -> None:
+def test_every_link_in_the_page_has_a_target(written: Path) -> None:
     page = (written / "report.html").read_text()
     targets = set(re.findall(r'id="([^"]+)"', page))
     assert {value[1:] for value in Loads(page).found if value.startswith("#")} <= targets
 
 
-def test_the_verdict_stands_on_the_page_in_the_table_and_in_markdown(written: Path, folder: Path) -> None:
+def test_the_verdict_is_on_the_page_in_the_table_and_in_markdown(written: Path, folder: Path) -> None:
     row = pd.read_csv(written / "verdicts.csv").iloc[0]
     runs = pd.read_csv(folder / "exports" / "positional_encoding.runs.csv")["run"]
     assert (row["id"], row["kind"], row["n"]) == ("C1", "SUPPORTED", 3)
@@ -109,8 +111,7 @@ def test_the_same_exports_give_the_same_bytes(written: Path, folder: Path, tmp_p
     assert [f for f in files if (written / f).read_bytes() != (tmp_path / f).read_bytes()] == []
 
 
-def test_it_prints_the_verdicts_and_the_runs(folder: Path, tmp_path: Path) -> None:
-    """In a process of its own, where nothing may load torch, Hydra or wandb."""
+def test_the_command_prints_verdicts_and_runs_without_torch_hydra_or_wandb(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from lmablate.report import *; from lmablate.config import key_value\n"
         "key_value.run_key_value_command('lmablate.report', Arguments, report)\n"
@@ -156,14 +157,12 @@ def test_a_folder_without_exports_is_named(tmp_path: Path, capsys: pytest.Captur
 
 
 def refusal(exports: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence with which the command ends, having written nothing."""
-    from lmablate.config import key_value
-
+    """Return the one sentence with which the command ends; it must have written nothing."""
     typed = [f"exports={exports}", f"out={exports}/report.html", f"verdicts={exports}/verdicts.csv"]
-    with pytest.raises(SystemExit) as leaving:
-        key_value.run_key_value_command("lmablate.report", Arguments, report, typed)
+    with patch.object(sys, "argv", ["lmablate.report", *typed]), pytest.raises(SystemExit) as leaving:
+        run_key_value_command("lmablate.report", Arguments, report)
     assert leaving.value.code == 2
     assert not (exports / "report.html").exists()
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 1
-    return said
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    return message

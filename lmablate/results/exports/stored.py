@@ -1,0 +1,69 @@
+"""The tables of an experiment, read back from the files that `table` wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from lmablate.errors import UserError
+from lmablate.results.exports.metrics import Metrics
+from lmablate.results.exports.recorded import FACTS
+
+# Columns of a table of runs that are not factors.
+NOT_FACTOR_COLUMNS = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An experiment, as its exports describe it.
+
+    Attributes:
+        experiment: its name.
+        metrics: its measurements.
+        runs: one row per run, with its seed, factors, state, facts (the columns FACTS) and final validation loss.
+    """
+
+    experiment: str
+    metrics: Metrics
+    runs: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All tidy rows, in memory: columns experiment, run, seed, one per factor, step, metric, value."""
+        return self.metrics.table
+
+    @property
+    def factors(self) -> list[str]:
+        """The columns of `runs` that are factors."""
+        return [column for column in self.runs.columns if column not in NOT_FACTOR_COLUMNS]
+
+
+def load_exported(folder: Path, experiment: str) -> Exported:
+    """Return the exports of `experiment` in `folder`.
+
+    Raises:
+        UserError: if they are missing or damaged.
+    """
+    measurements, descriptions = folder / f"{experiment}.parquet", folder / f"{experiment}.runs.csv"
+    for path in (measurements, descriptions):
+        if not path.exists():
+            raise UserError(f"{path} is missing: make it with `python -m lmablate.export experiment={experiment}`.")
+    try:
+        metrics = Metrics.from_parquet(measurements)
+        text_columns = {field.name: str for field in metrics.schema if not _is_number(field.type)}
+        runs = pd.read_csv(descriptions, dtype=text_columns, keep_default_na=False, na_values=[""])
+        for factor in text_columns.keys() & {*runs.columns}:
+            runs[factor] = runs[factor].fillna("")
+    except (ValueError, KeyError) as error:
+        raise UserError(f"the exports of {experiment} in {folder} cannot be read: {error}.") from error
+    return Exported(experiment, metrics, runs)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def exported_names(folder: Path) -> list[str]:
+    """Return the names of the experiments that have exports in `folder`, sorted."""
+    return sorted(path.stem for path in folder.glob("*.parquet"))

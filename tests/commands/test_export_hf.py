@@ -1,0 +1,27 @@
+"""`python -m lmablate.export_hf` writes a run for transformers."""
+
+import pytest
+
+from lmablate.inference.load import LoadedRun
+from tests import tiny
+from tests.inference.helpers import train_arms
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedRun]:
+    return train_arms(tmp_path_factory.mktemp("runs"), "llama-tied", "neither")
+
+
+def test_the_folder_has_the_files_that_transformers_reads(runs, tmp_path, capsys):
+    run, out = runs["llama-tied"].run, tmp_path / "out"
+    assert tiny.exit_code([f"run={run.id}", f"runs_dir={run.folder.parent}", f"out={out}"], "lmablate.export_hf") == 0
+    written = {path.name for path in out.iterdir()}
+    assert written == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert capsys.readouterr().out == f"{out}  {run.id}, step 12\n"
+
+
+def test_a_run_that_cannot_be_exported_is_refused_with_the_reason(runs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert tiny.exit_code([f"run={runs['neither'].run.folder}", f"out={out}"], "lmablate.export_hf") == 2
+    assert "PostNorm+RMSNorm+ALiBi+ReLU2, only PreNorm+RMSNorm+RoPE+SwiGLU or" in capsys.readouterr().err
+    assert not out.exists()

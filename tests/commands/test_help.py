@@ -1,0 +1,33 @@
+"""Every command explains itself."""
+
+import re
+
+import pytest
+
+from tests.test_structure import COMMANDS
+from tests.tiny import exit_code
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_a_command_answers_help_with_its_own_text(name: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([flag], f"lmablate.{name}") == 0
+    text = capsys.readouterr().out
+    first = re.search(r"python -m lmablate\.(\w+)", text)
+    assert first, text
+    assert first[1] == name
+    assert len(text.splitlines()) >= 3
+
+
+def test_help_wins_over_other_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["experiment=norm_location", "--help"], "lmablate.plan") == 0
+    assert "python -m lmablate.plan" in capsys.readouterr().out
+
+
+def test_the_help_of_train_lists_groups_and_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "model/pos: alibi, learned, nope, rope, sin" in text
+    assert text.count("python -m lmablate.train") >= 3
+    for command in ("plan", "lr_sweep", "audit"):
+        assert f"python -m lmablate.{command}" in text

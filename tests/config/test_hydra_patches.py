@@ -1,0 +1,85 @@
+"""Each change to Hydra is noticed if it is missing."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmablate.config import hydra_patches
+from lmablate.config.hydra_patches import quote_group_values
+from tests.tiny import ROOT, exit_code
+
+STUB = "tests.config.stub"
+PATCHES = [
+    patch
+    for name, patch in inspect.getmembers(hydra_patches, inspect.isfunction)
+    if patch.__module__ == hydra_patches.__name__ and not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
+def test_a_patch_says_why_it_exists_and_which_test_would_notice(patch: Callable) -> None:
+    docstring = inspect.getdoc(patch) or ""
+    assert "\nWhy: " in docstring
+    without = re.search(r"^Without it: .*?\((tests/\S+\.py),\s(test_\w+)\)\.$", docstring, re.MULTILINE | re.DOTALL)
+    assert without, "its docstring has no 'Without it: ... (FILE, TEST).'"
+    path, test = without.groups()
+    assert f"\ndef {test}(" in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        ("model/tying=true", 'model/tying="true"'),
+        ("model/tying=true,false", 'model/tying="true","false"'),
+        ("+model/tying=False", '+model/tying="False"'),
+        ("model/tying=on,other", 'model/tying="on",other'),
+        ("model/pos=rope,sin", "model/pos=rope,sin"),
+        ("model.tying=true", "model.tying=true"),
+        ("train.compile=true", "train.compile=true"),
+        ("hydra/launcher=basic", "hydra/launcher=basic"),
+        ('model/tying="true"', 'model/tying="true"'),
+        ("data.train=/a/true", "data.train=/a/true"),
+        ("-m", "-m"),
+    ],
+)
+def test_only_group_values_that_hydra_would_misread_are_quoted(typed: str, seen: str) -> None:
+    assert quote_group_values([typed]) == [seen]
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The override of a folder for Hydra's files, in an environment that a user has not prepared for debugging."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return f"runs_dir={tmp_path / 'runs'}"
+
+
+def test_a_group_value_may_look_like_a_boolean(runs_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["model/tying=false", runs_dir], STUB) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["model"]["tying"]["_target_"].endswith("UntiedHead")
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_the_multirun_flag_may_stand_anywhere(flag: str, runs_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["seed=3,4", flag, "hydra/launcher=basic", runs_dir], STUB) == 0
+    jobs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [job["config"]["seed"] for job in jobs] == [3, 4]
+
+
+def test_a_mistake_is_one_sentence_and_exit_code_2(runs_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["model/pos=xyz", runs_dir], STUB) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("lmablate: ")
+    assert "Available options in 'model/pos'" in sentence
+
+
+def test_a_failed_run_is_reported_once(runs_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["name=mistake", runs_dir], STUB) == 2
+    assert capsys.readouterr().err == "lmablate: name=mistake is a mistake.\n"
+    assert exit_code(["name=bug", runs_dir], STUB) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert [line for line in lines if not line.startswith(" ")][1:] == ["ZeroDivisionError: a bug", "lmablate: a bug"]

@@ -1,0 +1,133 @@
+"""Every predicate comes to the verdict that its effect deserves, and says so if it cannot be measured."""
+
+import numpy as np
+import pytest
+
+from lmablate.errors import UserError
+from lmablate.evidence import PREDICATES, Kind, Sample, Verdict, judge_claims
+from tests.evidence.helpers import Runs, claim_of, run_table, verdict_on
+from tests.evidence.predicate_scenes import (
+    DIFFERENCES,
+    EQUALITIES,
+    MARGIN,
+    Scene,
+    effects,
+    lower,
+    lower_at_best_lr,
+    predicate,
+)
+
+
+def judge(scene: Scene, values: list[float]) -> Verdict:
+    """The verdict on a scene, whose numbers must be those of its effects."""
+    runs = Runs()
+    verdict = verdict_on(scene(runs, values), runs)
+    assert verdict.effect == pytest.approx(np.mean(values), abs=1e-3 * MARGIN)
+    assert verdict.n == len(values)
+    assert (verdict.low, verdict.high) == pytest.approx(Sample.of(values).interval(verdict.level), abs=1e-3 * MARGIN)
+    assert set(verdict.runs) <= set(runs.facts["run"])
+    return verdict
+
+
+def test_every_predicate_has_a_scene():
+    assert {scene.__name__ for scene in DIFFERENCES + EQUALITIES} == set(PREDICATES)
+
+
+@pytest.mark.parametrize("scene", DIFFERENCES)
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "kind"),
+    [
+        (5, 1, 8, Kind.SUPPORTED),
+        (-5, 1, 8, Kind.REFUTED),
+        (0.1, 0.2, 8, Kind.EQUIVALENT),
+        (-0.3, 0.1, 8, Kind.EQUIVALENT),
+        (1, 5, 3, Kind.UNDERPOWERED),
+        (0.8, 0.4, 8, Kind.UNDERPOWERED),
+    ],
+)
+def test_a_claimed_difference_gets_the_verdict_that_its_effects_deserve(scene, mean, sd, n, kind):
+    assert judge(scene, effects(mean, sd, n)).kind == kind
+
+
+@pytest.mark.parametrize("scene", EQUALITIES)
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "kind"),
+    [
+        (0.1, 0.2, 8, Kind.SUPPORTED),
+        (-0.3, 0.1, 8, Kind.SUPPORTED),
+        (5, 1, 8, Kind.REFUTED),
+        (-5, 1, 8, Kind.REFUTED),
+        (1, 5, 3, Kind.UNDERPOWERED),
+        (1.2, 0.6, 8, Kind.UNDERPOWERED),
+    ],
+)
+def test_a_claimed_equality_gets_the_verdict_that_its_effects_deserve(scene, mean, sd, n, kind):
+    assert judge(scene, effects(mean, sd, n)).kind == kind
+
+
+@pytest.mark.parametrize("scene", DIFFERENCES + EQUALITIES)
+def test_one_seed_is_told_that_it_lacks_a_second(scene):
+    runs = Runs()
+    verdict = verdict_on(scene(runs, [0.05]), runs)
+    assert verdict.kind == Kind.UNDERPOWERED
+    assert verdict.seeds_needed is None
+    assert "two seeds or more would show the spread" in verdict.sentence
+
+
+def test_a_best_rate_on_the_edge_of_the_grid_is_reported():
+    runs = Runs()
+    for seed in range(3):
+        for arm, best in {"a": 1e-3, "b": 1e-4}.items():
+            for rate in (1e-5, 1e-4, 1e-3):
+                loss = 3 + abs(np.log10(rate / best)) + 0.01 * seed * (arm == "a")
+                runs.add("e", seed, {"arm": arm, "optim.lr": rate})("val/loss", [loss], [9])
+    verdict = verdict_on(predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}), runs)
+    assert "The best optim.lr of arm=a lies on the edge of its grid." in verdict.sentence
+    assert "arm=b lies on the edge" not in verdict.sentence
+
+
+def test_a_slope_over_a_factor_without_numbers_is_refused():
+    runs = Runs()
+    lower(runs, effects(5, 1, 3))
+    slope = predicate("slope_with", arm={}, factor="arm", slope=1.0)
+    with pytest.raises(UserError, match="Claim C1: arm of e must have numbers as values, not a, b"):
+        verdict_on(slope, runs)
+
+
+def test_a_vague_arm_is_refused_with_what_it_leaves_open():
+    runs = Runs()
+    lower_at_best_lr(runs, effects(5, 1, 3))
+    vague = claim_of(predicate("lower", better={"arm": "a"}, worse={"arm": "b"}), id="C7")
+    with pytest.raises(UserError, match=r"Claim C7: .* several runs of one seed .* differ in optim\.lr"):
+        judge_claims([vague], runs.run_table)
+
+
+def test_a_missing_arm_is_named():
+    runs = Runs()
+    is_lower = lower(runs, effects(5, 1, 8))
+    verdict = verdict_on(is_lower, run_table(runs.table.assign(arm="z"), runs.facts))
+    assert verdict.sentence == "Not run: e has no finished run with arm=b."
+
+
+def test_a_missing_metric_and_a_missing_factor_are_named():
+    runs = Runs()
+    lower(runs, effects(5, 1, 3))
+    no_metric = claim_of(predicate("lower", metric="val/bpb", better={"arm": "a"}, worse={"arm": "b"}), id="C1")
+    no_factor = claim_of(predicate("lower", better={"model/pos": "a"}, worse={"arm": "b"}), id="C2")
+    verdicts = judge_claims([no_metric, no_factor], runs.run_table)
+    assert "has no val/bpb" in verdicts[0].sentence
+    assert "e has no factor model/pos" in verdicts[1].sentence
+
+
+def test_seeds_that_only_one_arm_has_are_not_used():
+    runs = Runs()
+    is_lower = lower(runs, effects(5, 1, 4))
+    runs.add("e", 99, {"arm": "a"})("val/loss", [50.0], [400])
+    assert verdict_on(is_lower, runs).n == 4
+    apart = Runs()
+    for other, arm in enumerate("ab"):
+        apart.add("e", other, {"arm": arm})("val/loss", [3.0], [400])
+    apart.add("e", 5, {"arm": "a"})("val/loss", [3.0], [400])
+    verdict = verdict_on(is_lower, apart)
+    assert verdict.kind == Kind.NOT_RUN
+    assert "no finished seed in common" in verdict.sentence

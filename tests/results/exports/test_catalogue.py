@@ -1,0 +1,30 @@
+"""Options of the model's groups are found from class names and from run names."""
+
+import pytest
+
+from lmablate.config.schema import MODEL_GROUPS
+from lmablate.results.exports.catalogue import choices_of_config, choices_of_name, class_options
+from tests.results.exports.helpers import BASE, make_config
+
+OPTIONS = [(group, option) for group in MODEL_GROUPS for option in class_options(group).values()]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_the_class_of_an_option_leads_back_to_it(group: str, option: str) -> None:
+    choices = {f"model/{name}": chosen for name, chosen in (BASE | {group: option}).items()}
+    assert choices_of_config(make_config(0, 200, 20, 3e-3, **{group: option})) == choices
+
+
+def test_a_run_id_gives_choices_and_seed() -> None:
+    choices, seed = choices_of_name("prenorm-rope-swiglu-tiedhead-scaled-s12-0123456789")
+    assert choices["model/norm"] == "pre"
+    assert choices["model/pos"] == "rope"
+    assert seed == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "seed"),
+    [("my run_seed2", "my run", 2), ("sin-s1", "sin", 1), ("sin", "sin", 0), ("layers-8", "layers-8", 0)],
+)
+def test_any_other_name_is_a_variant_and_perhaps_a_seed(name: str, variant: str, seed: int) -> None:
+    assert choices_of_name(name) == ({"variant": variant}, seed)

@@ -1,0 +1,35 @@
+"""The ids of committed runs do not change."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from lmablate.config.build import resolve_config
+from lmablate.config.identity import run_identity, run_label
+from lmablate.runs.run import CODE_VERSION, run_id
+
+EXPORTS = Path(__file__).parents[2] / "analysis" / "exports"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "arm"),
+    [
+        ("llama", {"seed": "4"}),
+        ("vanilla", {"seed": "7"}),
+        ("weight_tying", {"seed": "5", "model/tying": "false", "model/init": "cs336"}),
+    ],
+)
+def test_a_committed_run_keeps_its_id(experiment, arm, compose_config):
+    """An id hashes the resolved config, and so the `_target_` string of every class in it.
+
+    If such a class moves or is renamed, if a default changes, or if a key is added to the config, then the committed
+    runs get other ids: they would be trained again, and the committed exports would belong to runs that no command
+    selects. A change of this kind is a new CODE_VERSION, and a new study.
+    """
+    with (EXPORTS / f"{experiment}.runs.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if arm.items() <= row.items()]
+    overrides = [f"experiment={experiment}", *(f"{key}={value}" for key, value in arm.items())]
+    cfg = resolve_config(compose_config(*overrides, "scale=cpu", "diagnostics=full"))  # as in scripts/study.sh
+    assert int(row["code_version"]) == CODE_VERSION
+    assert run_id(run_identity(cfg, row["data_fingerprint"], CODE_VERSION), run_label(cfg)) == row["run"]
