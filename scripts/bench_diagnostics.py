@@ -1,6 +1,6 @@
-"""What diagnostics=light and full cost, beside none in the same run: `python scripts/bench_diagnostics.py`.
+"""Measure the cost of diagnostics=light and full, beside none: `python scripts/bench_diagnostics.py`.
 
-Steps of the three levels take turns. Times are CPU seconds of one thread: other processes matter little.
+Steps of the three levels take turns. Times are CPU seconds of one thread, which other processes hardly change.
 """
 
 import argparse
@@ -25,19 +25,21 @@ from lmablate.training.trainer import Trainer, TrainingData
 LEVELS = ("none", "light", "full")
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    """Return the CPU seconds of one call."""
     started = time.process_time()
     call()
     return time.process_time() - started
 
 
-def composed(scale: str, level: str) -> DictConfig:
+def make_config(scale: str, level: str) -> DictConfig:
+    """Return the resolved config at this scale and level of diagnostics."""
     with config_folder():
         return resolve_config(compose_config([f"scale={scale}", f"diagnostics={level}"]))
 
 
 def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
-    """On random tokens: their values do not change the time."""
+    """Return a trainer on random tokens: their values do not change the time."""
     settings: Any = OmegaConf.to_object(cfg)
     vocab, rows = cfg.tokenizer.vocab_size, cfg.train.batch_size * cfg.train.eval_batches
     rng = np.random.default_rng(0)
@@ -54,17 +56,20 @@ def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
 
 
 def step_times(trainers: dict[str, Trainer], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each step; the first one warms up, and who begins a round changes."""
+    """Return the CPU seconds of each step by level.
+
+    The first step of each level warms up and does not count. The level that begins a round changes.
+    """
     times: dict[str, list[float]] = {level: [] for level in trainers}
     for r in range(rounds + 1):
         for i in range(len(LEVELS)):
             level = LEVELS[(r + i) % len(LEVELS)]
-            times[level].append(seconds(lambda trainer=trainers[level]: trainer.train_one_step({})))
+            times[level].append(cpu_seconds(lambda trainer=trainers[level]: trainer.train_one_step({})))
     return {level: values[1:] for level, values in times.items()}
 
 
 def probe_times(trainer: Trainer) -> tuple[float, float, float]:
-    """CPU seconds of the probes at the first, a middle, and the last evaluation."""
+    """Return the CPU seconds of the probes at the first, a middle, and the last evaluation."""
     tokens, targets = next(iter(trainer.eval_batches))
     last = trainer.train.max_steps
 
@@ -73,12 +78,17 @@ def probe_times(trainer: Trainer) -> tuple[float, float, float]:
             context = ProbeContext(trainer.model, step, last, tokens, targets, valid=trainer.data.valid)
             probe_evaluation(trainer.probes, context)
 
-    return seconds(lambda: probe_at(0)), seconds(lambda: probe_at(last // 2)), seconds(lambda: probe_at(last))
+    return (
+        cpu_seconds(lambda: probe_at(0)),
+        cpu_seconds(lambda: probe_at(last // 2)),
+        cpu_seconds(lambda: probe_at(last)),
+    )
 
 
-def report(scale: str, rounds: int) -> None:
+def print_costs(scale: str, rounds: int) -> None:
+    """Measure one scale, and print the costs of a step, an evaluation and a run."""
     with tempfile.TemporaryDirectory() as folder:
-        trainers = {level: make_trainer(composed(scale, level), Path(folder, level)) for level in LEVELS}
+        trainers = {level: make_trainer(make_config(scale, level), Path(folder, level)) for level in LEVELS}
         steps = step_times(trainers, rounds)
         base, settings = median(steps["none"]), trainers["none"].train
         print(f"scale={scale}: a step without diagnostics takes {1e3 * base:.1f} ms ({rounds} rounds)")
@@ -89,7 +99,7 @@ def report(scale: str, rounds: int) -> None:
             between = settings.max_steps // settings.eval_every - 1
             share = (first + middle * between + last) / (settings.max_steps * base)
             print(
-                f"  {level:5} a step: {ratio - 1:+.1%}; a run: {share + ratio - 1:+.1%} of its steps' time; "
+                f"  {level:5} {ratio - 1:+.1%} per step; {share + ratio - 1:+.1%} of the steps' time per run; "
                 "an evaluation costs "
                 f"{first / base:.1f} steps at step 0, {middle / base:.1f} later, {last / base:.1f} last",
                 flush=True,
@@ -97,13 +107,14 @@ def report(scale: str, rounds: int) -> None:
 
 
 def main() -> None:
+    """Parse the command line, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=("cpu", "report"), nargs="+", default=("cpu", "report"))
     parser.add_argument("--rounds", type=int, default=15, help="steps per level (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for scale in args.scale:
-        report(scale, args.rounds)
+        print_costs(scale, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How status, export and report grow with the number of runs: python scripts/bench_load.py [RUNS ...].
+"""Measure how the commands grow with the number of runs: `python scripts/bench_load.py [RUNS ...]`.
 
-Makes folders of runs with 1,000 rows of metrics each, and prints the seconds, the CPU seconds and the peak memory
-of each command. A busy machine stretches the seconds, hardly the CPU seconds.
+Makes folders of runs with 1,000 rows of metrics each, and prints the seconds, the CPU seconds and the peak memory of
+status, export, figures and report. On a busy machine the seconds grow, but the CPU seconds hardly do.
 """
 
 import json
@@ -18,12 +18,14 @@ from lmablate.runs.metrics import dump_row
 from lmablate.runs.run import run_id
 
 ROWS = 1000
+# The arms: options of model/pos, and their classes.
 OPTIONS = {"rope": "RoPE", "sin": "Sinusoidal", "learned": "Learned", "nope": "NoPE"}
 
 
-def config(seed: int, pos: str) -> dict:
-    slots = {"norm": "PreNorm", "pos": OPTIONS[pos], "act": "SwiGLU", "tying": "TiedHead", "init": "Scaled"}
-    model = {slot: {"_target_": f"lmablate.model.{name}"} for slot, name in slots.items()}
+def make_config(seed: int, pos: str) -> dict:
+    """Return the part of a config that counts for a run's identity."""
+    classes = {"norm": "PreNorm", "pos": OPTIONS[pos], "act": "SwiGLU", "tying": "TiedHead", "init": "Scaled"}
+    model = {group: {"_target_": f"lmablate.model.{name}"} for group, name in classes.items()}
     return {
         "seed": seed,
         "model": {"d_model": 64, "d_ff": 256, "context_length": 128, **model},
@@ -32,8 +34,8 @@ def config(seed: int, pos: str) -> dict:
     }
 
 
-def metrics(seed: int) -> bytes:
-    """Rows of seven numbers, as a training run writes them."""
+def metrics_file(seed: int) -> bytes:
+    """Return a metrics.jsonl with rows of six to eight numbers, as a training run writes them."""
     draw = random.Random(seed)
     rows = []
     for step in range(ROWS):
@@ -46,11 +48,11 @@ def metrics(seed: int) -> bytes:
 
 
 def make_runs(runs_dir: Path, count: int) -> None:
-    """`count` runs over the four arms of an experiment that claims are made of, like training's own to every reader."""
-    samples = [metrics(seed) for seed in range(8)]
+    """Make `count` runs over four arms of an experiment that claims use; readers cannot tell them from real ones."""
+    samples = [metrics_file(seed) for seed in range(8)]
     for number in range(count):
         pos, seed = list(OPTIONS)[number % 4], number // 4
-        identity = {"config": config(seed, pos), "data_fingerprint": "f00d", "code_version": 1}
+        identity = {"config": make_config(seed, pos), "data_fingerprint": "f00d", "code_version": 1}
         name = run_id(identity, f"prenorm-{OPTIONS[pos].lower()}-swiglu-tiedhead-scaled-s{seed}")
         folder = runs_dir / name
         (folder / "experiments").mkdir(parents=True)
@@ -63,7 +65,7 @@ def make_runs(runs_dir: Path, count: int) -> None:
 
 
 def measure(name: str, *arguments: str) -> None:
-    """Runs a command, and prints what it took."""
+    """Run a command, and print its time and memory."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL)
     _, code, used = os.wait4(process.pid, 0)
@@ -75,6 +77,7 @@ def measure(name: str, *arguments: str) -> None:
 
 
 def main(counts: list[int]) -> None:
+    """Measure every command with each number of runs, then the planning of a sweep."""
     for count in counts:
         folder = Path(tempfile.mkdtemp(prefix="load-"))
         try:

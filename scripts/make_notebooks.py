@@ -1,4 +1,4 @@
-"""Write analysis/<experiment>.ipynb, one thin notebook per experiment: python scripts/make_notebooks.py"""
+"""Write analysis/<experiment>.ipynb, one short notebook per experiment: `python scripts/make_notebooks.py`."""
 
 from pathlib import Path
 
@@ -8,20 +8,20 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 QUESTIONS = {
     "llama_vs_vanilla": "Does the Llama recipe (pre-norm, RMSNorm, RoPE, SwiGLU) beat the first "
     "Transformer (post-norm, LayerNorm, sinusoidal positions, ReLU), and does it get there sooner?",
-    "llama_vs_vanilla_lr": "Llama or vanilla, each at its own best learning rate?",
-    "norm_location": "Pre-norm or post-norm: which ends lower, and which has the calmer gradient?",
-    "norm_location_lr": "Pre-norm or post-norm, each at its own best learning rate?",
-    "norm_init": "Whose gradient explodes at step 0, by norm placement, tying and initialisation?",
-    "positional_encoding": "RoPE, sinusoidal, learned or no positions: which ends lowest, by how much?",
+    "llama_vs_vanilla_lr": "Which is better with each at its own best learning rate, Llama or vanilla?",
+    "norm_location": "Pre-norm or post-norm: which ends at a lower loss, and which has the calmer gradient?",
+    "norm_location_lr": "Which is better with each at its own best learning rate, pre-norm or post-norm?",
+    "norm_init": "With which norm placement, tying and initialisation does the gradient explode at step 0?",
+    "positional_encoding": "RoPE, sinusoidal, learned or no positions: which ends at the lowest loss, and by how much?",
     "weight_tying": "At equal parameters, are tied embeddings better than a smaller MLP with untied ones? "
-    "And is the answer a matter of the initialisation?",
-    "weight_tying_flops": "Tied or untied embeddings at equal training FLOPs?",
+    "Does the answer depend on the initialisation?",
+    "weight_tying_flops": "Are tied or untied embeddings better at equal training FLOPs?",
     "activation": "ReLU, SiLU or GELU: does the activation alone matter?",
-    "activation_vanilla": "SwiGLU against ReLU at equal parameters, on the vanilla model.",
-    "activation_llama": "SwiGLU against ReLU at equal parameters, on the Llama model.",
-    "llama": "How does the Llama recipe train on its own?",
-    "vanilla": "How does the first Transformer train on its own?",
-    "aa": "Two arms that differ in nothing but the numbers drawn: how large a difference does chance make?",
+    "activation_vanilla": "Is SwiGLU better than ReLU at equal parameters, on the vanilla model?",
+    "activation_llama": "Is SwiGLU better than ReLU at equal parameters, on the Llama model?",
+    "llama": "How does the Llama recipe train?",
+    "vanilla": "How does the first Transformer train?",
+    "aa": "Two arms differ only in their random numbers: how large a difference does chance make?",
     "warmup": "Does the gradient norm peak where the warm-up ends?",
 }
 
@@ -47,21 +47,23 @@ for name, figure in gallery(data):
     display(figure)"""
 
 
-def notebook(name: str, question: str) -> nbformat.NotebookNode:
+def make_notebook(name: str, question: str) -> nbformat.NotebookNode:
+    """Return the notebook of an experiment, without outputs."""
     title = f"# {name.replace('_', ' ').capitalize()}\n\n{question}\n\n"
-    how = f"The runs come from `python -m lmablate.train experiment={name}`, the tables from `lmablate.export`."
+    source = f"The runs come from `python -m lmablate.train experiment={name}`, the tables from `lmablate.export`."
     sources = [SETTINGS.format(name=name), LOAD, DRAW]
-    cells = [new_markdown_cell(title + how), *map(new_code_cell, sources)]
+    cells = [new_markdown_cell(title + source), *map(new_code_cell, sources)]
     for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"  # else random, and the file would change each time
+        cell["id"] = f"cell-{number}"  # nbformat draws random ids, which would change the file each time
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return new_notebook(cells=cells, metadata=kernel)
 
 
 def main() -> None:
+    """Write every notebook."""
     folder = Path(__file__).resolve().parent.parent / "analysis"
     for name, question in QUESTIONS.items():
-        nbformat.write(notebook(name, question), folder / f"{name}.ipynb")
+        nbformat.write(make_notebook(name, question), folder / f"{name}.ipynb")
 
 
 if __name__ == "__main__":

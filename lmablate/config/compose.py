@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
@@ -24,8 +25,13 @@ def register_schema() -> None:
 def config_folder() -> Iterator[None]:
     """Let Hydra find conf/ during the block; `compose_config` and `compose_job` need it."""
     register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:

@@ -99,7 +99,9 @@ def merge_by_scan(text, start, length, rules, ranks, out, written):
 @inline
 def _goes_first(rank, position, other_rank, other_position, order):
     """Return whether a pair is to be merged before the other one; the heap's `order` is not needed."""
-    return rank < other_rank or (rank == other_rank and position < other_position)
+    if rank != other_rank:
+        return rank < other_rank
+    return position < other_position
 
 
 @step

@@ -33,5 +33,5 @@ def test_notebooks_are_those_that_the_script_writes() -> None:
 
     assert {path.stem for path in NOTEBOOKS} == {*script.QUESTIONS}
     for path in NOTEBOOKS:
-        written = nbformat.writes(script.notebook(path.stem, script.QUESTIONS[path.stem]))
+        written = nbformat.writes(script.make_notebook(path.stem, script.QUESTIONS[path.stem]))
         assert path.read_text().strip() == written.strip()
