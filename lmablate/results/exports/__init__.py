@@ -1,11 +1,11 @@
 """From a folder of runs to tidy tables, and back.
 
-recorded       what every reader returns: runs with a description and curves
+recorded       runs with a description and curves, as every reader returns them
 jsonl          reads runs from their own folders: metrics.jsonl
 wandb_offline  reads runs from the files that wandb writes offline
 csv_pages      reads runs from CSV files saved from wandb's web page
 catalogue      the options of the model's groups, found from class names and run names
-factors        what varies among the runs of an experiment
+factors        the factors of an experiment: choices and keys that vary among its runs
 table          writes one table of measurements and one of runs per experiment
 stored         reads these tables back
 metrics        the measurements of an experiment, read metric by metric

@@ -1,4 +1,4 @@
-"""What varies among the runs of an experiment: its factors, without what merely follows from them."""
+"""The factors of an experiment: the choices and keys that vary among its runs and do not follow from one another."""
 
 from collections.abc import Sequence
 

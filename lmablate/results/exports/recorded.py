@@ -1,4 +1,4 @@
-"""What every reader returns: runs with a description and curves, before they become a table."""
+"""Runs with a description and curves, as every reader returns them, before they become a table."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

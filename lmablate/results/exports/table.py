@@ -94,7 +94,7 @@ def write_tables(
         recorded: runs, of which those of the experiment are written.
         experiment: its name, which is also that of the files.
         out: the folder of the tables; it is created if it is missing.
-        thinning: what is kept of the curves.
+        thinning: thins and rounds the curves.
         csv_form: how the measurements are written as CSV, besides parquet. Older files of another form are removed.
 
     Returns:

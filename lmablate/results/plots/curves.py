@@ -37,7 +37,7 @@ def curve_figure(data: Exported, metric: str, factor: str | None = None, cut: bo
     Args:
         data: the experiment.
         metric: the name of the metric.
-        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+        factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
         cut: leave out the steps before the end of warm-up.
 
     Raises:

@@ -37,7 +37,7 @@ def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> F
     Args:
         data: the experiment.
         pattern: the metric's name with {i} for the index.
-        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+        factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
 
     Raises:
         UserError: if there is no such metric.
@@ -72,7 +72,7 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
 
     Args:
         data: the experiment.
-        factor: the factor that colours stand for, by default the first one. Each setting of the others has a panel.
+        factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
         metric: the loss.
 
     Raises:

@@ -30,9 +30,9 @@ CAPTIONS = {
     "tied_grad_cosine": "Cosine between the input and the output part of a tied matrix's gradient. "
     "Below zero they conflict.",
     "untied_grad_cosine": "Cosine between the gradients of the two matrices of an untied model.",
-    "residual_branch_ratio_attn_layer": "Size of what attention adds to the residual stream, over the size of the "
+    "residual_branch_ratio_attn_layer": "Size of attention's contribution to the residual stream, over the size of the "
     "stream, by layer.",
-    "residual_branch_ratio_mlp_layer": "Size of what the MLP adds to the residual stream, over the size of the "
+    "residual_branch_ratio_mlp_layer": "Size of the MLP's contribution to the residual stream, over the size of the "
     "stream, by layer.",
     "residual_stream_cosine_layer": "Cosine of the residual stream before and after each layer.",
     "residual_drop_loss_layer": "Rise of the loss if the residual stream skips a layer.",
@@ -83,7 +83,7 @@ def make_section(data: Exported, audit: Mapping[str, Any], drawn: FigureFiles, v
 
     Args:
         data: the experiment.
-        audit: what `lmablate.audit` wrote about it. If it is empty, confounds are found in how the runs started.
+        audit: the findings of `lmablate.audit`. If they are empty, confounds are found in how the runs started.
         drawn: the files of its figures.
         verdicts: the verdicts on all claims.
     """

@@ -56,6 +56,10 @@ def _arm_start(arms: Arms, levels: Mapping[str, Scalar], runs: list[str]) -> Arm
 
 
 def load_audit(folder: Path, experiment: str) -> dict[str, Any]:
-    """Return what `python -m lmablate.audit experiment=NAME out=FOLDER/NAME.audit.json` wrote; empty if never run."""
+    """Return the findings that `python -m lmablate.audit experiment=NAME out=FOLDER/NAME.audit.json` stored.
+
+    Returns:
+        The content of the file; empty if it does not exist.
+    """
     path = folder / f"{experiment}.audit.json"
     return read_json(path) if path.exists() else {}

@@ -1,6 +1,6 @@
 """metrics.jsonl is read in full; garbage in it ends in one UserError, never in other numbers.
 
-The fast reader gives what the careful one gives, or leaves the file to it.
+The fast reader gives the same curves as the careful one, or leaves the file to it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The tables that an export writes, and what it keeps, drops and refuses."""
+"""An export writes every measurement, thinned and rounded as asked, and refuses unknown experiments."""
 
 import gzip
 import json

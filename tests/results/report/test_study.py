@@ -15,7 +15,7 @@ def test_the_experiments_come_in_the_order_of_the_claims(study: Study) -> None:
 
 
 def swept(experiment: str) -> dict[str, str]:
-    """What an experiment sweeps over, its own parameters and those of the experiments that it is based on."""
+    """Return the parameters that an experiment sweeps over, including those of the experiments that it is based on."""
     raw = yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text())
     params: dict[str, str] = {}
     for base in raw.get("defaults", []):
