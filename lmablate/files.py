@@ -1,4 +1,4 @@
-"""Atomic files, checksums and locks. A reader never sees half a file, and a kill never leaves one."""
+"""Atomic files, checksums and locks. A reader never sees half a file; a kill leaves at most a hidden part file."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Train one run, or under -m a sweep of them: `python -m lmablate.train [-m] [overrides]`; --help shows examples."""
+"""Train one run or, with -m, a sweep: `python -m lmablate.train [-m] [overrides]`; --help shows examples."""
 
 import logging
 import runpy

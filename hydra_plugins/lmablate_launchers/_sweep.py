@@ -43,7 +43,7 @@ class HydraJob:
 
     Attributes:
         number: Hydra's `hydra.job.num`; counts from 0.
-        label: the job for people, such as "job 3/8 model/pos=rope seed=1".
+        label: a readable name of the job, such as "job 3/8 model/pos=rope seed=1".
         overrides: the job's overrides.
         config: config of the sweep, `hydra` included.
         hydra_context: Hydra's loaders of configs.

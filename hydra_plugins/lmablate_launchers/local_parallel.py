@@ -40,13 +40,13 @@ class LocalParallelLauncher(SweepLauncher):
             the order of a floating-point sum, and so the last bits of a run's result, depend on it.
 
     Raises:
-        LaunchError: if a number is not a whole number from 1.
+        LaunchError: if one of them is not an integer of at least 1.
     """
 
     def __init__(self, n_jobs: int | None = None, threads_per_job: int = 1) -> None:
         for key, count in (("n_jobs", n_jobs), ("threads_per_job", threads_per_job)):
             if count is not None and not (isinstance(count, int) and count >= 1):
-                raise LaunchError(f"hydra.launcher.{key} is {count!r}, and must be a whole number from 1")
+                raise LaunchError(f"hydra.launcher.{key}={count!r} is not allowed: it must be an integer of at least 1")
         self.threads_per_job = threads_per_job
         self.n_jobs = n_jobs or max(1, available_cores() // threads_per_job)
 

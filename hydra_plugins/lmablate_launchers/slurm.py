@@ -58,7 +58,7 @@ class SlurmLauncher(SweepLauncher):
     Args:
         submitit_folder: folder of submitit's pickles and logs, which every node must see; "%j" is the job's id.
         detach: return after submission, without results.
-        poll_seconds: time between two questions to SLURM.
+        poll_seconds: seconds between two queries to SLURM.
         max_num_timeout: number of times that a job may be requeued after its time limit. submitit counts a preemption
             as a timeout if `timeout_min` is 10 or less.
         setup: shell lines to run in the job before Python starts.
@@ -109,7 +109,7 @@ class SlurmLauncher(SweepLauncher):
         try:
             return self._wait(submissions)
         except KeyboardInterrupt:
-            log.info("detached: the jobs continue; to see them: python -m lmablate.status %s", self.sweep_dir)
+            log.info("detached: the jobs continue; to see them: python -m lmablate.status with the same overrides")
             raise SystemExit(128 + signal.SIGINT) from None
 
     def _submit(self, jobs: Sequence[HydraJob]) -> list["Submission"]:
@@ -180,7 +180,7 @@ class RequeuedJob:
             raise
 
     def checkpoint(self) -> Any:
-        """Return what submitit shall run after it has requeued the job; submitit calls this."""
+        """Return what submitit is to run after it has requeued the job; submitit calls this."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

@@ -21,7 +21,7 @@ def check_config(cfg: DictConfig) -> None:
     """Check everything that can be checked before anything is built or written.
 
     Raises:
-        UserError: if nothing reads a key, a class is not one of lmablate's, a value is a secret, or a number is out of
+        UserError: if a key is unknown, a class is not one of lmablate's, a value is a secret, or a number is out of
             range.
     """
     _check_keys(cfg)
@@ -100,7 +100,7 @@ def _build_model_parts(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transformer:
-    """Build the model of a resolved config on `device`.
+    """Build the model of a resolved config on `device`: "cpu", or "meta" for a model without storage.
 
     Each matrix is drawn by a generator of its own, seeded by the seed, the init scheme's salt and the parameter's name.
     """

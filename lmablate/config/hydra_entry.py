@@ -1,6 +1,6 @@
 """Run commands that use Hydra, with one sentence per mistake and a fixed exit code.
 
-The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the user.
+The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the user, and 128 + N after signal N.
 """
 
 import logging

@@ -148,8 +148,9 @@ class Config:
     skip_failed: bool = False
 
 
-# Keys that are not part of a run's id, because they do not change what it computes. The id has the fingerprint of the
-# text instead of `data`, and the d_ff that was found instead of `match`.
+# Keys that are not part of a run's id. They leave the computation as it is, except that train.device and train.threads
+# may change the last bits of a result. The id has the fingerprint of the text instead of `data`, and the d_ff that was
+# found instead of `match`.
 NOT_IDENTITY = (
     "name",
     "data",

@@ -57,10 +57,10 @@ def refuse_unsafe_config(cfg: DictConfig) -> None:
         raise UserError("hydra.callbacks is refused: a config may not have Hydra call anything.")
     for key in ("launcher", "sweeper"):  # Hydra itself checks that these are launchers and sweepers
         if isinstance(hydra[key], dict) and (nested := next(_targets([*hydra[key].values()]), None)):
-            raise UserError(f"_target_={nested} in hydra.{key} is refused: a config may only build our classes.")
+            raise UserError(f"_target_={nested} in hydra.{key} is refused: a config may only name lmablate's classes.")
     for key in ("job_logging", "hydra_logging"):
         if not isinstance(hydra[key], dict) or hydra[key].get("root") is not None:
-            raise UserError(f"hydra.{key} is refused: lmablate logs by itself, and a handler could be anything.")
+            raise UserError(f"hydra.{key} is refused: lmablate configures logging itself; a handler may run any code.")
     if hydra["job"]["env_set"]:
         raise UserError("hydra.job.env_set is refused: set environment variables in your shell.")
 

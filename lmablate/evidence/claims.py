@@ -1,4 +1,4 @@
-"""Claims: a claim is a sentence about a model, and what must be measured to believe it. Each is one yaml file.
+"""Claims: sentences about a model, each with the measurements that decide it. Each claim is one yaml file.
 
 The keys of the yaml are those of CLAIM_SCHEMA. Each entry of `all_of` names a predicate and gives the fields of its
 class. The experiment, metric and margin that an entry does not give are those of the claim.

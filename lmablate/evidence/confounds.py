@@ -1,4 +1,4 @@
-"""Confounds: what may explain a difference between arms besides the factor, found from how the arms start."""
+"""Confounds: differences between arms, besides the factor, that already show at step 0."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

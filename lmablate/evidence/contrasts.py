@@ -15,7 +15,7 @@ from lmablate.evidence.stats import Sample, seeds_needed, seeds_needed_for_equiv
 class Contrast(ABC):
     """An effect over independent seeds.
 
-    The effect of a claimed difference is positive if it speaks for the claim; that of an equality is the difference.
+    The effect of a claimed difference is positive if it supports the claim; that of an equality is the difference.
 
     Attributes:
         label: the claimed relation in words, as a clause that follows "that".

@@ -158,7 +158,7 @@ def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0
         goal: the power to be reached.
 
     Returns:
-        The number of pairs; None if `effect` is not positive, if `sd` is unknown, or if a million pairs are too few.
+        The number of pairs; None if `effect` is not positive, if `sd` is unknown, or if 2^19 (524,288) are too few.
     """
     if not effect > 0 or np.isnan(sd):
         return None

@@ -207,8 +207,8 @@ class RunTable:
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
         """Return the steps, ascending, and the values of a metric of one run.
 
-        A loss that is not finite is replaced by the loss at initialisation: a diverged run has learnt
-        nothing, and leaving it out would favour the arm that diverges (the cap of arXiv 2309.14322).
+        A loss that is not finite is replaced by the loss at initialisation, the cap of arXiv 2309.14322. This applies
+        only to runs in state "done"; a run that the trainer finds diverged is in state "failed", and is left out.
 
         Raises:
             NotMeasured: if the run did not log the metric.

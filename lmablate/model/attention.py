@@ -54,9 +54,9 @@ def attention(
 class BlockCausalAttention(torch.autograd.Function):
     """`attention` for as many queries as keys, in blocks of queries; a block reads only the keys up to its own end.
 
-    Almost half of the scores are never computed, and only the diagonal block needs a mask. The probabilities P are
-    kept for the backward pass, which is that of the softmax: dS = P ∘ (dP - rowsum(dP ∘ P)), and rowsum(dP ∘ P) is
-    rowsum(dO ∘ O), a shorter sum (arXiv 2205.14135, equation 4).
+    Almost half of the scores are never computed if there are many blocks (3/8 of them with four), and only the diagonal
+    block needs a mask. The probabilities P are kept for the backward pass, which is that of the softmax:
+    dS = P ∘ (dP - rowsum(dP ∘ P)), and rowsum(dP ∘ P) is rowsum(dO ∘ O), a shorter sum (arXiv 2205.14135, equation 4).
     """
 
     BLOCK = 64  # queries per block

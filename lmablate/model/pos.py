@@ -150,8 +150,8 @@ class RoPE(Position):
         self.d_head = d_model // n_heads
         if d_model % (2 * n_heads):
             raise UserError(
-                f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: d_model must be a "
-                "multiple of n_heads, and with model/pos=rope, which turns pairs, of 2 * n_heads."
+                f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: model/pos=rope rotates pairs "
+                "of dimensions, so d_model must be a multiple of 2 * n_heads."
             )
         self.register_buffer("turns", self._make_turns(context_length), persistent=False)
 

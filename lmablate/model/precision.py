@@ -1,4 +1,4 @@
-"""Mixed precision: what must not be computed in 16 bits."""
+"""Mixed precision: a cast for the operations that need more than 16 bits."""
 
 import torch
 from torch import Tensor

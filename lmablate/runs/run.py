@@ -10,7 +10,7 @@ Every file and key of the folder is described in docs/run_folder.md:
               status.json      the run's state
               metrics.jsonl    one object per line, each with "step"
               tokenizer.json   a copy of the tokenizer
-              divergence.json  written if the run diverged: the batch, and the gradient norms before it
+              divergence.json  written if the run diverged: the batch, and the gradient norms of the last eight steps
               checkpoints/     see training/checkpoint.py
               experiments/     one file for each experiment that the run belongs to, with its group choices
 """
@@ -33,8 +33,8 @@ from lmablate.runs import slurm
 
 log = logging.getLogger(__name__)
 
-# Raised when the same config would train to other numbers; CHANGELOG.md has a line for each version. Runs of two
-# versions are never compared.
+# Increase it whenever the same config would train to different numbers; CHANGELOG.md has a line for each version. Runs
+# of two versions are never compared.
 CODE_VERSION = 1
 
 # Seconds to wait for another process to release a run: a requeued job may start before its predecessor has ended.

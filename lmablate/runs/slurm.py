@@ -1,4 +1,4 @@
-"""Questions to SLURM about jobs, on clusters with and without accounting.
+"""Queries to SLURM about jobs, on clusters with and without accounting.
 
 `squeue` and `scontrol` read the controller's memory, which keeps a job for MinJobAge (300 s by default) after its end.
 `sacct` remembers longer, but answers only if an accounting database runs. A job id is "12", or "12_3" for the task of
@@ -75,7 +75,7 @@ def own_job_id() -> str | None:
 
 
 def user_jobs() -> dict[str, str] | None:
-    """Return the state of every job in the queue by its id; None if no SLURM answers.
+    """Return the state of every job in the queue by its id; None if SLURM is not installed or does not answer.
 
     The task of an array is listed under both of its ids, "12_3" and its own number.
     """

@@ -75,7 +75,7 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
     Args:
         run: the run.
         arm: arm and seed in words.
-        jobs: states of the jobs in SLURM's queue, by their ids; None if SLURM is not known.
+        jobs: states of the jobs in SLURM's queue, by their ids; None if SLURM is not installed or does not answer.
         queued_as: id of the SLURM job that will start the run, if there is one.
     """
     status = run.status()

@@ -1,4 +1,4 @@
-"""Find out what a command line would run, how its arms differ and what it costs, and each arm's best learning rate.
+"""Plan and audit the sweep of a command line, and search for each arm's best learning rate.
 
 jobs       the jobs that a command line stands for, each with its config
 arm_audit  one arm at step 0: its size, loss, gradients and speed

@@ -179,7 +179,9 @@ def next_rate(losses: Mapping[float, float]) -> float | None:
     rates = sorted(losses)
     best = min(rates, key=lambda rate: losses[rate])
     if not math.isfinite(losses[best]):
-        raise UserError(f"Every run diverged, from {RATE}={rates[0]:g} to {rates[-1]:g}: start with a lower scale.lrs.")
+        raise UserError(
+            f"Every run of an arm diverged, from {RATE}={rates[0]:g} to {rates[-1]:g}: start with a lower scale.lrs."
+        )
     if best == rates[0]:
         return float(_format_rate(_beyond(rates)))
     if best == rates[-1]:

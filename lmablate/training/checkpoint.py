@@ -3,10 +3,10 @@
 A checkpoint is a folder `step_00000100` with the weights and the optimizer's state in safetensors, everything else in
 JSON, and a manifest with the SHA-256 of each file. A reader takes the newest checkpoint whose files match its manifest.
 
-`files.atomic_write` replaces a single file, and no system call replaces a folder that is not empty. So a checkpoint is
-written under another name, flushed to disk, and then renamed: under its own name it is complete or absent. To write
-the checkpoint of a step again, the old folder is deleted first; a kill in between leaves a folder that does not match
-its manifest, or none, and the reader takes the checkpoint before it.
+`files.atomic_write` replaces a single file, but a rename cannot replace a folder that is not empty. So a checkpoint is
+written under another name, flushed to disk, and then renamed: under its own name it is complete or absent. If the step
+has a checkpoint already, the old folder is deleted just before the rename. A kill in between leaves a folder that does
+not match its manifest, or none, and the reader takes the checkpoint before it.
 """
 
 import logging

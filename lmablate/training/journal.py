@@ -32,7 +32,8 @@ class Journal:
         silent: if true, nothing is written; used on every rank except 0.
     """
 
-    # Rows are written, and steps checked, when more than ROWS have been collected, or SECONDS after the last time.
+    # A flush is due when ROWS rows or more than ROWS unchecked steps have been collected, and with the first row that
+    # is added more than SECONDS after the last flush.
     ROWS, SECONDS = 16, 2.0
 
     def __init__(

@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class NoTracking:
-    """No mirror at all, and the interface of those that are."""
+    """Mirrors nothing. Its methods are the interface that every tracker has."""
 
     def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
         """Begin to mirror a run.

@@ -60,7 +60,7 @@ class Trainer:
         probes: measurements to take during training.
         tracker: mirrors the metrics; None mirrors nothing.
         workers: the process group; None trains in this process alone.
-        stop: its request ends training after the current step; None never does.
+        stop: if a stop is requested, training ends after the current step; None: it is never requested.
 
     Raises:
         UserError: if the batch cannot be split among the processes, if the precision is not known, or if the newest
@@ -258,7 +258,7 @@ class Trainer:
         self.stop.exit_after_signal()
 
     def to_device(self, batch: Batch) -> Batch:
-        """Copy a batch to the device, from pinned memory, so that the copy overlaps with the step before."""
+        """Copy a batch to the device, from pinned memory, so that the CPU does not wait for the copy to end."""
         device = self.workers.device
         if device.type != "cuda":
             return batch

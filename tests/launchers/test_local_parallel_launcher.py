@@ -77,7 +77,7 @@ def test_no_job_outlives_a_launcher_that_is_killed(local_sweep):
 @pytest.mark.parametrize("wrong", [{"n_jobs": 0}, {"n_jobs": "two"}, {"threads_per_job": -1}])
 def test_a_bad_count_is_refused_by_name(wrong):
     (key,) = wrong
-    with pytest.raises(ValueError, match=f"hydra.launcher.{key} is {wrong[key]!r}"):
+    with pytest.raises(ValueError, match=f"hydra.launcher.{key}={wrong[key]!r} is not allowed"):
         LocalParallelLauncher(**wrong)
 
 

@@ -45,7 +45,7 @@ def test_extensions_end_with_the_optimum_inside(optimum: float, grid: list[float
 
 
 def test_a_search_in_which_every_run_diverges_says_so() -> None:
-    with pytest.raises(UserError, match=r"Every run diverged, from optim.lr=1 to 3"):
+    with pytest.raises(UserError, match=r"Every run of an arm diverged, from optim.lr=1 to 3"):
         next_rate({1.0: INF, 3.0: INF})
 
 
