@@ -76,8 +76,8 @@ def in_turn(arguments: Arguments) -> Callable[[], None]:
     tokens, targets = batches(arguments)
 
     def step() -> None:
-        for loss, optimizer, *batch in zip(losses, optimizers, tokens, targets, strict=True):
-            train_step(loss, optimizer, tuple(batch), lr=1e-3, grad_clip=1.0)  # pyright: ignore[reportArgumentType]
+        for loss, optimizer, x, y in zip(losses, optimizers, tokens, targets, strict=True):
+            train_step(loss, optimizer, (x, y), lr=1e-3, grad_clip=1.0)
 
     return step
 
@@ -85,7 +85,7 @@ def in_turn(arguments: Arguments) -> Callable[[], None]:
 def stacked(arguments: Arguments) -> Callable[[], None]:
     """One AdamW over stacked parameters; clipping by the norm of all seeds together, which costs the same."""
     seeds = models(arguments)
-    parameters, buffers = torch.func.stack_module_state(seeds)  # pyright: ignore[reportArgumentType]
+    parameters, buffers = torch.func.stack_module_state([*seeds])
     shell = copy.deepcopy(seeds[0]).to("meta")
     stack = {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
     optimizer = AdamW(stack.values(), weight_decay=0.1)
@@ -97,7 +97,7 @@ def stacked(arguments: Arguments) -> Callable[[], None]:
     def step() -> None:
         with definitions():
             torch.func.vmap(loss)(stack, buffers, tokens, targets).sum().backward()
-        clip_grad_norm_(stack.values(), 1.0)  # pyright: ignore[reportArgumentType]
+        clip_grad_norm_(stack.values(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -132,29 +132,27 @@ def hf(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
 
 
 def xtransformers(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
-    from x_transformers import Decoder, TransformerWrapper  # pyright: ignore[reportMissingImports]
-
-    layers = Decoder(
+    library: Any = importlib.import_module("x_transformers")  # by name: an optional peer, which need not be installed
+    layers = library.Decoder(
         dim=D, depth=LAYERS, heads=HEADS, attn_dim_head=D // HEADS, ff_mult=D_FF / D, ff_glu=True, ff_swish=True,
         ff_no_bias=True, use_rmsnorm=True, rotary_pos_emb=True, attn_flash=True,
     )  # fmt: skip
-    model = TransformerWrapper(num_tokens=vocab, max_seq_len=CONTEXT, attn_layers=layers, tie_embedding=True)
+    model = library.TransformerWrapper(num_tokens=vocab, max_seq_len=CONTEXT, attn_layers=layers, tie_embedding=True)
     return torch_step(model, lambda: F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()))
 
 
 def litgpt(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
-    from litgpt import GPT, Config  # pyright: ignore[reportMissingImports]
-    from litgpt.utils import chunked_cross_entropy  # pyright: ignore[reportMissingImports]
-
-    model = GPT(
-        Config(
+    library: Any = importlib.import_module("litgpt")
+    utils: Any = importlib.import_module("litgpt.utils")
+    model = library.GPT(
+        library.Config(
             block_size=CONTEXT, padded_vocab_size=vocab, vocab_size=vocab, n_layer=LAYERS, n_head=HEADS, n_embd=D,
             intermediate_size=D_FF, mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0,
             bias=False, parallel_residual=False,
         )
     )  # fmt: skip
     model.lm_head.weight = model.transformer.wte.weight
-    return torch_step(model, lambda: chunked_cross_entropy(model(tokens), targets))
+    return torch_step(model, lambda: utils.chunked_cross_entropy(model(tokens), targets))
 
 
 CONTESTANTS: dict[str, Callable[[int, Tensor, Tensor], Step]] = {
@@ -188,7 +186,8 @@ def products(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
 
 def batch(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randint(vocab, (rows, CONTEXT), generator=generator) for _ in range(2))  # pyright: ignore[reportReturnType]
+    tokens = torch.randint(vocab, (rows, CONTEXT), generator=generator)
+    return tokens, torch.randint(vocab, (rows, CONTEXT), generator=generator)
 
 
 def worker(arguments: Arguments) -> None:

@@ -84,6 +84,7 @@ class BlockCausalAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    # torch declares backward with any number of gradients; ours has one output.
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of q, k and v; `bias` has none."""
         q, k, v, out, *probabilities = ctx.saved_tensors

@@ -64,6 +64,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    # torch declares backward with any number of gradients; ours has one output.
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of x and of the weight; the other arguments have none."""
         dx, dw = ctx.saved_tensors  # must not change: a second backward pass reads them again

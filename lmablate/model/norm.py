@@ -33,6 +33,7 @@ class SavedReciprocal(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    # torch declares backward with any number of gradients; ours has one output.
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of x and of the weight; `eps` has none."""
         x, r, weight = ctx.saved_tensors

@@ -98,7 +98,7 @@ def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup_steps: int, m
     return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def grad_norms(params: Iterable[nn.Parameter]) -> Float[Tensor, " params"]:
+def grad_norms(params: Iterable[Tensor]) -> Float[Tensor, " params"]:
     """Return the 2-norm of every parameter's gradient, in order; one pass, and nothing leaves the device."""
     return torch.stack(torch._foreach_norm([p.grad for p in params if p.grad is not None]))
 
@@ -110,7 +110,7 @@ def clip_scale(norm: Float[Tensor, ""], max_norm: float) -> Float[Tensor, ""]:
 
 
 def clip_grad_norm_(
-    params: Iterable[nn.Parameter], max_norm: float, norms: Float[Tensor, " params"] | None = None
+    params: Iterable[Tensor], max_norm: float, norms: Float[Tensor, " params"] | None = None
 ) -> Float[Tensor, ""]:
     """Scale all gradients by one factor so that their joint 2-norm is at most `max_norm` (arXiv 1211.5063).
 

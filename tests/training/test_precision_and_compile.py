@@ -14,7 +14,9 @@ def losses(folder: Path, *overrides: str) -> list[float]:
     """Training losses of the tiny run, from the command line: torch.compile wants code without shape checks."""
     done = tiny.command([*tiny.overrides(folder), *overrides])
     assert done.returncode == 0, done.stderr
-    run = Path(re.search(r"^(\S+)  val/loss", done.stdout, re.MULTILINE)[1])  # pyright: ignore[reportOptionalSubscript]
+    printed = re.search(r"^(\S+)  val/loss", done.stdout, re.MULTILINE)
+    assert printed, done.stdout
+    run = Path(printed[1])
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [row["train/loss"] for row in rows if "train/loss" in row]
 

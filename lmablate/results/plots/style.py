@@ -131,6 +131,7 @@ def styled() -> Iterator[None]:
     """Apply the project's style in the block, regardless of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        # matplotlib types each key of rcParams on its own.
         matplotlib.rcParams.update(STYLE)  # pyright: ignore[reportCallIssue, reportArgumentType]
         yield
 
