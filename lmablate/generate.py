@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from lmablate.config.build import check_seed
 from lmablate.config.key_value import run_key_value_command
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.errors import UserError
+from lmablate.files import read_lines
 from lmablate.inference.decode import Sampler, generate_tokens
 from lmablate.inference.load import load_run
 
@@ -31,11 +33,13 @@ class Arguments:
 
 def generate(arguments: Arguments) -> None:
     """Print the texts: a single one token by token, several after all of them are complete."""
-    for key, least in (("max_tokens", 1), ("seed", 0)):
-        if getattr(arguments, key) < least:
-            raise UserError(f"{key}={getattr(arguments, key)} is not allowed: it must be at least {least}.")
+    if arguments.max_tokens < 1:
+        raise UserError(f"max_tokens={arguments.max_tokens} is not allowed: it must be at least 1.")
+    if arguments.prompt and arguments.prompts:
+        raise UserError("prompt=... and prompts=... exclude each other: give one text, or a file of them.")
+    check_seed("seed", arguments.seed)
     sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
-    texts = _read_prompts(arguments.prompts) if arguments.prompts else [arguments.prompt]
+    texts = read_prompts(arguments.prompts) if arguments.prompts else [arguments.prompt]
     loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
     tokenizer = loaded.tokenizer
     end = tokenizer.token_id(END_OF_TEXT.encode())
@@ -57,11 +61,12 @@ def generate(arguments: Arguments) -> None:
         print(f"--- {index + 1}\n{text}{tokenizer.decode(written[index])}")
 
 
-def _read_prompts(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"prompts={path} is not UTF-8 text: {error}.") from error
+def read_prompts(path: Path) -> list[str]:
+    """Return the prompts in a file, one per line."""
+    prompts = read_lines(path, f"prompts={path}")
+    if not prompts:
+        raise UserError(f"prompts={path} is empty: write one prompt per line; an empty line begins a new document.")
+    return prompts
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Normalised text is UTF-8 without a byte order mark. Its lines end in a line feed
 documents.
 """
 
-import codecs
 import hashlib
 import io
 import os
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from lmablate.errors import UserError
+from lmablate.files import text_blocks, user_path
 
 Split = Literal["train", "valid"]
 
 END_OF_TEXT = "<|endoftext|>"
-BLOCK_BYTES = 1 << 20
 
 
 class Corpus(ABC):
@@ -130,7 +129,7 @@ class TextFiles(Corpus):
 
     name = "text"
 
-    def __init__(self, train: str | None, valid: str | None, max_bytes: int | None = None):
+    def __init__(self, train: str | Path | None, valid: str | Path | None, max_bytes: int | None = None):
         self.sources = {"train": _checked_source("train", train), "valid": _checked_source("valid", valid)}
         self.max_bytes = checked_max_bytes(max_bytes)
 
@@ -169,35 +168,8 @@ def _read_source(path: Path) -> str:
 
 
 def normalised(source: io.BufferedIOBase, origin: str, errors: str = "strict") -> Iterator[bytes]:
-    """Yield the text of `source` as UTF-8 blocks that end between characters, without a byte order mark.
-
-    Args:
-        source: the file's bytes.
-        origin: the config key and the path, for the error message.
-        errors: how to treat bytes that are not UTF-8, as in `bytes.decode`.
-
-    Yields:
-        Blocks of UTF-8 bytes whose lines end in a line feed.
-
-    Raises:
-        UserError: if the text is not UTF-8; the message has the offset of the first bad byte.
-    """
-    characters = codecs.getincrementaldecoder("utf-8")(errors)
-    lines = io.IncrementalNewlineDecoder(characters, translate=True)
-    offset, started, last = 0, False, False
-    while not last:
-        held = len(characters.getstate()[0])
-        block = source.read(BLOCK_BYTES)
-        last = not block
-        try:
-            text = lines.decode(block, final=last)
-        except UnicodeDecodeError as error:
-            at = offset - held + error.start
-            raise UserError(f"{origin} is not UTF-8: byte {at} does not belong to a character.") from None
-        offset += len(block)
-        if text:
-            yield (text if started else text.removeprefix("\ufeff")).encode()
-            started = True
+    """Yield the text of `source` as UTF-8 blocks that end between characters; the arguments are `text_blocks`'s."""
+    yield from (text.encode() for text in text_blocks(source, origin, errors))
 
 
 def head(blocks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
@@ -244,7 +216,7 @@ def _checked_source(split: Split, value: Any) -> Path:
     key = f"data.{split}"
     if value is None:
         raise UserError(f"{key} is missing: name a UTF-8 text file.")
-    path = Path(str(value)).expanduser().absolute()
+    path = user_path(key, value).absolute()
     if not path.is_file():
         raise UserError(f"{key}={path} is not a file: name a UTF-8 text file.")
     if path.stat().st_size == 0:

@@ -10,6 +10,7 @@ from lmablate.config.build import build, build_model
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import TokenFile
 from lmablate.errors import UserError
+from lmablate.files import read_text
 from lmablate.machine import pick_device
 from lmablate.model import Transformer
 from lmablate.runs.run import Run
@@ -35,13 +36,16 @@ class LoadedRun:
     tokenizer: Tokenizer
     step: int
 
-    def validation_tokens(self) -> TokenFile:
+    def validation_tokens(self, data_dir: Path | None = None) -> TokenFile:
         """Return the validation tokens that the run was evaluated on, preparing them again if they were deleted.
+
+        Args:
+            data_dir: the folder of all prepared data; None for the one that the run used.
 
         Raises:
             UserError: if the source of the text has changed since.
         """
-        prepared = prepare_data(build(self.cfg.data), self.cfg.tokenizer, self.cfg.data_dir)
+        prepared = prepare_data(build(self.cfg.data), self.cfg.tokenizer, data_dir or self.cfg.data_dir)
         trained_on = self.run.facts()["identity"]["data_fingerprint"]
         if prepared.fingerprint != trained_on:
             raise UserError(
@@ -85,7 +89,7 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
             lmablate does not define.
     """
     run = find_run(name, Path(runs_dir))
-    cfg = _read_config(run.folder / "config.yaml")
+    cfg = read_run_config(run.folder / "config.yaml")
     model = build_model(cfg)
     state = load_checkpoint(run.checkpoints, model)
     if state is None:
@@ -96,10 +100,14 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
     return LoadedRun(run, cfg, model, Tokenizer.from_files(run.tokenizer_path), int(state["step"]))
 
 
-def _read_config(path: Path) -> DictConfig:
-    """Return a run's resolved config."""
+def read_run_config(path: Path) -> DictConfig:
+    """Return a run's resolved config.
+
+    Raises:
+        UserError: if the file cannot be read, or is no such config.
+    """
     try:
-        cfg = OmegaConf.load(path)
+        cfg = OmegaConf.create(read_text(path))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
     if not isinstance(cfg, DictConfig) or not {"model", "tokenizer", "seed"} <= cfg.keys():

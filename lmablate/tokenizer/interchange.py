@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmablate.errors import UserError
-from lmablate.files import write_bytes
+from lmablate.files import read_lines, write_bytes
 from lmablate.tokenizer.byte_alphabet import from_printable, to_printable
 from lmablate.tokenizer.file_format import read_object, write_errors_named
 from lmablate.tokenizer.learn.ties import Pair
@@ -97,10 +97,10 @@ def load_gpt2(
 
 def _read_merges(path: Path) -> list[Pair]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the merges {path} cannot be read: {error}.") from None
-    if lines[0].startswith("#version"):
+        lines = read_lines(path, f"the file of merges {path}")
+    except OSError as error:
+        raise UserError(f"the merges {path} cannot be read: {error.strerror}.") from None
+    if lines and lines[0].startswith("#version"):
         del lines[0]
     merges = []
     for line in filter(None, lines):

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import yaml
-
 from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.files import read_yaml
 
 # A run's id: the classes of its groups, its seed and a hash. See `config.identity.run_label`.
 _RUN_ID = re.compile(r"^" + "-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + r"-s(?P<seed>\d+)-[0-9a-f]{10}$")
@@ -19,7 +18,7 @@ _NAME_AND_SEED = re.compile(r"^(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>\d+)
 def class_options(group: str) -> dict[str, str]:
     """Return the option of each class of model/`group`, with the class in lower case: {"prenorm": "pre", ...}."""
     paths = sorted((CONF / "model" / group).glob("*.yaml"))
-    return {_class_of(yaml.safe_load(path.read_text())): path.stem for path in paths}
+    return {_class_of(read_yaml(path)): path.stem for path in paths}
 
 
 def _class_of(node: Any) -> str:

@@ -5,12 +5,14 @@ The first column is the x axis. Each run has three columns: `<run> - train/loss`
 """
 
 import csv
+import io
 import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from lmablate.errors import UserError
+from lmablate.files import read_text
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.recorded import (
     LAST_STEP,
@@ -109,10 +111,10 @@ def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
         UserError: if the file is anything else.
     """
     check_size(path)
+    text = io.StringIO(read_text(path), newline="")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
+        header, *rows = [row for row in csv.reader(text, strict=True) if row] or [[]]
+    except csv.Error as error:
         raise UserError(f"{path} is not a CSV file: {error}.") from error
     if not header:
         raise UserError(f"{path} is empty.")

@@ -54,9 +54,9 @@ def _read_numeric_table(path: Path) -> pa.Table | None:
     """
     try:
         table = pyarrow.json.read_json(path)
-    except pa.ArrowException:
+        numeric = all(pa.types.is_int64(column.type) or pa.types.is_float64(column.type) for column in table.columns)
+    except (pa.ArrowException, UnicodeDecodeError):
         return None
-    numeric = all(pa.types.is_int64(column.type) or pa.types.is_float64(column.type) for column in table.columns)
     if not numeric or "step" not in table.column_names or table.num_rows != path.read_bytes().count(b"\n"):
         return None
     if table["step"].null_count or not pa.types.is_int64(table["step"].type):

@@ -1,5 +1,6 @@
 """The tables of an experiment, read back from the files that `table` wrote."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lmablate.errors import UserError
+from lmablate.files import read_text
 from lmablate.results.exports.metrics import Metrics
 from lmablate.results.exports.recorded import FACTS
 
@@ -49,10 +51,11 @@ def load_exported(folder: Path, experiment: str) -> Exported:
     for path in (measurements, descriptions):
         if not path.exists():
             raise UserError(f"{path} is missing: make it with `python -m lmablate.export experiment={experiment}`.")
+    text = io.StringIO(read_text(descriptions))
     try:
         metrics = Metrics.from_parquet(measurements)
         text_columns = {field.name: str for field in metrics.schema if not _is_number(field.type)}
-        runs = pd.read_csv(descriptions, dtype=text_columns, keep_default_na=False, na_values=[""])
+        runs = pd.read_csv(text, dtype=text_columns, keep_default_na=False, na_values=[""])
         for factor in text_columns.keys() & {*runs.columns}:
             runs[factor] = runs[factor].fillna("")
     except (ValueError, KeyError) as error:

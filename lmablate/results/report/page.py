@@ -12,6 +12,7 @@ import pandas as pd
 
 from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict
+from lmablate.files import read_lines
 from lmablate.results.exports import Exported
 from lmablate.results.frames import get_column
 from lmablate.results.plots import MAIN_FIGURE, summary
@@ -110,7 +111,7 @@ def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
 def _description(experiment: str) -> str:
     """Return the comment at the head of the experiment's yaml, without its number and full stop; empty without one."""
     path = CONF / "experiment" / f"{experiment}.yaml"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_lines(path) if path.exists() else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
     text = re.sub(r"^\d+:\s*", "", " ".join(comments))
     return text[:1].upper() + text[1:].removesuffix(".")

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 
+from lmablate.errors import UserError
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.files import read_json
 from lmablate.results.exports import Exported
@@ -17,6 +19,16 @@ from lmablate.results.plots.style import level_name
 
 # Prefix of factors that change nothing before the first update.
 UPDATE_FACTORS = "optim."
+AUDIT_SCHEMA = {
+    "type": "object",
+    "required": ["warnings"],
+    "properties": {
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "command": {"type": "string"},
+        "scale": {"type": ["string", "null"]},
+        "machine": {"type": "string"},
+    },
+}
 
 
 def find_confounds_in_exports(data: Exported) -> list[str]:
@@ -60,6 +72,18 @@ def load_audit(folder: Path, experiment: str) -> dict[str, Any]:
 
     Returns:
         The content of the file; empty if it does not exist.
+
+    Raises:
+        UserError: if the file is not what the audit writes.
     """
     path = folder / f"{experiment}.audit.json"
-    return read_json(path) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        audit = read_json(path)
+        jsonschema.validate(audit, AUDIT_SCHEMA)
+    except jsonschema.ValidationError as error:
+        raise UserError(f"{path} is no audit: {error.json_path} {error.message[:200]}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no audit: {error}.") from None
+    return audit
