@@ -11,8 +11,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
-from lmablate.evidence.readings import WHOLE, During, Reading
+from lmablate.evidence.readings import WHOLE, During, Reading, Share
 from lmablate.evidence.stats import Sample, learning_rate_sensitivity, slope
 from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
@@ -182,6 +183,10 @@ class GreaterThan(Predicate):
     _sign: ClassVar[int] = 1
     _relation: ClassVar[str] = "above"
 
+    def __post_init__(self) -> None:
+        if self.transform == "log" and self.constant <= 0:
+            raise UserError(f"constant={self.constant:g} is not allowed: with transform=log it must be above 0.")
+
     def measure(self, table: RunTable) -> list[Contrast]:
         """Return one difference: that of the arm from the constant, unpaired."""
         runs = table.runs(self.experiment, self.arm)
@@ -343,7 +348,7 @@ class DivergesOverTime(Lower):
         margin: as in `Predicate`, for both the equality and the difference; it must be given.
     """
 
-    until: float
+    until: Share
     margin: float = field()
     reduce: Reduction = field(default="last", init=False)
     during: During = field(default=WHOLE, init=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
+# A part of training, from 0, its start, to 1, its end.
+Share = Annotated[float, "from 0 to 1"]
 # The stretch of training that is read: [from, to] as fractions of it, "warmup" or "after_warmup".
 During = str | list[float] | tuple[float, float]
 

@@ -15,6 +15,10 @@ FactorValue = str | float | int | bool
 # The values of factors that single out one arm of an experiment, e.g. {"model/pos": "rope"}.
 Levels = dict[str, FactorValue]
 
+# A number as people write it. One with a needless 0 in front is octal to some programs, so it is none here.
+NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+
 # The columns of a table of facts, which has one row per run and experiment.
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
 LOSSES = ("train/loss", "val/loss")
@@ -30,14 +34,18 @@ def name_of(arm: Mapping[str, FactorValue]) -> str:
 
 
 def _canonical(value: object) -> str:
-    """Return the one spelling of a factor value, however it was written: "true" for True, "0.001" for "1e-3"."""
-    if isinstance(value, bool | np.bool_):
-        return str(value).lower()
-    text = str(value)
-    try:
-        return f"{float(text):.12g}"
-    except ValueError:
-        return text.lower() if text.lower() in ("true", "false") else text
+    """Return the one spelling of a factor value, however it was written: "true" for True, "0.001" for "1e-3".
+
+    Text that only resembles a number, such as "010", "1_000" or "nan", is a name and stays what it is.
+    """
+    if isinstance(value, str):
+        return f"{float(value):.12g}" if NUMBER.fullmatch(value) else _BOOLEANS.get(value, value)
+    return str(value).lower() if isinstance(value, bool | np.bool_) else f"{value:.12g}"
+
+
+def _spelling(value: object) -> str:
+    """Return a run's factor value as text: a name as it is, a number in its one spelling."""
+    return value if isinstance(value, str) else _canonical(value)
 
 
 def check_facts(facts: pd.DataFrame) -> None:
@@ -123,7 +131,7 @@ class FinishedRun:
     Attributes:
         id: the run's id.
         seed: its seed.
-        factors: its factor values, each in its one canonical spelling.
+        factors: its factor values: names as they are, numbers and booleans in their one spelling.
     """
 
     id: str
@@ -194,11 +202,21 @@ class RunTable:
             raise NotMeasured(f"{experiment} has no finished run")
         for factor in arm:
             self._require_factor(experiment, factor)
-        wanted = {factor: _canonical(value) for factor, value in arm.items()}
+        wanted = {factor: self._level(experiment, factor, value) for factor, value in arm.items()}
         chosen = [run for run in self._runs[experiment] if wanted.items() <= run.factors.items()]
         if not chosen:
             raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)}")
         return chosen
+
+    def _level(self, experiment: str, factor: str, value: FactorValue) -> str | None:
+        """Return the level that `value` means: the one spelled so, else the one that is the same number or boolean."""
+        levels = {run.factors[factor] for run in self._runs[experiment]}
+        if _spelling(value) in levels:
+            return _spelling(value)
+        same = [level for level in sorted(levels) if _canonical(level) == _canonical(value)]
+        if len(same) > 1:
+            raise UserError(f"{factor}={value} of {experiment} may be {' or '.join(same)}: spell it as one of them.")
+        return same[0] if same else None
 
     def _require_factor(self, experiment: str, factor: str) -> None:
         if factor not in self._runs[experiment][0].factors:
@@ -286,7 +304,7 @@ def _finished(runs: pd.DataFrame, done: set[str]) -> list[FinishedRun]:
     factors = [column for column in runs.columns if column not in ("run", "seed")]
     rows = runs[["run", "seed", *factors]].itertuples(index=False, name=None)
     return [
-        FinishedRun(run, int(seed), dict(zip(factors, map(_canonical, values), strict=True)))
+        FinishedRun(run, int(seed), dict(zip(factors, map(_spelling, values), strict=True)))
         for run, seed, *values in rows
         if run in done
     ]
