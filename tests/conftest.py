@@ -9,14 +9,17 @@ from typing import NoReturn
 
 import pytest
 import torch
+from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
+
+import tests.annotations  # noqa: F401 (the import hook below reads it as an attribute of `tests`)
 
 # A shell that starts the tests in the background makes them ignore the interrupt, and `nohup` the hang-up.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
-install_import_hook(["lmablate.model", "lmablate.training.optim"], "beartype.beartype")
+install_import_hook(["lmablate.model", "lmablate.training.optim"], "tests.annotations.checked")
 
 # Only now, because the hook does not see what is imported already.
 from lmablate import files  # noqa: E402
@@ -29,6 +32,14 @@ def compose_config() -> Iterator[Callable[..., DictConfig]]:
     """The config of a command line's overrides, composed from conf/ as `python -m lmablate.train` does."""
     with config_folder():
         yield lambda *overrides: compose(overrides)
+
+
+@pytest.fixture
+def in_a_notebook() -> Iterator[None]:
+    """No call is checked against its annotations, as everywhere outside the tests; the functions answer themselves."""
+    jaxtyping_config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

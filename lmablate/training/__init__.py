@@ -1,14 +1,15 @@
 """Training one run: the loop, the optimizer, checkpoints, metrics and progress.
 
-trainer      the loop: steps, evaluations, checkpoints, stops; start here
-step         one update
-optim        AdamW, the learning-rate schedule, gradient clipping
-checkpoint   checkpoints that survive a kill at any instant
-journal      metrics, status and progress of a run while it trains
-divergence   finds the first step that is not finite
-distributed  several processes that train one run together
-tracking     mirrors of the metrics: wandb
-progress     the progress line on a terminal
+trainer          the loop: steps, evaluations, checkpoints, stops; start here
+step             one update
+optim            AdamW, the learning-rate schedule, gradient clipping
+checkpoint       checkpoints that survive a kill at any instant
+optimizer_state  the state of any optimizer as named tensors and JSON
+journal          metrics, status and progress of a run while it trains
+divergence       finds the first step that is not finite
+distributed      several processes that train one run together
+tracking         mirrors of the metrics: wandb
+progress         the progress line on a terminal
 """
 
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint

@@ -102,9 +102,9 @@ def test_another_identity_in_the_folder_is_refused_with_the_difference(interrupt
 @pytest.mark.parametrize(
     ("override", "difference"),
     [
-        ("model.d_model=32", r"F32\[\d+, 32\]' -> 'F32\[\d+, 16\]'"),
+        ("model.d_model=32", r"float32\[\d+, 32\]' -> 'float32\[\d+, 16\]'"),
         ("seed=1", r"something else: run: '\S+-s1-\w+' -> '\S+-s0-\w+'\.$"),
-        ("model/pos=learned", r"F32\[16, 16\]' -> None"),
+        ("model/pos=learned", r"float32\[16, 16\]' -> None"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
