@@ -12,24 +12,26 @@ analysis/exports/NAME.audit.json.
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from lmablate.config.command_line import take_own_arguments
 from lmablate.config.hydra_entry import run_override_command
-from lmablate.files import write_json
+from lmablate.files import user_path, write_json
 from lmablate.machine import available_threads, processor_name
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm, sweep_confounds
 from lmablate.sweep.cost import sweep_cost
 from lmablate.sweep.jobs import Sweep, expand_sweep
 
+# The value of out= that writes no file.
+NOWHERE = "null"
+
 
 def audit(arguments: list[str]) -> None:
     """Print the arms at step 0, warnings about confounds, and the cost of the whole sweep."""
-    files = [Path(a.removeprefix("out=")) for a in arguments if a.startswith("out=")]
-    arguments = [a for a in arguments if not a.startswith("out=")]
+    own, arguments = take_own_arguments(arguments, {"out": NOWHERE})
     sweep = expand_sweep(arguments)
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -39,8 +41,8 @@ def audit(arguments: list[str]) -> None:
         console.print(f"[yellow]warning[/yellow]  {warning}", highlight=False)
     if not found:
         console.print("No confound found.")
-    for file in files:
-        write_json(file, _findings(arguments, sweep, list(arms.values()), found))
+    if own["out"] != NOWHERE:
+        write_json(user_path("out", own["out"]), _findings(arguments, sweep, list(arms.values()), found))
     console.print(f"\n{sweep_cost(sweep, arms).sentence(speeds=len(arms))}", highlight=False)
 
 

@@ -17,6 +17,7 @@ class Arguments:
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     runs_dir: Annotated[Path, "where runs are"] = Path("runs")
     batch_size: Annotated[int, "windows of text per forward pass"] = 16
+    data_dir: Annotated[Path | None, "where prepared data are; null stands for where the run found them"] = None
     device: Annotated[str, "auto, cpu or cuda"] = "auto"
 
 
@@ -25,7 +26,7 @@ def evaluate(arguments: Arguments) -> Score:
     if arguments.batch_size < 1:
         raise UserError(f"batch_size={arguments.batch_size} is not allowed: it must be at least 1.")
     loaded = load_run(arguments.run, arguments.runs_dir, arguments.device)
-    tokens = loaded.validation_tokens()
+    tokens = loaded.validation_tokens(arguments.data_dir)
     result = score(loaded.model, tokens.array, loaded.tokenizer.token_lengths(), arguments.batch_size)
     print(f"{loaded.run.folder}  step {loaded.step}, {tokens.path}, {result.tokens:,} tokens")
     print(f"nats per token   {result.nats:.4f}")

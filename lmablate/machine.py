@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +31,33 @@ def available_cores() -> int:
     return affinity
 
 
+def environment_number(name: str, default: int, least: int, most: float = math.inf) -> int:
+    """Return the whole number in an environment variable; an empty variable counts as one that is not set.
+
+    Raises:
+        UserError: if it holds anything else, or a number out of range; the message names the variable.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if text.isdecimal() and text.isascii() and least <= int(text) <= most:
+        return int(text)
+    limits = f"at least {least}" if most == math.inf else f"from {least} to {most:.0f}"
+    raise UserError(f"The environment has {name}={text}: it must be a whole number, {limits}.")
+
+
 def available_threads() -> int:
-    """Return the number of threads for this process: OMP_NUM_THREADS if its launcher set it, else one per core."""
-    if threads := os.environ.get("OMP_NUM_THREADS"):
-        return int(threads)
-    return available_cores()
+    """Return the number of threads for this process: OMP_NUM_THREADS if its launcher set it, else one per core.
+
+    Of the list that OpenMP allows there ("4,2"), the first number counts, which is that of the outermost level.
+
+    Raises:
+        UserError: if OMP_NUM_THREADS holds anything else.
+    """
+    levels = os.environ.get("OMP_NUM_THREADS", "").split(",")
+    if len(levels) > 1 and all(level.strip().isdecimal() for level in levels) and int(levels[0]) >= 1:
+        return int(levels[0])
+    return environment_number("OMP_NUM_THREADS", available_cores(), least=1)
 
 
 def processor_name() -> str:
@@ -56,9 +80,12 @@ def pick_device(name: str) -> "torch.device":
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda") or (name.startswith("cuda") and not torch.cuda.is_available()):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name) or (name.startswith("cuda") and not torch.cuda.is_available()):
         raise UserError(f"train.device={name} is not on this machine: choose auto, cpu or, with a GPU, cuda.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"train.device={name} is not on this machine: it has {torch.cuda.device_count()} GPUs.")
+    return device
 
 
 def keep_freed_memory() -> bool:

@@ -18,8 +18,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from lmablate.config.command_line import take_own_arguments, words
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.config.suggest import describe_word
 from lmablate.errors import UserError
+from lmablate.files import user_path
 from lmablate.runs.run import Run, all_runs
 from lmablate.runs.states import RunState, collect_states
 
@@ -28,12 +31,13 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "
 
 def status(arguments: list[str]) -> None:
     """Print one line per run, and the number of runs in each state."""
-    watch = "watch=true" in arguments
-    arguments = [a for a in arguments if a not in ("watch=true", "watch=false")]
+    own, arguments = take_own_arguments(arguments, {"watch": "false"})
+    if own["watch"] not in ("true", "false"):
+        raise UserError(f"watch={own['watch']} is not allowed: it must be true or false.")
     rows, runs_dir = _select_runs(arguments)
     states = collect_states(rows, runs_dir)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if watch:
+    if own["watch"] == "true":
         with Live(_table(states), console=console, auto_refresh=False) as live:
             while not all(state.state in ("done", "failed") for state in states):
                 time.sleep(2)
@@ -48,11 +52,13 @@ def status(arguments: list[str]) -> None:
 
 def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
     """Return the runs of a folder or of a sweep, each with its arm and its sorted overrides, and their folder."""
-    folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    folders = words(arguments)
+    if len(folders) > 1 or (folders and len(arguments) > 1):
+        raise UserError(f"Name one folder of runs, or the overrides of a sweep, but not both: {' '.join(arguments)}.")
     if folders or not arguments:
-        folder = Path(folders[0] if folders else "runs")
+        folder = user_path("FOLDER", folders[0]) if folders else Path("runs")
         if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder: name one that holds runs, or an experiment=NAME.")
+            raise UserError(f"{folder} is not a folder that holds runs. {describe_word(str(folder))}")
         return [(run, "", "") for run in all_runs(folder)], folder
     from lmablate.sweep.jobs import expand_sweep, expected_runs  # here: it imports torch, which a folder does not need
 

@@ -18,6 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from lmablate.config.console import degrade_characters
 from lmablate.errors import UserError
 from lmablate.runs.job_list import JobEntry, append_jobs
 from lmablate.runs.stop_signal import Preempted
@@ -77,6 +78,7 @@ class HydraJob:
             Exception: any that the task raises.
             NonZeroExit: if the task calls sys.exit() with a code other than 0.
         """
+        degrade_characters()
         logging.basicConfig(level=logging.INFO, format="%(message)s")  # for apps without Hydra's job_logging
         Singleton.set_state(self.singletons)
         setup_globals()

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 # Time between two looks at the running jobs.
 _POLL_SECONDS = 0.05
 
+# How the lines of a job's log begin that the launcher shows at once.
+RELAYED = "run "
+
 
 class LocalParallelLauncher(SweepLauncher):
     """Run a sweep on this machine, several jobs at a time.
@@ -73,6 +76,8 @@ class LocalParallelLauncher(SweepLauncher):
                     while waiting and len(running) < self.n_jobs:
                         running.append(JobProcess(waiting.popleft(), logs, results, self.threads_per_job))
                     time.sleep(_POLL_SECONDS)
+                    for process in running:
+                        process.relay_news()
                     for process in [process for process in running if process.has_ended()]:
                         running.remove(process)
                         outcomes[process.job.number] = process.outcome()
@@ -97,6 +102,7 @@ class JobProcess:
         self._log_file = logs / f"{job.number}.log"
         self._result_file = results / f"{job.number}.pkl"
         self._started = time.monotonic()
+        self._relayed = self._log_file.stat().st_size if self._log_file.exists() else 0
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", _child.__file__],
@@ -107,11 +113,21 @@ class JobProcess:
                 start_new_session=True,  # else the terminal sends Ctrl-C to the job, too
             )
         self._send_job()
-        log.info("%s: started", job.label)
 
     def has_ended(self) -> bool:
         """Return whether the process has ended."""
         return self._process.poll() is not None
+
+    def relay_news(self) -> None:
+        """Log the new lines of the job's log that begin with RELAYED, such as whether its run starts or resumes."""
+        with self._log_file.open("rb") as file:
+            file.seek(self._relayed)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._relayed += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            if line.startswith(RELAYED):
+                log.info("%s: %s", self.job.label, line)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, at which the job saves a checkpoint and ends."""
@@ -128,6 +144,7 @@ class JobProcess:
     def outcome(self) -> Outcome:
         """Return the outcome of the ended process, and log it."""
         seconds = time.monotonic() - self._started
+        self.relay_news()
         result = read_result(self._result_file)
         if result is None or isinstance(result, str):
             failure = f"{result or _exit_reason(self._process.returncode)} (log: {self._log_file})"

@@ -1,7 +1,7 @@
 """Check a config, and build the objects that it names."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -10,9 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config import schema
+from lmablate.config.arguments import check_arguments, path_arguments
 from lmablate.config.credentials import config_leaves, refuse_secrets
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
+from lmablate.files import checked_name, user_path
 from lmablate.model import CausalSelfAttention, Transformer
 from lmablate.model.size import Shape, count_parameters
 
@@ -21,17 +23,27 @@ def check_config(cfg: DictConfig) -> None:
     """Check everything that can be checked before anything is built or written.
 
     Raises:
-        UserError: if a key is unknown, a class is not one of lmablate's, a value is a secret, or a number is out of
-            range.
+        UserError: if a key is unknown or has no value, a class is not one of lmablate's or takes other arguments, a
+            value is a secret or of the wrong type, or a number is out of range.
     """
     _check_keys(cfg)
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     refuse_foreign_classes(plain)
     refuse_secrets(dict(config_leaves(plain)))
+    for key, kind in schema.strict_keys().items():
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, kind):
+            rule = "text, in quotes" if kind is str else "true or false"
+            raise UserError(f"{key}={value} is not allowed: it must be {rule}.")
+    checked_name("name", cfg.name)
+    check_seed("seed", cfg.seed)
     for key, least in schema.AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if not least <= value < math.inf:
             raise UserError(f"{key}={value} is not allowed: it must be at least {least} and finite.")
+    if cfg.train.precision not in schema.PRECISIONS:
+        allowed = " or ".join(schema.PRECISIONS)
+        raise UserError(f"train.precision={cfg.train.precision!r} is not allowed: choose {allowed}.")
     if not cfg.optim.grad_clip > 0:
         raise UserError(
             f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf switches clipping off)."
@@ -46,6 +58,35 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError(
             f"optim.min_lr={cfg.optim.min_lr} is not allowed: it must lie between 0 and optim.lr={cfg.optim.lr}."
         )
+    if len(cfg.optim.betas) != 2 or not all(0 <= beta < 1 for beta in cfg.optim.betas):
+        raise UserError(f"optim.betas={cfg.optim.betas} is not allowed: it must be two numbers from 0 to below 1.")
+    _check_parts(plain)
+
+
+def check_seed(key: str, seed: int) -> None:
+    """Check a seed, of a run or of a text to generate.
+
+    Raises:
+        UserError: if it is negative, or larger than a column of the tables holds.
+    """
+    least, most = schema.SEEDS
+    if not least <= seed <= most:
+        raise UserError(f"{key}={seed} is not allowed: it must be between {least} and {most}.")
+
+
+def _check_parts(plain: Mapping[str, Any]) -> None:
+    """Check the arguments of every class that a config names, and build those that cost nothing."""
+    parts = {f"model.{group}": plain["model"][group] for group in schema.MODEL_GROUPS}
+    parts |= {key: plain[key] for key in ("data", "match", "tracking")}
+    probes = plain["diagnostics"].get("probes") if isinstance(plain["diagnostics"], dict) else None
+    if not isinstance(probes, list):
+        raise UserError("diagnostics is not allowed: it must have a list `probes`.")
+    parts |= {f"diagnostics.probes.{i}": probe for i, probe in enumerate(probes)}
+    for key, part in parts.items():
+        if not isinstance(part, dict) or "_target_" not in part:
+            raise UserError(f"{key}={part} is not allowed: choose an option of its group, or name a class (_target_).")
+        check_arguments(key, part)
+    build_all(OmegaConf.create([plain["tracking"], *probes]))
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -55,8 +96,11 @@ def _check_keys(cfg: DictConfig) -> None:
         ("model", schema.ModelConfig),
         ("optim", schema.OptimConfig),
         ("train", schema.TrainConfig),
+        ("tokenizer", schema.TokenizerConfig),
     ):
         node = OmegaConf.select(cfg, path) if path else cfg
+        if missing := {f.name for f in fields(spec)} - {str(key) for key in node}:
+            raise UserError(f"{'.'.join(filter(None, (path, min(missing))))} is missing from the config.")
         if unknown := {str(key) for key in node} - {f.name for f in fields(spec)}:
             key = ".".join(filter(None, (path, min(unknown))))
             raise UserError(f"{key} is not a key of the config: --help lists them.")
@@ -90,6 +134,9 @@ def resolve_config(cfg: DictConfig) -> DictConfig:
     """
     check_config(cfg)
     cfg = cfg.copy()
+    for name in path_arguments(cfg.data):
+        if cfg.data[name] is not None:
+            cfg.data[name] = str(user_path(f"data.{name}", cfg.data[name]).absolute())
     cfg.model.d_ff = build(cfg.match).d_ff(model_shape(cfg))
     return cfg
 

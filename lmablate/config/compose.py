@@ -2,49 +2,76 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
 
-from lmablate.config.hydra_patches import quote_group_values
-from lmablate.config.schema import CONF, Config
+from lmablate.config.command_line import CommandLine, parse_command_line
+from lmablate.config.hydra_patches import prepend_to_search_path
+from lmablate.config.schema import CONF, FOLDERS, Config, strict_keys
+from lmablate.errors import UserError
+from lmablate.files import user_path
 
-CONFIG_NAME = "config"
+NO_ARGUMENTS = CommandLine([])
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml uses in its defaults list."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Make the schema known to Hydra under the name that conf/config.yaml uses in its defaults list.
+
+    OmegaConf would turn any value of a text key into text, and any number of a boolean key into true, without a word:
+    `name: 2024_11_25` in a yaml is 20241125. Such keys take any value here, and `check_config` refuses the wrong ones.
+    """
+    schema = OmegaConf.structured(Config)
+    for key in strict_keys():
+        path, _, last = key.rpartition(".")
+        node = OmegaConf.select(schema, path) if path else schema
+        node._content[last] = AnyNode(node[last], key=last, parent=node)
+    ConfigStore.instance().store(name="schema", node=schema)
 
 
 @contextmanager
-def config_folder() -> Iterator[None]:
-    """Let Hydra find conf/ during the block; `compose_config` and `compose_job` need it."""
+def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
+    """Let Hydra find conf/ during the block; `compose_config` and `compose_job` need it.
+
+    Args:
+        line: the command line, whose --config-dir and --config-path count.
+    """
     register_schema()
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
+            if line.config_dir:
+                prepend_to_search_path(line.config_dir)
             yield
     finally:
         GlobalHydra.instance().hydra = outer
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose the config of a command line, without its `hydra` node.
+    """Compose the config of overrides, without its `hydra` node.
 
     Raises:
+        UserError: if an override cannot be read.
         HydraException: if the overrides do not compose.
     """
-    return compose(CONFIG_NAME, overrides=quote_group_values(overrides))
+    line = parse_command_line(overrides)
+    cfg = compose(line.config_name, overrides=line.overrides)
+    expand_folders(cfg)
+    return cfg
 
 
-def compose_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig, dict[str, str]]:
-    """Compose the config of a command line, and say what was chosen.
+def compose_job(
+    overrides: Sequence[str], config_name: str = NO_ARGUMENTS.config_name
+) -> tuple[DictConfig, DictConfig, dict[str, str]]:
+    """Compose the config of overrides that are quoted already, and say what was chosen.
 
     Returns:
         The config, its `hydra` node, and the chosen option of each group.
@@ -52,11 +79,116 @@ def compose_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig, dict[
     Raises:
         HydraException: if the overrides do not compose.
     """
-    cfg = compose(CONFIG_NAME, overrides=quote_group_values(overrides), return_hydra_config=True)
+    cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    expand_folders(cfg)
     hydra_cfg = cfg.hydra
     with open_dict(cfg):
         cfg.pop("hydra")
     return cfg, hydra_cfg, group_choices(hydra_cfg)
+
+
+def plain_sweeps(line: CommandLine) -> CommandLine:
+    """Write out the sweeps over options of groups: `model/tying=glob(*)` -> `model/tying="false","true"`.
+
+    Hydra would lose the quotes of an option that looks like a boolean or a number. Call it inside `config_folder`.
+
+    Raises:
+        UserError: if options are sweeps themselves, such as two experiments, because Hydra would run one job of each.
+    """
+    overrides = [_plain_sweep(override) for override in line.overrides]
+    line = replace(line, overrides=overrides)
+    _refuse_swept_sweeps(line)
+    return line
+
+
+def plain_parameters(hydra_cfg: DictConfig) -> None:
+    """Do the same to the sweep in a composed config's `hydra` node, in place."""
+    params = hydra_cfg.sweeper.get("params") or {}
+    for key in list(params):
+        params[key] = plain_override(f"{key}={params[key]}").partition("=")[2]
+
+
+def plain_override(text: str) -> str:
+    """Return an override as Hydra's sweeper reads it rightly; call it inside `config_folder`."""
+    return _plain_sweep(parse_command_line([text]).overrides[0])
+
+
+def _plain_sweep(text: str) -> str:
+    """Return the override with its sweep over options written out, if it is one."""
+    loader = GlobalHydra.instance().config_loader()
+    (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
+    if not override.is_choice_sweep() or not _options_of(override.key_or_group):
+        return text
+    options = [_option_name(option) for option in override.sweep_iterator()]
+    if not options:
+        raise UserError(f"{text} matches none of {', '.join(_options_of(override.key_or_group))}.")
+    return f"{override.get_key_element()}=" + ",".join(map(_as_typed_option, options))
+
+
+def _as_typed_option(option: str) -> str:
+    """Return an option of a group as it is typed: in quotes, if Hydra would not take it for text."""
+    reads_as_text = option and OverridesParser.create().parse_override(f"group={option}").value() == option
+    return option if reads_as_text else f'"{option}"'
+
+
+def _option_name(option: Any) -> str:
+    """Return an option of a parsed sweep as text."""
+    if isinstance(option, QuotedString):
+        return option.text
+    return str(option).lower() if isinstance(option, bool) or option is None else str(option)
+
+
+def _refuse_swept_sweeps(line: CommandLine) -> None:
+    overrides = line.parsed()
+    single = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+    swept = [override for override in overrides if override.is_choice_sweep() and _options_of(override.key_or_group)]
+    for override in swept:
+        options = [_option_name(option) for option in override.sweep_iterator()]
+        if not any(_may_sweep(f"{override.key_or_group}/{option}") for option in options):
+            continue
+        _, base, _ = compose_job(single, line.config_name)
+        for option in options:
+            _, hydra_cfg, _ = compose_job([*single, f'{override.get_key_element()}="{option}"'], line.config_name)
+            if hydra_cfg.sweeper.get("params") != base.sweeper.get("params"):
+                raise UserError(
+                    f"{override.input_line} is a sweep over sweeps, of which one run each would be trained: "
+                    f"give each its own command, as in {override.key_or_group}={option}."
+                )
+
+
+def _may_sweep(path: str) -> bool:
+    """Return whether a config can change the sweep: if it has a section for Hydra, or takes in other configs."""
+    sources = [source for source in GlobalHydra.instance().config_loader().get_sources() if source.is_config(path)]
+    return any({"hydra", "defaults"} & set(source.load_config(path).config) for source in sources)
+
+
+def _options_of(group: str) -> list[str]:
+    return GlobalHydra.instance().config_loader().get_group_options(group)
+
+
+def group_options() -> dict[str, list[str]]:
+    """Return the options of every group that a user may choose from; call it inside `config_folder`."""
+    loader = GlobalHydra.instance().config_loader()
+    options: dict[str, list[str]] = {}
+    waiting = [*loader.list_groups(""), "hydra/launcher"]
+    for group in waiting:
+        if group != "hydra":
+            waiting += [f"{group}/{inner}" for inner in loader.list_groups(group)]
+            options[group] = loader.get_group_options(group)
+    return {group: names for group, names in sorted(options.items()) if names}
+
+
+def expand_folders(cfg: DictConfig) -> None:
+    """Make the config's folders absolute, in place: `~` is the home folder, a relative path is taken from here.
+
+    Raises:
+        UserError: if one of them is not a path.
+    """
+    for key in FOLDERS:
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if not isinstance(value, str):
+            raise UserError(f"{key}={value} is not a path: it must be text.")
+        cfg[key] = str(user_path(key, value).absolute())
 
 
 def group_choices(hydra_cfg: Any = None) -> dict[str, str]:

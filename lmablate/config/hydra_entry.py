@@ -14,23 +14,36 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config import hydra_patches
-from lmablate.config.compose import CONFIG_NAME, register_schema
+from lmablate.config.command_line import parse_command_line
+from lmablate.config.compose import (
+    compose_config,
+    config_folder,
+    expand_folders,
+    plain_parameters,
+    plain_sweeps,
+    register_schema,
+)
+from lmablate.config.console import asks_for_help, command_ending
 from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.schema import CONF
+from lmablate.config.suggest import describe_composition
+from lmablate.config.trust import refuse_unsafe_config
 from lmablate.errors import Diverged, UserError, print_error
-
-HELP_FLAGS = {"--help", "-h"}
 
 
 class JobFailed(Exception):
     """A Hydra job ended with an exception, which is the `__cause__` of this one."""
 
 
-def run_hydra_command(task: Callable[[DictConfig], Any], usage: str | None = None) -> None:
+def run_hydra_command(
+    task: Callable[[DictConfig], Any],
+    usage: str | Callable[[], str],
+    check: Callable[[DictConfig], Any],
+) -> None:
     """Run `task` as a command over conf/config.yaml: once, or, under -m, once for each job of a sweep.
 
     After a mistake by the user the process prints one sentence and ends with exit code 2, after a failed run with 1. A
@@ -38,33 +51,42 @@ def run_hydra_command(task: Callable[[DictConfig], Any], usage: str | None = Non
 
     Args:
         task: called with the composed config of each job.
-        usage: what --help prints; by default Hydra's help, which lists the groups and the whole config.
+        usage: what --help prints.
+        check: called with the config of a single run before anything is written, even by Hydra.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if usage is not None and HELP_FLAGS & {*sys.argv[1:]}:
-        print(usage.strip())
-        return
-    arguments = hydra_patches.quote_group_values(sys.argv[1:])
-    hydra_patches.set_command_line(arguments)
-    hydra_patches.raise_errors()
-    hydra_patches.replace_return_value(_result_or_raise)
-    hydra_patches.check_every_config()
-    hydra_patches.clear_text_resolvers()
-    register_schema()
-    try:
+    arguments = sys.argv[1:]
+    # No job fails here, see JobFailed: what is left are overrides that do not compose, and launchers that do not exist.
+    with command_ending(lambda error: _describe_mistake(error) or _describe_hydra(error)):
+        if asks_for_help(arguments):
+            print((usage if isinstance(usage, str) else usage()).strip())
+            return
         refuse_typed_secrets(arguments)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(task)()
-    except JobFailed as error:
-        cause = error.__cause__ or error
-        if not isinstance(cause, UserError | Diverged):
-            traceback.print_exception(cause)
-        print_error(str(error))
-        sys.exit(2 if isinstance(cause, UserError) else 1)
-    except Exception as error:  # no job has run yet: the overrides do not compose, or Hydra cannot make its folder
-        if isinstance(error, OSError) and error.filename:
-            error = UserError(f"runs_dir cannot be written: {error.filename}: {error.strerror}.")
-        print_error(_one_sentence(error))
-        sys.exit(2)
+        line = parse_command_line(arguments, shows=True)
+
+        def check_composed(cfg: DictConfig) -> None:
+            refuse_unsafe_config(cfg)
+            expand_folders(cfg)
+            plain_parameters(cfg.hydra)
+            if cfg.hydra.mode == RunMode.RUN:
+                check(_without_hydra(cfg))
+
+        hydra_patches.raise_errors()
+        hydra_patches.replace_return_value(_result_or_raise)
+        hydra_patches.check_every_config(check_composed)
+        hydra_patches.clear_text_resolvers()
+        register_schema()
+        with config_folder(line):
+            line = plain_sweeps(line)
+        hydra_patches.set_command_line(line.for_hydra())
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
+        except JobFailed as error:
+            cause = error.__cause__ or error
+            if not isinstance(cause, UserError | Diverged):
+                traceback.print_exception(cause)
+            print_error(str(error))
+            sys.exit(2 if isinstance(cause, UserError) else 1)
 
 
 def run_override_command(task: Callable[[list[str]], Any], usage: str | None) -> None:
@@ -78,15 +100,21 @@ def run_override_command(task: Callable[[list[str]], Any], usage: str | None) ->
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = sys.argv[1:]
-    if HELP_FLAGS & {*arguments}:
-        print((usage or "").strip())
-        return
-    try:
+    with command_ending(_describe_mistake):
+        if asks_for_help(arguments):
+            print((usage or "").strip())
+            return
         refuse_typed_secrets(arguments)
+        hydra_patches.clear_text_resolvers()
         task(arguments)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        print_error(_one_sentence(error))
-        sys.exit(2)
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return a copy of a composed config without its `hydra` node, as the task sees it."""
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.pop("hydra")
+    return cfg
 
 
 class ReportFailures(Callback):
@@ -113,9 +141,35 @@ def _describe_failure(job: JobReturn) -> str:
     return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{_one_sentence(job._return_value)}"
 
 
+def _describe_mistake(error: Exception) -> str | None:
+    """Return the sentence for overrides that do not compose; None for another exception."""
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
+    cause = _one_sentence(error.__cause__) if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return describe_composition(str(error), cause, _default_config()) or _one_sentence(error)
+
+
+def _describe_hydra(error: Exception) -> str:
+    """Return the sentence for a folder that Hydra cannot make, or for a launcher that it cannot build."""
+    if isinstance(error, OSError) and error.filename:
+        return f"runs_dir cannot be written: {error.filename}: {error.strerror}."
+    return _one_sentence(error)
+
+
+def _default_config() -> DictConfig | None:
+    """Return the config without any override; None if not even that composes."""
+    try:
+        with config_folder():
+            return compose_config([])
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
 def _one_sentence(error: BaseException) -> str:
     """Return the message of an error without the lines that Hydra adds, followed by the reason behind it."""
     lines = [line.strip() for line in str(error).splitlines()]
-    noise = ("object_type=", "reference_type=", "Config search path:", "provider=", "See https")
+    noise = ("object_type=", "reference_type=", "Config search path:", "provider=", "See https", "To append to your")
     text = " ".join(line for line in lines if line and not line.startswith(noise))
     return f"{text}: {_one_sentence(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else text

@@ -7,58 +7,44 @@ breaks without it, and which test would notice; tests/config/test_hydra_patches.
 import functools
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from lmablate.config.trust import refuse_unsafe_config
-
-GROUP_OVERRIDE = re.compile(r"^(?P<key>\+?(?!hydra/)[\w/@.-]*/[\w/@.-]*)=(?P<value>[^\[{(].*)$")
-NOT_A_STRING = re.compile(r"^(true|false|on|off|yes|no|null|[+-]?\d[\d_.e+-]*)$", re.IGNORECASE)
-MULTIRUN_FLAGS = ("-m", "--multirun")
-
-
-def quote_group_values(arguments: Sequence[str]) -> list[str]:
-    """Quote the options of group overrides: `model/tying=true,false` -> `model/tying="true","false"`.
-
-    Why: Hydra parses `true` and numbers as such, and then refuses them as the option of a group ("Config group
-    override must be a string or a list. Got bool"). Only overrides with a `/` in the key are touched, and none of
-    Hydra's own groups.
-
-    Without it: `model/tying=true` is an error (tests/config/test_hydra_patches.py,
-    test_only_group_values_that_hydra_would_misread_are_quoted).
-    """
-    return [_quote_group_value(argument) for argument in arguments]
-
-
-def _quote_group_value(argument: str) -> str:
-    match = GROUP_OVERRIDE.match(argument)
-    if not match:
-        return argument
-    options = match["value"].split(",")
-    if not any(NOT_A_STRING.match(option) for option in options):
-        return argument
-    return f"{match['key']}=" + ",".join(f'"{o}"' if NOT_A_STRING.match(o) else o for o in options)
-
 
 def set_command_line(arguments: Sequence[str]) -> None:
-    """Hand `arguments` to Hydra, `-m` first.
+    """Hand `arguments` to Hydra: all flags first, as `CommandLine.for_hydra` orders them.
 
     Why: Hydra's argparse wants all overrides together, so `model/pos=rope -m seed=0,1` fails with "unrecognized
-    arguments".
+    arguments"; and its grammar takes an option or a name such as `true` or `2024_11_25` for a boolean or a number,
+    unless it is quoted.
 
     Without it: a flag between overrides is an error (tests/config/test_hydra_patches.py,
     test_the_multirun_flag_may_stand_anywhere).
     """
-    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in MULTIRUN_FLAGS)
+    sys.argv[1:] = arguments
+
+
+def prepend_to_search_path(folder: str) -> None:
+    """Let Hydra's compose API find configs in `folder` too, as `hydra.main` does for --config-dir.
+
+    Why: `initialize_config_dir` takes one folder, and its search path is not public.
+
+    Without it: plan, audit, status and lr_sweep do not find what `train --config-dir` finds
+    (tests/config/test_command_line.py, test_every_command_finds_the_users_own_configs).
+    """
+    search_path = GlobalHydra.instance().config_loader().get_search_path()
+    search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    loader = GlobalHydra.instance().config_loader()
+    loader.repository.initialize_sources(search_path)  # pyright: ignore[reportAttributeAccessIssue] (not in the interface)
 
 
 def raise_errors() -> None:
@@ -87,21 +73,25 @@ def replace_return_value(result_or_raise: Callable[[JobReturn], Any]) -> None:
     JobReturn.return_value = property(result_or_raise, JobReturn.return_value.fset)  # pyright: ignore[reportAttributeAccessIssue] (replacing it is the purpose)
 
 
-def check_every_config() -> None:
-    """Check every config as soon as Hydra has composed it, before Hydra instantiates anything in it.
+def check_every_config(check: Callable[[DictConfig], None]) -> None:
+    """Call `check` with every config as soon as Hydra has composed it, before Hydra instantiates anything in it.
 
-    Why: callbacks, launcher, sweeper and log handlers are built from the config before our task is called. There is
-    no hook between composing and building, and Hydra itself refuses only the callables on its blocklist.
+    Why: callbacks, launcher, sweeper and log handlers are built from the config, and folders are made, before our task
+    is called. There is no hook between composing and building, and Hydra itself refuses only the callables on its
+    blocklist.
 
     Without it: a config from somebody else can run any callable (tests/config/test_trust.py,
     test_the_command_line_runs_nothing_foreign).
+
+    Args:
+        check: called with the config, its `hydra` node included; it may raise, and may change values.
     """
     load = ConfigLoaderImpl.load_configuration
 
     @functools.wraps(load)
     def load_and_check(*arguments: Any, **options: Any) -> DictConfig:
         cfg = load(*arguments, **options)
-        refuse_unsafe_config(cfg)
+        check(cfg)
         return cfg
 
     ConfigLoaderImpl.load_configuration = load_and_check

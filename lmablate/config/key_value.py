@@ -16,10 +16,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from lmablate.config.console import asks_for_help, command_ending
 from lmablate.config.credentials import refuse_typed_secrets
-from lmablate.errors import UserError, print_error
+from lmablate.errors import UserError
+from lmablate.files import user_path
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}
@@ -94,6 +97,8 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         if text not in typing.get_args(kind):
             raise UserError(f"{name}={text} is not allowed: choose one of {', '.join(typing.get_args(kind))}.")
         return text
+    if kind is Path:
+        return user_path(name, text)
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
@@ -128,15 +133,9 @@ def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec],
         task: called with the parsed arguments.
     """
     argv = sys.argv[1:]
-    if {"--help", "-h"} & {*argv}:
-        print(_usage(program, spec))
-        return
-    try:
+    with command_ending():
+        if asks_for_help(argv):
+            print(_usage(program, spec))
+            return
         refuse_typed_secrets(argv)
         task(parse(argv, spec))
-    except UserError as error:
-        print_error(str(error))
-        sys.exit(2)
-    except OSError as error:
-        print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        sys.exit(2)

@@ -4,7 +4,8 @@ Groups are typed `Any`, because their yaml names the class (`_target_`). Only da
 the schema needs neither torch nor Hydra.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,37 @@ NOT_IDENTITY = (
 
 # The smallest value that is allowed, by key.
 AT_LEAST: dict[str, float] = {
-    "seed": 0,
     **{f"model.{key}": 1 for key in MODEL_SIZES},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
     "train.checkpoint_every": 1,
     "train.keep_checkpoints": 2,
     "train.threads": 0,
-    **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay")},
+    **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay", "eps")},
 }
 # The smallest and the largest vocabulary: the 256 bytes and one special token; what uint16 holds.
 VOCAB_SIZES = (257, 65_536)
+# The smallest and the largest seed, for training as for generating: what the tables hold in a column of int64.
+SEEDS = (0, 2**63 - 1)
+# Values of train.precision.
+PRECISIONS = ("fp32", "bf16")
+# Keys that hold the path of a folder.
+FOLDERS = ("runs_dir", "data_dir")
+
+
+def _typed_keys(spec: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the type of every leaf of the schema."""
+    for entry in fields(spec):
+        if isinstance(entry.type, type) and is_dataclass(entry.type):
+            yield from _typed_keys(entry.type, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, entry.type
+
+
+def text_keys() -> set[str]:
+    """Return the keys whose value is text, such as `name`."""
+    return {key for key, kind in _typed_keys() if kind is str}
+
+
+def strict_keys() -> dict[str, type]:
+    """Return the type of every key for which OmegaConf would convert a wrong value silently: text and booleans."""
+    return {key: kind for key, kind in _typed_keys() if kind in (str, bool)}

@@ -28,7 +28,7 @@ from huggingface_hub.utils import build_hf_headers
 from lmablate.data.corpora import Corpus, Split, checked_max_bytes, head, normalised
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
-from lmablate.files import disk_errors_named, locked, publish, sha256, write_json
+from lmablate.files import disk_errors_named, locked, publish, sha256, user_path, write_json
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class HubCorpus(Corpus):
         revision: str,
         train: str,
         valid: str,
-        download_dir: str,
+        download_dir: str | Path,
         max_bytes: int | None = None,
     ):
         self.name = _checked_name("data.name", name)
@@ -80,7 +80,7 @@ class HubCorpus(Corpus):
             "valid": _checked_name("data.valid", valid),
         }
         self.max_bytes = checked_max_bytes(max_bytes)
-        self.download_dir = Path(download_dir).expanduser().absolute()
+        self.download_dir = user_path("data.download_dir", download_dir).absolute()
 
     def identity(self) -> dict[str, Any]:
         """Return the repository, the revision, the two paths, and the settings; nothing is asked of the hub."""

@@ -19,7 +19,7 @@ from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
 from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
-from lmablate.files import atomic_write, disk_errors_named, locked, sha256, write_json
+from lmablate.files import atomic_write, checked_name, disk_errors_named, locked, sha256, write_json
 from lmablate.machine import available_cores
 from lmablate.tokenizer import Tokenizer, train_bpe
 
@@ -92,12 +92,15 @@ def prepare_data(
             `data_dir` is full or not writable.
     """
     identity = corpus.identity()
-    folder = Path(data_dir).absolute() / f"{corpus.name}-{_key(identity)}"
+    folder = Path(data_dir).absolute() / f"{checked_name('data.name', corpus.name)}-{_key(identity)}"
+    preparation = _Preparation(corpus, identity, folder, tokenizer_cfg.vocab_size)
     with disk_errors_named("data_dir", data_dir):
+        if preparation.is_complete():  # then nothing is written, so whoever may read the files can use them
+            return preparation.run(verify)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
             _remove_part_files(folder)
-            return _Preparation(corpus, identity, folder, tokenizer_cfg.vocab_size).run(verify)
+            return preparation.run(verify)
 
 
 class _Preparation:
@@ -108,6 +111,13 @@ class _Preparation:
         self.threads = available_cores()
         self.tokenizer_folder = folder / f"tokenizer-{vocab_size}"
         self.tokenizer_path = self.tokenizer_folder / "tokenizer.json"
+
+    def is_complete(self) -> bool:
+        """Return whether every file that `run` would make exists, whole and made from this text and tokenizer."""
+        if not (self.folder / "corpus.json").is_file() or not self.tokenizer_path.is_file():
+            return False
+        facts, tokenizer = self._text(), self._tokenizer({})
+        return all(self._has_tokens(split, facts, tokenizer) for split in SPLITS)
 
     def run(self, verify: bool) -> PreparedData:
         facts = self._text()
@@ -161,23 +171,34 @@ class _Preparation:
     def _tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer, verify: bool) -> TokenFile:
         """Encode one split, then write the manifest, whose presence says that the token file is whole."""
         path = self.tokenizer_folder / f"{split}.bin"
-        made_from = {
+        if self._has_tokens(split, facts, tokenizer):
+            return open_tokens(path, verify)
+        text = self._checked_text(split, facts)
+        log.info("encoding %s", text)
+        record = path.with_suffix(".json")
+        record.unlink(missing_ok=True)
+        with atomic_write(path) as part:
+            count = tokenizer.encode_file(text, part, threads=self.threads)
+            digest = sha256(part)
+        made_from = self._made_from(split, facts, tokenizer)
+        Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
+        return open_tokens(path)
+
+    def _has_tokens(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer) -> bool:
+        """Return whether the split is encoded already, from this text and by this tokenizer."""
+        record = self.tokenizer_folder / f"{split}.json"
+        return record.exists() and (
+            self._made_from(split, facts, tokenizer).items() <= asdict(Manifest.load(record)).items()
+        )
+
+    def _made_from(self, split: Split, facts: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+        """Return what a split's token file depends on."""
+        return {
             "text_bytes": facts[split]["bytes"],
             "text_sha256": facts[split]["sha256"],
             "tokenizer": tokenizer.fingerprint,
             "source": facts["identity"],
         }
-        record = path.with_suffix(".json")
-        if record.exists() and made_from.items() <= asdict(Manifest.load(record)).items():
-            return open_tokens(path, verify)
-        text = self._checked_text(split, facts)
-        log.info("encoding %s", text)
-        record.unlink(missing_ok=True)
-        with atomic_write(path) as part:
-            count = tokenizer.encode_file(text, part, threads=self.threads)
-            digest = sha256(part)
-        Manifest(file=path.name, sha256=digest, tokens=count, **made_from).save(record)
-        return open_tokens(path)
 
     def _checked_text(self, split: Split, facts: dict[str, Any]) -> Path:
         path = self.folder / f"{split}.txt"

@@ -254,6 +254,16 @@ def _rows(tokens: np.ndarray, starts: np.ndarray, length: int) -> Batch:
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
+def check_lengths(train: np.ndarray, valid: np.ndarray, context_length: int) -> None:
+    """Check that both splits are long enough for one row of a batch.
+
+    Raises:
+        UserError: if one has fewer than context_length + 1 tokens.
+    """
+    for tokens in (train, valid):
+        _check_length(tokens, context_length)
+
+
 def _check_length(tokens: np.ndarray, context_length: int) -> None:
     _check_positive("model.context_length", context_length)
     if len(tokens) <= context_length:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lmablate.errors import UserError
 from lmablate.model import Transformer
+from lmablate.model.init import keyed_generator
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def generate_tokens(
     device = next(model.parameters()).device
     for length in sorted({len(prompt) for prompt in prompts}):
         batch = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
-        generators = [torch.Generator().manual_seed((seed << 20) + i) for i in batch]
+        generators = [keyed_generator(seed, f"prompt {i}") for i in batch]
         tokens = continuations(model, torch.tensor([prompts[i] for i in batch], device=device), sampler, generators)
         running = set(batch)
         for _, row in zip(range(max_tokens), tokens, strict=False):

@@ -51,7 +51,7 @@ class Init:
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2:
                 continue
-            std, generator = self.std(name, parameter, n_layers), _keyed_generator(seed, self.salt + name)
+            std, generator = self.std(name, parameter, n_layers), keyed_generator(seed, self.salt + name)
             if math.isinf(self.truncate):
                 parameter.normal_(0.0, std, generator=generator)
             else:
@@ -100,7 +100,7 @@ class Scaled(Init):
         return 1 / math.sqrt(weight.shape[1])
 
 
-def _keyed_generator(seed: int, name: str) -> torch.Generator:
+def keyed_generator(seed: int, name: str) -> torch.Generator:
     """Return a CPU generator whose state depends on (seed, name) alone."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import Diverged, UserError
-from lmablate.files import Busy, disk_errors_named, locked, read_json, write_bytes, write_json
+from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
 from lmablate.runs import slurm
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ class Run:
         """
         run = cls(runs_dir / run_id(identity, label))
         with disk_errors_named("runs_dir", runs_dir):
-            (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
             if not run.facts_path.exists():
+                (run.folder / "experiments").mkdir(parents=True, exist_ok=True)
                 write_bytes(run.folder / "config.yaml", config_yaml.encode())
                 write_json(run.facts_path, {"id": run.id, "identity": identity})
         if changes := differences(run.facts()["identity"], identity):
@@ -127,10 +127,18 @@ class Run:
         """Record that the run belongs to `experiment`, which selected it by these group choices.
 
         Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one experiment and a list
-        of single choices in another.
+        of single choices in another. Somebody else's finished run, which may only be read, stays as it is.
         """
+        path = self.folder / "experiments" / checked_name("name", experiment)
+        with suppress(OSError, ValueError):
+            if read_json(path) == dict(choices):
+                return
+        if not os.access(self.folder, os.W_OK) and not self.is_due():
+            log.warning("%s belongs to somebody else: not recorded as a part of %s", self.id, experiment)
+            return
         with disk_errors_named("runs_dir", self.folder.parent):
-            write_json(self.folder / "experiments" / experiment, dict(choices))
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, dict(choices))
 
     def status(self) -> dict[str, Any]:
         """Read status.json; {"state": "missing"} if it does not exist or is damaged."""

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 # Seconds to wait for an answer. A controller that is being restarted keeps its clients waiting.
@@ -140,9 +141,9 @@ def end_reason(job_id: str) -> str:
         return describe_end(job["JobState"], job["ExitCode"])
     if shutil.which("sacct"):
         arguments = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
-        answer = subprocess.run(["sacct", *arguments, f"--jobs={job_id}"], text=True, capture_output=True)
-        if answer.returncode == 0 and answer.stdout.strip():
-            return describe_end(*answer.stdout.split("\n")[0].split("|"))
+        with suppress(SlurmUnreachable):  # the accounting database may be down
+            if answer := _ask("sacct", *arguments, f"--jobs={job_id}").strip():
+                return describe_end(*answer.split("\n")[0].split("|"))
     return "unknown to SLURM by now"
 
 

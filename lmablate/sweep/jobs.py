@@ -1,19 +1,23 @@
 """The jobs that a command line stands for, before anything is launched: the overrides and the config of each."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lmablate.config.build import build, resolve_config
-from lmablate.config.compose import compose_job, config_folder
-from lmablate.config.hydra_patches import MULTIRUN_FLAGS, quote_group_values, split_overrides
+from lmablate.config.command_line import parse_command_line
+from lmablate.config.compose import compose_job, config_folder, plain_parameters, plain_sweeps
+from lmablate.config.hydra_patches import split_overrides
 from lmablate.config.identity import run_identity, run_label
 from lmablate.data.prepare import prepare_data
 from lmablate.runs.run import CODE_VERSION, Run, run_id
+
+# An override of the seed by a plain number.
+SEED = re.compile(r"seed=\d+")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Job:
 
     def arm(self, factors: Sequence[str]) -> str:
         """Return the name of the job's arm: its values of the swept keys `factors`, without the seed."""
-        swept = dict(override.split("=", 1) for override in self.overrides)
+        swept = {key: value for key, _, value in (override.partition("=") for override in self.overrides)}
         return " ".join(f"{key.removeprefix('model/')}={swept[key].strip(chr(34))}" for key in factors) or "the model"
 
 
@@ -63,49 +67,56 @@ class Sweep:
 
 
 def expand_sweep(arguments: Sequence[str]) -> Sweep:
-    """Return the sweep that `python -m lmablate.train [-m] arguments` would run.
+    """Return the sweep that `python -m lmablate.train [-m] arguments` would run. Commas need no -m here.
 
     Raises:
+        UserError: if an argument cannot be read.
         HydraException: if the overrides do not compose.
     """
-    arguments = quote_group_values(arguments)
-    typed = [argument for argument in arguments if argument not in MULTIRUN_FLAGS]
-    overrides = OverridesParser.create().parse_overrides(typed)
-    single = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-    of_hydra = [str(override.input_line) for override in overrides if override.is_hydra_override()]
-    with config_folder():
-        _, hydra_cfg, _ = compose_job(single)
-        multirun = len(typed) < len(arguments) or hydra_cfg.mode == RunMode.MULTIRUN
+    line = parse_command_line(arguments)
+    with config_folder(line):
+        line = plain_sweeps(line)
+        overrides = line.parsed()
+        single = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        of_hydra = [str(override.input_line) for override in overrides if override.is_hydra_override()]
+        _, hydra_cfg, _ = compose_job(single, line.config_name)
+        plain_parameters(hydra_cfg)
+        multirun = line.multirun or hydra_cfg.mode == RunMode.MULTIRUN or len(single) < len(overrides)
         params = (hydra_cfg.sweeper.params or {}) if multirun else {}
         swept = [f"{key}={value}" for key, value in params.items()]
-        rows = split_overrides([*swept, *(argument for argument in typed if argument not in of_hydra)])
+        own = [override for override in line.overrides if override not in of_hydra]
+        rows = split_overrides([*swept, *own]) if multirun else [own]
         composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-        jobs = [_make_job(row, of_hydra, composed) for row in rows]
+        jobs = [_make_job(row, of_hydra, line.config_name, composed) for row in rows]
     keys = [override.split("=", 1)[0] for override in (rows[0] if rows else [])]
     varying = [key for i, key in enumerate(keys) if len({row[i] for row in rows}) > 1 and key != "seed"]
     return Sweep(jobs, varying)
 
 
 def _make_job(
-    overrides: list[str], of_hydra: list[str], composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]]
+    overrides: list[str],
+    of_hydra: list[str],
+    config_name: str,
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]],
 ) -> Job:
     """Compose a job's config.
 
     Args:
         overrides: those of the job.
         of_hydra: the overrides of Hydra's own settings, which all jobs share.
-        composed: the configs of earlier jobs. Jobs that differ only in the seed share the work, which is most of a
-            plan's time.
+        config_name: the primary config.
+        composed: the configs of earlier jobs. Jobs that differ only in a seed that is a plain number share the work,
+            which is most of a plan's time.
     """
-    rest = tuple(o for o in overrides if not o.startswith("seed="))
+    seeds = [override for override in overrides if SEED.fullmatch(override)]
+    rest = tuple(override for override in overrides if override not in seeds)
     if rest not in composed:
-        cfg, _, choices = compose_job([*of_hydra, *rest])
+        cfg, _, choices = compose_job([*of_hydra, *rest], config_name)
         composed[rest] = (cfg, choices)
     cfg, choices = composed[rest]
-    seeds = [int(o.split("=", 1)[1]) for o in overrides if o.startswith("seed=")]
-    if seeds and seeds[-1] != cfg.seed:
+    if seeds:
         cfg = cfg.copy()
-        cfg.seed = seeds[-1]
+        cfg.seed = int(seeds[-1].partition("=")[2])
     return Job(overrides, cfg, choices)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from omegaconf import OmegaConf
 
+from lmablate.config.build import resolve_config
 from lmablate.errors import UserError, print_error
 from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
 
@@ -48,12 +49,15 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
         arguments: overrides of a sweep that does not choose the learning rate itself.
 
     Raises:
-        UserError: if the learning rate is already chosen, if the scale has no grid, or if all runs of an arm diverged.
+        UserError: if an arm's config is refused, if the learning rate is already chosen, if the scale has no grid, or if
+            all runs of an arm diverged.
         SystemExit: with code 1 if a run failed for another reason than divergence; with a launched sweep's own code if
             that is neither 0 nor 1.
     """
     base = expand_sweep(arguments)
     _refuse_chosen_rates(arguments, base)
+    for job in base.arms.values():
+        resolve_config(job.cfg)
     grids = dict.fromkeys(base.arms, _starting_grid(base))
     _launch(first_round(arguments, base))
     for _ in range(MAX_ROUNDS):
@@ -103,7 +107,7 @@ def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[st
         arm: the arm's name.
         rate: the learning rate.
     """
-    swept = dict(override.split("=", 1) for override in base.arms[arm].overrides)
+    swept = {key: value for key, _, value in (override.partition("=") for override in base.arms[arm].overrides)}
     return _command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
 
 
@@ -117,7 +121,9 @@ def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], lev
         levels: a single level for each factor that `arguments` or their experiment sweep over; empty to sweep over all.
     """
     given = {argument.split("=", 1)[0] for argument in arguments}
-    rest = [argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", *levels}]
+    rest = [
+        argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", "name", *levels}
+    ]
     replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in given]
     params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in given)
     of_experiment = [f"hydra.sweeper.params={{{params}}}"] if params else []

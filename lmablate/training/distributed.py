@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lmablate.errors import UserError
+from lmablate.machine import environment_number
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,30 @@ class Workers:
             device: device to train on. On GPUs, each process takes the one of its local rank instead.
 
         Returns:
-            The group of RANK and WORLD_SIZE, which torchrun sets, or of SLURM's variables; else this process alone.
-        """
-        if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-            import submitit.helpers
+            The group of RANK and WORLD_SIZE, which torchrun sets, or that of srun's tasks; else this process alone. The
+            tasks of an allocation do not count, because a plain `python` in it is one process.
 
-            submitit.helpers.TorchDistributedEnvironment().export()
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        Raises:
+            UserError: if a variable holds no number, or if they do not fit each other.
+        """
+        if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
+            if environment_number("SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
+                import submitit.helpers
+
+                submitit.helpers.TorchDistributedEnvironment().export()
+        world_size = environment_number("WORLD_SIZE", 1, least=1)
         if world_size == 1:
             return cls(0, 1, device)
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+            raise UserError(
+                f"The environment has WORLD_SIZE={world_size} but no {', '.join(missing)}: start with torchrun or srun, "
+                "or unset WORLD_SIZE to train in one process."
+            )
+        environment_number("RANK", 0, least=0, most=world_size - 1)
+        environment_number("MASTER_PORT", 0, least=1, most=65_535)
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            local_rank = environment_number("LOCAL_RANK", 0, least=0, most=torch.cuda.device_count() - 1)
+            device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), world_size, device)

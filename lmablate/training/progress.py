@@ -21,16 +21,17 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.1f}k tok/s"),
+            TextColumn("{task.fields[news]}"),
             TimeRemainingColumn(),
         )
         self._bar = Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task(label, total=total, completed=done, loss=float("nan"), speed=0.0)
+        self._task = self._bar.add_task(label, total=total, completed=done, news="")
         self._bar.start()
 
     def update(self, step: int, loss: float, tokens_per_s: float) -> None:
         """Show the number of steps made, the last training loss and the speed."""
-        self._bar.update(self._task, completed=step, loss=loss, speed=tokens_per_s / 1000)
+        news = f"loss {loss:.3f}  {tokens_per_s / 1000:.1f}k tok/s" if tokens_per_s else ""
+        self._bar.update(self._task, completed=step, news=news)
 
     def close(self) -> None:
         """Stop drawing; the line stays."""

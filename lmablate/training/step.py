@@ -79,3 +79,20 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
     if precision not in contexts:
         raise UserError(f"train.precision={precision!r} is not allowed: choose fp32 or bf16.")
     return contexts[precision]()
+
+
+def check_compiler() -> None:
+    """Check that torch.compile can work here: on every device it needs a C++ compiler.
+
+    Raises:
+        UserError: if there is none.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler  # here: its import takes seconds
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # torch raises classes of its own here, and other ones in other versions
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"train.compile=true needs a C++ compiler ({reason}): install one, name it in CXX, or leave it out."
+        ) from error

@@ -1,11 +1,23 @@
 """Mirrors of a run's metrics. The rows are in metrics.jsonl in any case, so a mirror may fail without harm."""
 
 import logging
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lmablate.errors import UserError
+
 log = logging.getLogger(__name__)
+
+
+# What wandb accepts as the name of a project.
+PROJECT = re.compile(r"[^/\\#?%:\s][^/\\#?%:\n]{0,127}")
+# The values of WANDB_MODE, older names included, as a mode.
+MODES: dict[str, Literal["online", "offline", "disabled"]] = {
+    "online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled",
+}  # fmt: skip
 
 
 class NoTracking:
@@ -28,6 +40,39 @@ class NoTracking:
         """End the mirrored run, as failed or as done."""
 
 
+class Guarded(NoTracking):
+    """A tracker whose failures do not stop the run: after the first one, a warning is logged and nothing is mirrored.
+
+    Args:
+        tracker: the tracker that may fail.
+    """
+
+    def __init__(self, tracker: NoTracking) -> None:
+        self._tracker: NoTracking | None = tracker
+
+    def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
+        """Begin to mirror a run, if that works."""
+        self._try(lambda tracker: tracker.start(folder, run_id, group, config))
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """Send one row, unless an earlier call failed."""
+        self._try(lambda tracker: tracker.log(row))
+
+    def finish(self, failed: bool = False) -> None:
+        """End the mirrored run, unless an earlier call failed."""
+        self._try(lambda tracker: tracker.finish(failed))
+
+    def _try(self, call: Callable[[NoTracking], None]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            call(self._tracker)
+        except (Exception, SystemExit) as error:  # a client may also want to end the process
+            name, self._tracker = type(self._tracker).__name__, None
+            text = " ".join(str(error).split()) or type(error).__name__
+            log.warning("%s has failed (%s): from here on the metrics are in metrics.jsonl only", name, text)
+
+
 class Wandb(NoTracking):
     """A run in wandb, sent to its server at once ("online"), or later by `wandb sync` ("offline").
 
@@ -36,16 +81,25 @@ class Wandb(NoTracking):
 
     Args:
         project: wandb's project.
-        mode: "online" or "offline".
+        mode: "online" or "offline"; the variables WANDB_MODE and WANDB_DISABLED are obeyed first, as wandb itself does.
+
+    Raises:
+        UserError: if wandb does not allow such a project, or knows no such WANDB_MODE.
     """
 
     def __init__(self, project: str = "lmablate", mode: Literal["online", "offline"] = "offline") -> None:
+        if not PROJECT.fullmatch(project):
+            raise UserError(
+                f"tracking.project={project!r} is not allowed: wandb wants 1 to 128 characters, and none of / \\ # ? % :."
+            )
         self._project = project
-        self._mode: Literal["online", "offline"] = mode
+        self._mode = _mode_of_environment() or mode
         self._run: Any = None
 
     def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
         """Begin the run in wandb, or resume it."""
+        if self._mode == "disabled":
+            return
         import wandb  # here: its import takes 1.5 s, which a run without wandb does not wait for
         from wandb.errors import CommError, UsageError
 
@@ -56,10 +110,10 @@ class Wandb(NoTracking):
         try:
             self._run = wandb.init(mode=self._mode, resume="allow", settings=quiet, **options)
         except (UsageError, CommError) as error:  # no key, no server
+            if self._mode == "offline":
+                raise
             log.warning("wandb cannot be reached (%s): tracking offline, send it later with `wandb sync`", error)
             self._run = wandb.init(mode="offline", settings=quiet, **options)
-        except OSError as error:
-            log.warning("wandb cannot start (%s): the metrics are in metrics.jsonl only", error)
 
     def log(self, row: Mapping[str, float]) -> None:
         """Send one row, under wandb's own step."""
@@ -71,3 +125,13 @@ class Wandb(NoTracking):
         """End the run in wandb, with exit code 1 if it failed."""
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
+
+
+def _mode_of_environment() -> Literal["online", "offline", "disabled"] | None:
+    """Return the mode that wandb's own variables ask for; None if they are not set."""
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):
+        return "disabled"
+    name = os.environ.get("WANDB_MODE", "").strip().lower()
+    if name and name not in MODES:
+        raise UserError(f"The environment has WANDB_MODE={name}: it must be one of {', '.join(MODES)}.")
+    return MODES.get(name)

@@ -122,8 +122,8 @@ class Trainer:
             Diverged: if a loss or a gradient is not finite.
             Preempted: after a checkpoint is saved, if a stop was requested.
         """
-        if self.first_step:
-            log.info("%s resumes at step %d of %d", self.run.id, self.first_step, self.train.max_steps)
+        begins = f"resumes at step {self.first_step}" if self.first_step else "starts"
+        log.info("run %s %s of %d steps", self.run.id, begins, self.train.max_steps)
         try:
             while self.step < self.train.max_steps:
                 self.train_one_step(self.between_steps())

@@ -20,4 +20,4 @@ def print_job(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_hydra_command(print_job)
+    run_hydra_command(print_job, "Print the job.", lambda cfg: None)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lmablate.config import hydra_patches
-from lmablate.config.hydra_patches import quote_group_values
 from tests.tiny import ROOT, exit_code
 
 STUB = "tests.config.stub"
@@ -28,26 +27,6 @@ def test_a_patch_says_why_it_exists_and_which_test_would_notice(patch: Callable)
     assert without, "its docstring has no 'Without it: ... (FILE, TEST).'"
     path, test = without.groups()
     assert f"\ndef {test}(" in (ROOT / path).read_text()
-
-
-@pytest.mark.parametrize(
-    ("typed", "seen"),
-    [
-        ("model/tying=true", 'model/tying="true"'),
-        ("model/tying=true,false", 'model/tying="true","false"'),
-        ("+model/tying=False", '+model/tying="False"'),
-        ("model/tying=on,other", 'model/tying="on",other'),
-        ("model/pos=rope,sin", "model/pos=rope,sin"),
-        ("model.tying=true", "model.tying=true"),
-        ("train.compile=true", "train.compile=true"),
-        ("hydra/launcher=basic", "hydra/launcher=basic"),
-        ('model/tying="true"', 'model/tying="true"'),
-        ("data.train=/a/true", "data.train=/a/true"),
-        ("-m", "-m"),
-    ],
-)
-def test_only_group_values_that_hydra_would_misread_are_quoted(typed: str, seen: str) -> None:
-    assert quote_group_values([typed]) == [seen]
 
 
 @pytest.fixture

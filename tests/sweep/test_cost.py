@@ -11,7 +11,7 @@ from tests.tiny import SMALL
 
 
 def test_runs_that_are_done_cost_nothing(corpus: list[str], tmp_path: Path) -> None:
-    sweep = expand_sweep([*SMALL, *corpus, f"runs_dir={tmp_path / 'runs'}", "model/pos=rope,nope", "seed=0,1"])
+    sweep = expand_sweep(["-m", *SMALL, *corpus, f"runs_dir={tmp_path / 'runs'}", "model/pos=rope,nope", "seed=0,1"])
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
     rope, nope = arms["pos=rope"], arms["pos=nope"]
     cost = sweep_cost(sweep, arms)

@@ -22,13 +22,24 @@ BASIC = "hydra/launcher=basic"
         ["--multirun", "model/norm=choice(pre,post)", "optim.betas=[0.8,0.9],[0.9,0.95]", "name='a,b'", BASIC],
         ["-m", BASIC, "experiment=norm_location", "hydra.mode=null", "seed=1"],
         ["experiment=weight_tying", "seed=5", BASIC],
+        ["seed=${oc.env:SEED}", BASIC],
+        ["-m", "seed=${oc.env:SEED},4", BASIC],
+        ["-m", "model/tying=choice(true,false)", BASIC],
+        ["-m", "model/tying=glob(*)", "seed=sort(2,1)", BASIC],
+        ["-m", "model/pos=rope", "seed=choice(1,2)", "name=2024_11_25", BASIC],
+        ["-m", "name=1e3,true", "train.compile=false", BASIC],
+        ["experiment=norm_location", "hydra.sweeper.params={model/norm:'choice(pre,post)'}", BASIC],
+        ["experiment=norm_location", "hydra.sweeper.params={model/norm:'glob(*)'}", BASIC],
+        ["experiment=positional_encoding", "model/pos=glob(*)", "seed=range(0,4,2)", BASIC],
+        ["-m", "arch=llama,vanilla", BASIC],
         ["experiment=norm_location", "hydra.sweeper.params={model/norm:'post',seed:'7,8'}", BASIC],
     ],
     ids=" ".join,
 )
 def test_the_plan_is_what_hydra_launches(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SEED", "3")
     arguments = [*arguments, f"runs_dir={tmp_path / 'runs'}"]
     assert exit_code(arguments, STUB) == 0
     launched = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

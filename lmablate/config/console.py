@@ -1,0 +1,81 @@
+"""What all commands share: their output, and how they end after a mistake, an interruption or a closed pipe."""
+
+import codecs
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from lmablate.errors import UserError, print_error
+
+HELP_FLAGS = {"--help", "-h"}
+# What stands for a character that the output's encoding does not have; "?" stands for all others.
+PLAIN_FORMS = {
+    "±": "+-", "×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≈": "~",
+    "…": "...", "²": "^2", "³": "^3", "‘": "'", "’": "'", "“": '"', "”": '"', "α": "alpha", "β": "beta", "Δ": "Delta",
+    "σ": "sigma", "∞": "inf", "\u00a0": " ", "\u202f": " ",
+}  # fmt: skip
+
+
+def _plain_forms(error: UnicodeError) -> tuple[str, int]:
+    """Replace what cannot be encoded; an error handler in the sense of `codecs`."""
+    assert isinstance(error, UnicodeEncodeError)
+    unknown = error.object[error.start : error.end]
+    return "".join(PLAIN_FORMS.get(character, "?") for character in unknown), error.end
+
+
+def degrade_characters() -> None:
+    """Let this process print any text: a character that the output's encoding does not have gets a plainer form."""
+    codecs.register_error("lmablate.plain", _plain_forms)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):  # a notebook's stream has none, and needs none
+            reconfigure(errors="lmablate.plain")
+
+
+def asks_for_help(arguments: list[str]) -> bool:
+    """Return whether a command line asks for its help."""
+    return not HELP_FLAGS.isdisjoint(arguments)
+
+
+@contextmanager
+def command_ending(describe: Callable[[Exception], str | None] = lambda error: None) -> Iterator[None]:
+    """Run a command's body, and end the process with one sentence and a fixed exit code if it does not succeed.
+
+    The exit code is 2 after a mistake by the user or an error of the file system, and 128 + N after signal N: 130 after
+    Ctrl-C, 141 if the reader of a pipe is gone.
+
+    Args:
+        describe: returns the sentence for an exception that is a mistake by the user but no UserError, else None.
+    """
+    degrade_characters()
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(141)
+    except KeyboardInterrupt:
+        print_error("interrupted.")
+        sys.exit(130)
+    except UserError as error:
+        _end(str(error))
+    except OSError as error:
+        _end(describe(error) or f"{error.filename or 'a file'}: {error.strerror or error}.")
+    except Exception as error:
+        sentence = describe(error)
+        if sentence is None:
+            raise
+        _end(sentence)
+
+
+def _end(sentence: str) -> NoReturn:
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    print_error(sentence)
+    sys.exit(2)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, so that Python does not report the closed pipe again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,114 @@
+"""Say what a user may have meant: keys, groups, options and commands."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from lmablate.config.schema import CONF
+
+# Hydra's messages about a key or an option that does not exist.
+UNKNOWN_KEY = re.compile(r"^Could not (?:override|delete from config\.) '(?P<key>[^']+)'")
+UNKNOWN_OPTION = re.compile(r"Could not (?:find|load) '(?P<group>[^']+)/(?P<option>[^'/]+)'")
+ALREADY_THERE = re.compile(r"^Could not append to config\. An item is already at '(?P<key>[^']+)'")
+AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(?P<override>.+)'$", re.MULTILINE)
+BAD_VALUE = re.compile(r"^Error merging override (?P<override>.+)$", re.MULTILINE)
+
+# How OmegaConf says that a value has the wrong type, and what we say.
+RULES = {
+    "could not be converted to Integer": "it must be a whole number",
+    "could not be converted to Float": "it must be a number",
+    "not Optional": "it must have a value",
+    "is not a ListConfig": "it must be a list, such as [0.9,0.95]",
+    "is not a subclass of": "it has keys of its own, of which you can set one",
+}
+
+
+def close_to(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that `word` is a likely misspelling of, or the last part of; None if there is none."""
+    known = {choice.lower(): choice for choice in choices}
+    last = {re.split("[./]", low)[-1]: choice for low, choice in known.items()}
+    for names, typed in ((known, word.lower()), (last, re.split("[./]", word.lower())[-1])):
+        if found := difflib.get_close_matches(typed, list(names), n=1, cutoff=0.7):
+            return names[found[0]]
+    return None
+
+
+def _options() -> dict[str, list[str]]:
+    """Return the options of every group in conf/, by group."""
+    options: dict[str, list[str]] = {}
+    for path in sorted(CONF.rglob("*.yaml")):
+        if path.parent != CONF:
+            options.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
+    return options
+
+
+def describe_word(word: str) -> str:
+    """Return the sentence about an argument without "=": an option whose group is missing, perhaps."""
+    if not word.strip():
+        return "An argument is empty: an override is KEY=VALUE."
+    options = {option: group for group, names in reversed(_options().items()) for option in names if group != "claim"}
+    option = close_to(word, options)
+    hint = f"did you mean {options[option]}={option}?" if option else "--help lists the keys."
+    shown = word if len(word) <= 80 else f"{word[:80]}..."
+    return f"{shown!r} is not KEY=VALUE: {hint}"
+
+
+def describe_composition(message: str, cause: str, cfg: DictConfig | None) -> str | None:
+    """Return the sentence about overrides that do not compose; None if the message is not one of those known.
+
+    Args:
+        message: Hydra's message.
+        cause: the message of the exception behind it; empty if there is none.
+        cfg: the config without the overrides, whose keys may have been meant.
+    """
+    if match := UNKNOWN_KEY.match(message):
+        inner = re.search(rf"full_key: ({re.escape(match['key'])}\S*)", cause)
+        return _unknown_key((inner or match)[1].rstrip("."), cfg)
+    if match := UNKNOWN_OPTION.search(message):
+        return _unknown_option(match["group"], match["option"], message)
+    if match := ALREADY_THERE.match(message):
+        return f"{match['key']} is in the config already: leave out the +."
+    if match := AMBIGUOUS.match(message):
+        key, _, value = match["override"].partition("=")
+        return f"{key}={value} has several values: -m makes a sweep of them, {key}=[{value}] a list."
+    if (match := BAD_VALUE.match(message)) and cause:
+        rule = next((words for sign, words in RULES.items() if sign in cause), cause[0].lower() + cause[1:].rstrip("."))
+        return f"{match['override']} is not allowed: {rule}."
+    return None
+
+
+def _unknown_key(key: str, cfg: DictConfig | None) -> str:
+    groups = [group for group in _options() if group != "claim"]
+    if "/" in key:
+        return f"{key} is not a group{_did_you_mean(key, groups) or ': the groups are ' + ', '.join(groups) + '.'}"
+    path, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, path) if cfg is not None and path else None
+    if isinstance(node, DictConfig):
+        siblings = [str(sibling) for sibling in node if not str(sibling).startswith("_")]
+        hint = _did_you_mean(last, siblings).replace("mean ", f"mean {path}.")
+        return f"{key} is not a key of the config{hint or ': ' + path + ' has ' + ', '.join(siblings) + '.'}"
+    hint = _did_you_mean(key, groups) or _did_you_mean(key, list(_keys_of(cfg)) if cfg is not None else [])
+    return f"{key} is not a key of the config{hint or ': --help lists them.'}"
+
+
+def _did_you_mean(word: str, choices: Sequence[str]) -> str:
+    found = close_to(word, choices)
+    return f": did you mean {found}?" if found else ""
+
+
+def _keys_of(cfg: DictConfig, prefix: str = "") -> Iterable[str]:
+    """Yield the dotted keys of a config, of its nodes as well as of its leaves."""
+    for key in cfg:
+        node = cfg._get_node(key)
+        yield f"{prefix}{key}"
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            yield from _keys_of(node, f"{prefix}{key}.")
+
+
+def _unknown_option(group: str, option: str, message: str) -> str:
+    listed = message.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
+    options = [line.strip() for line in listed if line.strip()] or _options().get(group, [])
+    hint = _did_you_mean(option, options)
+    return f"{group}={option} does not exist{hint or ':'} Available options in '{group}': {' '.join(options)}."
