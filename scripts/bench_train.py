@@ -18,7 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -29,9 +30,27 @@ from torch import Tensor, nn
 from lmablate.config.key_value import run_key_value_command as command
 from lmablate.machine import keep_freed_memory
 
-D, LAYERS, HEADS, D_FF, CONTEXT = 256, 4, 4, 1024, 256
-# Rows of a batch, and tokens of the vocabulary.
-CASES = {"10k": (64, 10_000), "32k": (32, 32_000)}
+
+@dataclass(frozen=True)
+class Case:
+    """A size: rows of a batch, tokens of the vocabulary, and the widths, layers, heads and context of the model."""
+
+    rows: int
+    vocab: int
+    d: int = 256
+    d_ff: int = 1024
+    context: int = 256
+    layers: int = 4
+    heads: int = 4
+
+    @property
+    def wide(self) -> int:
+        """Width of an MLP of two matrices that computes as much as one of three."""
+        return 3 * self.d_ff // 2
+
+
+# The sizes of scale=cpu, and of scale=report with two vocabularies.
+CASES = {"cpu": Case(16, 1024, d=64, d_ff=256, context=128), "10k": Case(64, 10_000), "32k": Case(32, 32_000)}
 
 Step = Callable[[], Any]
 
@@ -40,10 +59,10 @@ Step = Callable[[], Any]
 class Arguments:
     """Time a training step of several implementations, alternating between them."""
 
-    case: Annotated[Literal["10k", "32k", "all"], "size of the vocabulary; 10k has batch 64, 32k has 32"] = "all"
+    case: Annotated[Literal["cpu", "10k", "32k", "all"], "cpu is the size of scale=cpu; 10k and 32k tokens"] = "all"
     heap: Annotated[Literal["default", "kept", "all"], "whether malloc keeps what is freed"] = "all"
-    with_: Annotated[str, "contestants: ours, nanogpt, hf, xtransformers, litgpt"] = (
-        "ours,nanogpt,hf,xtransformers,litgpt"
+    with_: Annotated[str, "contestants: ours, vanilla, nanogpt, hf, xtransformers, litgpt"] = (
+        "ours,vanilla,nanogpt,hf,xtransformers,litgpt"
     )
     rounds: Annotated[int, "timed steps of each"] = 5
     threads: Annotated[int, "of torch"] = 2
@@ -56,11 +75,11 @@ class Arguments:
 class Plain(nn.Module):
     """nanoGPT's design: fused qkv, torch's attention, all logits at once; at equal cost, 1.5 times as wide an MLP."""
 
-    def __init__(self, vocab: int) -> None:
+    def __init__(self, case: Case) -> None:
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(vocab, D), nn.Embedding(CONTEXT, D)
-        self.blocks = nn.ModuleList(PlainBlock() for _ in range(LAYERS))
-        self.norm, self.head = nn.LayerNorm(D), nn.Linear(D, vocab, bias=False)
+        self.tokens, self.positions = nn.Embedding(case.vocab, case.d), nn.Embedding(case.context, case.d)
+        self.blocks = nn.ModuleList(PlainBlock(case) for _ in range(case.layers))
+        self.norm, self.head = nn.LayerNorm(case.d), nn.Linear(case.d, case.vocab, bias=False)
         self.head.weight = self.tokens.weight
         for parameter in self.parameters():
             if parameter.dim() == 2:
@@ -77,14 +96,15 @@ class Plain(nn.Module):
 class PlainBlock(nn.Module):
     """Pre-norm attention and MLP, as in nanoGPT, without biases."""
 
-    def __init__(self) -> None:
+    def __init__(self, case: Case) -> None:
         super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.qkv, self.out = nn.Linear(D, 3 * D, bias=False), nn.Linear(D, D, bias=False)
-        self.up, self.down = nn.Linear(D, 3 * D_FF // 2, bias=False), nn.Linear(3 * D_FF // 2, D, bias=False)
+        d, self.heads = case.d, case.heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.up, self.down = nn.Linear(d, case.wide, bias=False), nn.Linear(case.wide, d, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        heads = [y.view(*y.shape[:2], HEADS, -1).transpose(1, 2) for y in self.qkv(self.norm_1(x)).split(D, -1)]
+        heads = [y.view(*y.shape[:2], self.heads, -1).transpose(1, 2) for y in self.qkv(self.norm_1(x)).chunk(3, -1)]
         y = F.scaled_dot_product_attention(*heads, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(x.shape))
         return x + self.down(F.gelu(self.up(self.norm_2(x))))
@@ -103,51 +123,67 @@ def torch_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
     return step
 
 
-def ours(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
-    from lmablate.model import PreNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer
+def lmablate_step(case: Case, tokens: Tensor, targets: Tensor, d_ff: int, **parts: Any) -> Step:
+    """Our training step, for the architecture that `parts` chooses."""
+    from lmablate.model import Scaled, TiedHead, Transformer
     from lmablate.training.optim import AdamW, decay_groups
     from lmablate.training.step import NextTokenLoss, train_step
 
-    sizes: dict[str, Any] = dict(vocab_size=vocab, d_model=D, n_layers=LAYERS, n_heads=HEADS, d_ff=D_FF)
-    parts: dict[str, Any] = dict(norm=PreNorm, pos=RoPE, act=SwiGLU, tying=TiedHead, init=Scaled())
-    model = NextTokenLoss(Transformer(**sizes, context_length=CONTEXT, **parts))
+    sizes: dict[str, Any] = dict(vocab_size=case.vocab, d_model=case.d, n_layers=case.layers, n_heads=case.heads)
+    parts |= dict(tying=TiedHead, init=Scaled(), context_length=case.context)
+    model = NextTokenLoss(Transformer(**sizes, d_ff=d_ff, **parts))
     optimizer = AdamW(decay_groups(model, 0.1))
     return lambda: train_step(model, optimizer, (tokens, targets), lr=1e-4, grad_clip=1.0)
 
 
-def nanogpt(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
-    model = Plain(vocab)
+def ours(case: Case, tokens: Tensor, targets: Tensor) -> Step:
+    from lmablate.model import PreNorm, RoPE, SwiGLU
+
+    return lmablate_step(case, tokens, targets, case.d_ff, norm=PreNorm, pos=RoPE, act=SwiGLU)
+
+
+def vanilla(case: Case, tokens: Tensor, targets: Tensor) -> Step:
+    from lmablate.model import PostNorm, ReLU, Sinusoidal
+
+    norm = partial(PostNorm, kind="layernorm")
+    return lmablate_step(case, tokens, targets, case.wide, norm=norm, pos=Sinusoidal, act=ReLU)
+
+
+def nanogpt(case: Case, tokens: Tensor, targets: Tensor) -> Step:
+    model = Plain(case)
     return torch_step(model, lambda: model(tokens, targets))
 
 
-def hf(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
+def hf(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=vocab, hidden_size=D, intermediate_size=D_FF, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=True, use_cache=False,
+        vocab_size=case.vocab, hidden_size=case.d, intermediate_size=case.d_ff, num_hidden_layers=case.layers,
+        num_attention_heads=case.heads, max_position_embeddings=case.context, tie_word_embeddings=True, use_cache=False,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     return torch_step(model, lambda: model(input_ids=tokens, labels=targets).loss)
 
 
-def xtransformers(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
+def xtransformers(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     library: Any = importlib.import_module("x_transformers")  # by name: an optional peer, which need not be installed
     layers = library.Decoder(
-        dim=D, depth=LAYERS, heads=HEADS, attn_dim_head=D // HEADS, ff_mult=D_FF / D, ff_glu=True, ff_swish=True,
-        ff_no_bias=True, use_rmsnorm=True, rotary_pos_emb=True, attn_flash=True,
+        dim=case.d, depth=case.layers, heads=case.heads, attn_dim_head=case.d // case.heads, ff_mult=case.d_ff / case.d,
+        ff_glu=True, ff_swish=True, ff_no_bias=True, use_rmsnorm=True, rotary_pos_emb=True, attn_flash=True,
     )  # fmt: skip
-    model = library.TransformerWrapper(num_tokens=vocab, max_seq_len=CONTEXT, attn_layers=layers, tie_embedding=True)
+    model = library.TransformerWrapper(
+        num_tokens=case.vocab, max_seq_len=case.context, attn_layers=layers, tie_embedding=True
+    )
     return torch_step(model, lambda: F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()))
 
 
-def litgpt(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
+def litgpt(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     library: Any = importlib.import_module("litgpt")
     utils: Any = importlib.import_module("litgpt.utils")
     model = library.GPT(
         library.Config(
-            block_size=CONTEXT, padded_vocab_size=vocab, vocab_size=vocab, n_layer=LAYERS, n_head=HEADS, n_embd=D,
-            intermediate_size=D_FF, mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0,
+            block_size=case.context, padded_vocab_size=case.vocab, vocab_size=case.vocab, n_layer=case.layers,
+            n_head=case.heads, n_embd=case.d, intermediate_size=case.d_ff, mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0,
             bias=False, parallel_residual=False,
         )
     )  # fmt: skip
@@ -155,57 +191,62 @@ def litgpt(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
     return torch_step(model, lambda: utils.chunked_cross_entropy(model(tokens), targets))
 
 
-CONTESTANTS: dict[str, Callable[[int, Tensor, Tensor], Step]] = {
-    "ours": ours, "nanogpt": nanogpt, "hf": hf, "xtransformers": xtransformers, "litgpt": litgpt,
+CONTESTANTS: dict[str, Callable[[Case, Tensor, Tensor], Step]] = {
+    "ours": ours, "vanilla": vanilla, "nanogpt": nanogpt, "hf": hf, "xtransformers": xtransformers, "litgpt": litgpt,
 }  # fmt: skip
 PACKAGES = {"hf": "transformers", "xtransformers": "x_transformers", "litgpt": "litgpt"}
 
 
-def products(vocab: int, tokens: Tensor, targets: Tensor) -> Step:
+def products(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     """The step's linear and head products and nothing else."""
-    n, chunk = tokens.numel(), 1024
-    layer = [*[(D, D)] * 4, (D, D_FF), (D, D_FF), (D_FF, D)]
-    x, dx = ({width: torch.randn(n, width) for width in (D, D_FF)} for _ in range(2))
+    n, chunk, d, d_ff, vocab = tokens.numel(), 1024, case.d, case.d_ff, case.vocab
+    layer = [*[(d, d)] * 4, (d, d_ff), (d, d_ff), (d_ff, d)]
+    x, dx = ({width: torch.randn(n, width) for width in (d, d_ff)} for _ in range(2))
     weights = {shape: (torch.randn(shape[::-1]) / 16, torch.empty(shape[::-1])) for shape in layer}
-    head, d_head, logits = torch.randn(vocab, D) / 16, torch.empty(vocab, D), torch.empty(min(n, chunk), vocab)
+    head, d_head, logits = torch.randn(vocab, d) / 16, torch.empty(vocab, d), torch.empty(min(n, chunk), vocab)
 
     def step() -> None:
-        for d_in, d_out in layer * LAYERS:
+        for d_in, d_out in layer * case.layers:
             weight, gradient = weights[d_in, d_out]
             torch.mm(x[d_in], weight.mT, out=dx[d_out])
             torch.mm(x[d_out], weight, out=dx[d_in])
             torch.mm(x[d_out].mT, x[d_in], out=gradient)
         for start in range(0, n, chunk):
-            rows = x[D][start : start + chunk]
+            rows = x[d][start : start + chunk]
             out = torch.mm(rows, head.mT, out=logits[: len(rows)])
-            torch.mm(out, head, out=dx[D][start : start + chunk])
+            torch.mm(out, head, out=dx[d][start : start + chunk])
             torch.mm(out.mT, rows, out=d_head)
 
     return step
 
 
-def batch(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
+def sized(arguments: Arguments, name: str) -> Case:
+    case = CASES[name]
+    return replace(case, rows=arguments.batch or case.rows)
+
+
+def batch(case: Case) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(vocab, (rows, CONTEXT), generator=generator)
-    return tokens, torch.randint(vocab, (rows, CONTEXT), generator=generator)
+    tokens = torch.randint(case.vocab, (case.rows, case.context), generator=generator)
+    return tokens, torch.randint(case.vocab, (case.rows, case.context), generator=generator)
 
 
 def worker(arguments: Arguments) -> None:
     """One process of the benchmark: `kind/case/heap/contestants`; prints a JSON object."""
-    kind, case, heap, names = arguments.worker.split("/")
+    kind, name, heap, names = arguments.worker.split("/")
     if heap == "kept" and not keep_freed_memory():
         sys.exit("malloc cannot be told to keep the heap on this machine")
     torch.set_num_threads(arguments.threads)
-    rows, vocab = CASES[case]
-    tokens, targets = batch(arguments.batch or rows, vocab)
+    case = sized(arguments, name)
+    tokens, targets = batch(case)
     measure = time_steps if kind == "time" else peak_memory
-    print(json.dumps(measure(names.split(","), vocab, tokens, targets, arguments)))
+    print(json.dumps(measure(names.split(","), case, tokens, targets, arguments)))
 
 
-def time_steps(names: list[str], vocab: int, tokens: Tensor, targets: Tensor, arguments: Arguments) -> dict:
+def time_steps(names: list[str], case: Case, tokens: Tensor, targets: Tensor, arguments: Arguments) -> dict:
     """Seconds of every round of every contestant, and of the products alone."""
-    steps = {"products": products(vocab, tokens, targets)}
-    steps |= {name: CONTESTANTS[name](vocab, tokens, targets) for name in names}
+    steps = {"products": products(case, tokens, targets)}
+    steps |= {name: CONTESTANTS[name](case, tokens, targets) for name in names}
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(arguments.rounds + 1):
@@ -218,13 +259,13 @@ def time_steps(names: list[str], vocab: int, tokens: Tensor, targets: Tensor, ar
     return seconds
 
 
-def peak_memory(names: list[str], vocab: int, tokens: Tensor, targets: Tensor, arguments: Arguments) -> dict:
+def peak_memory(names: list[str], case: Case, tokens: Tensor, targets: Tensor, arguments: Arguments) -> dict:
     """Bytes at most, over those after the imports, in three steps of one contestant."""
     (name,) = names
     if name in PACKAGES:
         importlib.import_module(PACKAGES[name])
     before = peak_bytes()
-    step = CONTESTANTS[name](vocab, tokens, targets)
+    step = CONTESTANTS[name](case, tokens, targets)
     for _ in range(3):
         step()
     return {name: peak_bytes() - before}
@@ -248,9 +289,8 @@ def quartiles(values: list[float]) -> str:
 
 def report(arguments: Arguments, case: str, heap: str, names: list[str]) -> Iterator[str]:
     """The lines of one table. Ratios are taken within a round, then their quartiles over rounds."""
-    rows, vocab = CASES[case]
-    rows = arguments.batch or rows
-    yield f"\nV {vocab:,}, batch {rows} x {CONTEXT}, heap {heap}"
+    size = sized(arguments, case)
+    yield f"\nd {size.d}, V {size.vocab:,}, batch {size.rows} x {size.context}, heap {heap}"
     yield f"{'':<14} {'S':<22} {'tokens/s':>9}  {'time / ours':<22} {'peak MB':>8}"
     seconds = ask(arguments, f"time/{case}/{heap}/{','.join(names)}") if arguments.only != "memory" else {}
     for name in names:
@@ -259,7 +299,7 @@ def report(arguments: Arguments, case: str, heap: str, names: list[str]) -> Iter
             share = [ideal / own for ideal, own in zip(seconds["products"], seconds[name], strict=True)]
             reference = seconds.get("ours", seconds[name])
             ratio = [own / our for own, our in zip(seconds[name], reference, strict=True)]
-            speed = rows * CONTEXT / statistics.median(seconds[name])
+            speed = size.rows * size.context / statistics.median(seconds[name])
             line += f"{quartiles(share):<22} {speed:>9.0f}  {quartiles(ratio):<22} "
         if arguments.only != "time":
             line += f"{ask(arguments, f'memory/{case}/{heap}/{name}')[name] / 1e6:>8.0f}"
