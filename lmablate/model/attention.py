@@ -5,6 +5,7 @@ Read `attention` first: it is the definition. `causal_attention` picks the faste
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,6 +31,15 @@ def softmax(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def _future(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "{queries} {keys}"]:
     """Return a mask, True where a key lies in a query's future; the queries have the last positions."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries + 1)
+
+
+@lru_cache(maxsize=64)
+def _minus_infinity_in_future(
+    queries: int, keys: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "1 1 {queries} {keys}"]:
+    """Return what masks scores when it is added to them: -inf in a query's future, 0 elsewhere."""
+    zeros = torch.zeros(1, 1, queries, keys, dtype=dtype, device=device)
+    return zeros.masked_fill_(_future(queries, keys, device), -math.inf)
 
 
 def attention(
@@ -65,22 +75,20 @@ class BlockCausalAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
         """Return what `attention` returns, and keep what the backward pass needs."""
         shape, time, scale = q.shape, q.shape[-2], 1 / math.sqrt(q.shape[-1])
+        out, probabilities = torch.empty_like(q), []  # in q's memory order, in which the layer splits and merges heads
         # Batch and heads become one dimension: torch's batched matrix product takes three dimensions.
-        q = (q * scale).reshape(-1, *q.shape[2:])
-        k = k.reshape(-1, *k.shape[2:])
-        v = v.reshape(-1, *v.shape[2:])
-        out, probabilities = torch.empty_like(v), []
+        q = torch.mul(q, scale, out=q.new_empty(shape)).flatten(0, 1)
+        k, v = k.flatten(0, 1), v.flatten(0, 1)
         for start in range(0, time, BlockCausalAttention.BLOCK):
             end = min(start + BlockCausalAttention.BLOCK, time)
-            p = torch.bmm(q[:, start:end], k[:, :end].mT)
-            p = bias(p.view(*shape[:2], end - start, end)).view_as(p)
-            p[:, :, start:].masked_fill_(_future(end - start, end - start, q.device), -math.inf)
-            p = torch.softmax(p, -1)
-            out[:, start:end] = torch.bmm(p, v[:, :end])
+            mask = _minus_infinity_in_future(end - start, end, q.dtype, q.device)
+            added = bias(mask.expand(1, shape[1], -1, -1)).expand(shape[0], -1, -1, -1).flatten(0, 1)
+            p = torch.softmax(torch.baddbmm(added, q[:, start:end], k[:, :end].mT), -1)
+            out[:, :, start:end] = torch.bmm(p, v[:, :end]).view(*shape[:2], end - start, -1)
             probabilities.append(p)
         ctx.save_for_backward(q, k, v, out, *probabilities)
-        ctx.scale, ctx.shape = scale, shape
-        return out.view(shape)
+        ctx.scale = scale
+        return out
 
     @staticmethod
     @once_differentiable
@@ -88,19 +96,28 @@ class BlockCausalAttention(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of q, k and v; `bias` has none."""
         q, k, v, out, *probabilities = ctx.saved_tensors
-        d_out = d_out.reshape(v.shape)
-        row_sums = (d_out * out).sum(-1, keepdim=True)
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        end = 0
-        for p in probabilities:
-            start, end = end, end + p.shape[1]
+        shape, end = out.shape, out.shape[-2]
+        row_sums = (d_out * out).sum(-1, keepdim=True).flatten(0, 1)
+        dq, d_out = torch.empty_like(out), d_out.flatten(0, 1)
+        dk = dv = None
+        for p in reversed(probabilities):  # the last block reads all keys, so its gradients are as long as k and v
+            start = end - p.shape[1]
             d_block = d_out[:, start:end]
-            dv[:, :end] += torch.bmm(p.mT, d_block)  # baddbmm_ into a slice would run matrix by matrix
-            ds = torch.bmm(d_block, v[:, :end].mT)
-            ds = ds.sub_(row_sums[:, start:end]).mul_(p)
-            dq[:, start:end] = torch.bmm(ds, k[:, :end])
-            dk[:, :end] += torch.bmm(ds.mT, q[:, start:end])
-        return dq.mul_(ctx.scale).view(ctx.shape), dk.view(ctx.shape), dv.view(ctx.shape), None
+            ds = torch.baddbmm(row_sums[:, start:end], d_block, v[:, :end].mT, beta=-1).mul_(p)
+            dq[:, :, start:end] = torch.bmm(ds, k[:, :end]).view(*shape[:2], end - start, -1)
+            dk = _add_to_first(dk, torch.bmm(ds.mT, q[:, start:end]))
+            dv = _add_to_first(dv, torch.bmm(p.mT, d_block))
+            end = start
+        assert dk is not None and dv is not None
+        return dq.mul_(ctx.scale), dk.view(shape), dv.view(shape), None
+
+
+def _add_to_first(total: Tensor | None, part: Tensor) -> Tensor:
+    """Add `part` to the first rows of `total` in place; without a total, `part` is it."""
+    if total is None:
+        return part
+    total[:, : part.shape[1]] += part  # baddbmm_ into a slice would run matrix by matrix
+    return total
 
 
 def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
