@@ -182,7 +182,7 @@ class ALiBi(Position):
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__(d_model, n_heads, context_length)
-        slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1) / n_heads)
+        slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1, device="cpu") / n_heads)
         self.register_buffer("slopes", slopes, persistent=False)
 
     def bias(self, scores: Scores) -> Scores:
@@ -195,8 +195,10 @@ class ALiBi(Position):
 
 def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
     """Return position times frequency, theta^(-2i/dims) for pair i, computed in float64 and returned in float32."""
-    frequency = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims)
-    return torch.outer(torch.arange(length, dtype=torch.float64), frequency).float()
+    # device="cpu": inside torch.device("meta"), arange would first import torch's compiler, which takes over a second.
+    exact = dict(dtype=torch.float64, device="cpu")
+    frequency = theta ** (-torch.arange(0, dims, 2, **exact) / dims)
+    return torch.outer(torch.arange(length, **exact), frequency).float()
 
 
 def turn(x: Heads, turns: Tensor) -> Heads:

@@ -5,6 +5,7 @@ At the front:
 naive          the readable reference for training and encoding
 train          a file -> vocabulary and merges
 tokenizer      text -> ids and back, and a file to keep the tokenizer in
+text_encoder   chunks of text in one or several threads
 encode         the lookup of pre-tokens, which is nearly all the work of encoding
 apply_merges   merge one pre-token that was never seen before
 file_format    the tokenizer's file

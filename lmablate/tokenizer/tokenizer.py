@@ -1,25 +1,24 @@
 """The tokenizer that the rest of the package uses: text to ids and back, and a file to keep it in."""
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.files import atomic_write, write_bytes
-from lmablate.tokenizer.encode import Encoder, WordCache
 from lmablate.tokenizer.file_format import canonical_json, read_tokenizer, write_errors_named
 from lmablate.tokenizer.learn.ties import Pair
-from lmablate.tokenizer.native.jit import announced_compilation
-from lmablate.tokenizer.split.chunks import Chunk, read_chunks, whole_chunk
 from lmablate.tokenizer.split.specials import SpecialTokens
-from lmablate.tokenizer.split.text import TextStream, padded, utf8
+from lmablate.tokenizer.split.text import TextStream, utf8
 from lmablate.tokenizer.train import LARGEST_VOCABULARY, check_threads
+
+if TYPE_CHECKING:
+    from lmablate.tokenizer.text_encoder import TextEncoder
 
 # Bytes of text that `encode_iterable` gathers before it yields ids.
 _GATHERED_BYTES = 1 << 17
@@ -46,7 +45,6 @@ class Tokenizer:
         self._ids = {token: i for i, token in enumerate(self._tokens)}
         self._merges = [(left, right) for left, right in merges]
         self._check()
-        self._idle_caches: list[WordCache] = []
 
     def _check(self) -> None:
         if len(self._tokens) > LARGEST_VOCABULARY:
@@ -110,14 +108,11 @@ class Tokenizer:
 
     def encode_bytes(self, text: bytes) -> np.ndarray:
         """Return the ids, uint16, of bytes that need not be valid UTF-8: an invalid byte is a character of its own."""
-        with announced_compilation("encoding"):
-            return self._encode_chunk(whole_chunk(padded(text), len(text), self._specials))
+        return self._encoder.encode_bytes(text)
 
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the concatenation of the texts, in memory that does not grow with its length."""
-        for chunk in read_chunks(TextStream(texts), self._specials, _GATHERED_BYTES):
-            with announced_compilation("encoding"):
-                ids = self._encode_chunk(chunk)
+        for ids in self._encoder.encode_stream(TextStream(texts), chunk_bytes=_GATHERED_BYTES):
             yield from ids.tolist()
 
     def encode_file(self, path: str | Path, out: str | Path, *, threads: int = 1) -> int:
@@ -137,45 +132,22 @@ class Tokenizer:
         check_threads(threads)
         count = 0
         with (
-            announced_compilation("encoding"),
             _open_for_reading(Path(path)) as source,
             write_errors_named(out),
             atomic_write(Path(out)) as part,
             part.open("wb") as sink,
         ):
-            for ids in self._encode_in_order(read_chunks(source, self._specials), threads):
+            for ids in self._encoder.encode_stream(source, threads=threads):
                 sink.write(ids.astype("<u2", copy=False).data)
                 count += len(ids)
         return count
 
-    def _encode_in_order(self, chunks: Iterable[Chunk], threads: int) -> Iterator[np.ndarray]:
-        """Yield the ids of each chunk; at most two chunks wait for each thread."""
-        if threads == 1:
-            yield from map(self._encode_chunk, chunks)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[np.ndarray]] = deque()
-            for chunk in chunks:
-                waiting.append(pool.submit(self._encode_chunk, chunk))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-    def _encode_chunk(self, chunk: Chunk) -> np.ndarray:
-        """Return the ids of a chunk, with a cache that no other thread uses meanwhile."""
-        try:
-            cache = self._idle_caches.pop()
-        except IndexError:
-            cache = self._encoder.new_cache()
-        try:
-            return self._encoder.encode(chunk, cache)
-        finally:
-            self._idle_caches.append(cache)
-
     @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self._ids, self._merges, self._specials.encoded)
+    def _encoder(self) -> "TextEncoder":
+        # Here: it imports numba, which takes half a second. Reading a tokenizer and decoding do without.
+        from lmablate.tokenizer.text_encoder import TextEncoder
+
+        return TextEncoder(self._ids, self._merges, self._specials)
 
     # ----------------------------------------------------------------------------------------------- decoding
 

@@ -8,13 +8,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from lmablate.errors import UserError
-from lmablate.tokenizer.learn.counting import count_words
-from lmablate.tokenizer.learn.merge import learn_merges
 from lmablate.tokenizer.learn.ties import GreaterBytes, Pair, TieRule
-from lmablate.tokenizer.learn.words import pack_words
-from lmablate.tokenizer.naive import count_words_naive, learn_merges_naive
-from lmablate.tokenizer.native.jit import announced_compilation
-from lmablate.tokenizer.split.chunks import read_chunks
 from lmablate.tokenizer.split.specials import SpecialTokens
 
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 257, 1 << 16
@@ -67,6 +61,8 @@ def train_bpe(
     if size < 256:
         raise UserError(f"vocab_size must hold 256 bytes + {len(new_specials)} special tokens, but is {vocab_size}.")
     if method == "naive":
+        from lmablate.tokenizer.naive import count_words_naive, learn_merges_naive  # here, as in `_learn`
+
         tokens, merges = learn_merges_naive(count_words_naive(path.read_bytes(), specials.encoded), size, tie)
     else:
         tokens, merges = _learn(path, specials, size, tie, threads, progress and sys.stderr.isatty())
@@ -82,6 +78,13 @@ def _learn(
     path: Path, specials: SpecialTokens, size: int, tie: TieRule, threads: int, show_progress: bool
 ) -> tuple[list[bytes], list[Pair]]:
     """Return up to `size` tokens, the bytes first, and the merges; the arguments are those of `train_bpe`, checked."""
+    # Here: these modules import numba, which takes half a second. A run whose tokenizer exists does without.
+    from lmablate.tokenizer.learn.counting import count_words
+    from lmablate.tokenizer.learn.merge import learn_merges
+    from lmablate.tokenizer.learn.words import pack_words
+    from lmablate.tokenizer.native.jit import announced_compilation
+    from lmablate.tokenizer.split.chunks import read_chunks
+
     with (
         announced_compilation("training"),
         Progress(disable=not show_progress, transient=True) as bars,

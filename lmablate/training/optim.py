@@ -1,5 +1,6 @@
 """AdamW, the learning-rate schedule and gradient clipping."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -64,6 +65,12 @@ class AdamW(torch.optim.Optimizer):
         if kept := {key for state in state_dict["state"].values() for key in state} - _STATE:
             raise UserError(f"AdamW keeps {', '.join(sorted(_STATE))}, but the state to load has {', '.join(kept)}.")
         super().load_state_dict(state_dict)
+
+    # torch wraps these for its compiler, which the wrapper imports at the first call: over a second of every run's start.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     @torch.no_grad()
     # torch declares two overloads that say no more than this.

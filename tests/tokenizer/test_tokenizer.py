@@ -7,6 +7,7 @@ import pytest
 from lmablate.errors import UserError
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.split.chunks import Chunk
+from lmablate.tokenizer.text_encoder import TextEncoder
 from tests.tokenizer.helpers import BYTES, SPECIAL, Trained
 
 
@@ -71,10 +72,10 @@ def test_errors_leave_no_file(tokenizer: Tokenizer, tmp_path: Path) -> None:
 def test_an_interruption_leaves_no_file(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text").write_text("text")
 
-    def interrupt(chunk: Chunk) -> None:
+    def interrupt(self: TextEncoder, chunk: Chunk) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tokenizer, "_encode_chunk", interrupt)
+    monkeypatch.setattr(TextEncoder, "_encode_chunk", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tokenizer.encode_file(tmp_path / "text", tmp_path / "ids")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]

@@ -5,7 +5,8 @@ vector           the same pattern, 64 bytes at a time; it may be deleted if spee
 unicode_classes  the frozen table of letters, numbers and whitespace
 batches          up to 512 pre-tokens at a time, special tokens among them
 text             text as the kernels read it: UTF-8 bytes in padded arrays
-specials         special tokens: which they are, and where they occur
+specials         special tokens: which they are
+search           where special tokens occur in a text
 chunks           a stream of any size in pieces that can be processed apart
 
 The kernels here have arguments in common:

@@ -5,9 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmablate.errors import UserError
-from lmablate.tokenizer.native.arrays import grown
-from lmablate.tokenizer.native.intrinsics import equal_block, trailing_zeros
-from lmablate.tokenizer.native.jit import inline, kernel, step
 from lmablate.tokenizer.split.text import utf8
 
 
@@ -27,7 +24,7 @@ class SpecialTokens:
             raise UserError(f"special_tokens must differ from each other, but are {list(self.tokens)!r}.")
         longest_first = sorted(map(utf8, self.tokens), key=len, reverse=True)
         self.longest = max(map(len, longest_first), default=0)
-        # The arguments `special_bytes`, `bounds` and `first_bytes` of `_find_specials`.
+        # The arguments `special_bytes`, `bounds` and `first_bytes` of `find_specials`.
         self._packed = (
             np.frombuffer(b"".join(longest_first), np.uint8),
             np.cumsum([0] + [len(token) for token in longest_first], dtype=np.int64),
@@ -63,60 +60,6 @@ class SpecialTokens:
         """
         if not self.tokens:
             return np.empty((0, 2), np.int64)
-        return _find_specials(text, search_end, end, *self._packed)
+        from lmablate.tokenizer.split.search import find_specials  # here: it imports numba, which takes half a second
 
-
-@kernel
-def _find_specials(text, search_end, end, special_bytes, bounds, first_bytes):
-    """Find special tokens, see `SpecialTokens.find`.
-
-    Args:
-        text: uint8, padded.
-        search_end: where the search ends.
-        end: where the text ends.
-        special_bytes: the special tokens one after the other, the longest first: uint8.
-        bounds: special token i is special_bytes[bounds[i]:bounds[i + 1]]: int64.
-        first_bytes: the different bytes that special tokens begin with: uint8.
-
-    Returns:
-        int64 [n, 2].
-    """
-    found = np.empty(128, np.int64)
-    used = 0
-    at = _next_candidate(text, 0, search_end, first_bytes)
-    while at < search_end:
-        length = _matching_special(text, at, end, special_bytes, bounds)
-        if length > 0:
-            found = grown(found, used + 2)
-            found[used] = at
-            found[used + 1] = at + length
-            used += 2
-        at = _next_candidate(text, at + max(length, 1), search_end, first_bytes)
-    return found[:used].reshape(used // 2, 2)
-
-
-@inline
-def _next_candidate(text, at, end, first_bytes):
-    """Return the next index at which a special token's first byte stands; if there is none, `end` or a little more."""
-    while at < end:
-        candidates = np.uint64(0)
-        for byte in first_bytes:
-            candidates |= equal_block(text, at, byte)
-        if candidates != 0:
-            return at + trailing_zeros(candidates)
-        at += 64
-    return at
-
-
-@step
-def _matching_special(text, at, last, special_bytes, bounds):
-    """Return the length of the longest special token that begins at `at` and ends by `last`; 0 if there is none."""
-    for i in range(len(bounds) - 1):
-        length = bounds[i + 1] - bounds[i]
-        if at + length <= last:
-            matched = 0
-            while matched < length and text[at + matched] == special_bytes[bounds[i] + matched]:
-                matched += 1
-            if matched == length:
-                return length
-    return 0
+        return find_specials(text, search_end, end, *self._packed)
