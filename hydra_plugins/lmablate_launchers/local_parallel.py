@@ -1,28 +1,26 @@
 """`hydra/launcher=local_parallel`: several jobs at a time, each in its own process."""
 
-import contextlib
+import inspect
 import logging
-import os
-import pickle
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmablate.machine import THREAD_VARIABLES, available_cores
+from lmablate.machine import available_cores
 from lmablate.runs.stop_signal import StopFlag
 
-from . import _child
+from ._fork_server import ForkServer, JobProcess
 from ._sweep import HydraJob, LaunchError, Outcome, SweepLauncher, read_result
 
 log = logging.getLogger(__name__)
 
 # Time between two looks at the running jobs.
 _POLL_SECONDS = 0.05
+# What a run imports when it has begun: over a second of each run, if it were not imported once for all.
+_LATE_MODULES = ("wandb", "wandb.sdk.launch.inputs.internal")
 
 # How the lines of a job's log begin that the launcher shows at once.
 RELAYED = "run "
@@ -31,8 +29,9 @@ RELAYED = "run "
 class LocalParallelLauncher(SweepLauncher):
     """Run a sweep on this machine, several jobs at a time.
 
-    Jobs are plain subprocesses. A process pool would break as a whole when one worker is killed; here, a job that is
-    killed, or ends in a segmentation fault, is one failed job, and the other jobs continue.
+    Each job has a process of its own, forked from one that has imported all that jobs need and does nothing else. A
+    process pool would break as a whole when one worker is killed; here, a job that is killed, or ends in a segmentation
+    fault, is one failed job, and the other jobs continue.
 
     Ctrl-C, SIGTERM and SIGHUP are passed on to the jobs as SIGTERM, and the jobs have time to save a checkpoint; a
     second Ctrl-C kills them. Each job's output is in `<sweep folder>/logs/<number>.log`.
@@ -65,8 +64,9 @@ class LocalParallelLauncher(SweepLauncher):
 
     def _run_all(self, jobs: Sequence[HydraJob], logs: Path, results: Path) -> dict[int, Outcome]:
         waiting = deque(jobs)
-        running: list[JobProcess] = []
+        running: list[_RunningJob] = []
         outcomes: dict[int, Outcome] = {}
+        server = None
         with StopFlag() as stop:
             try:
                 while waiting or running:
@@ -74,49 +74,43 @@ class LocalParallelLauncher(SweepLauncher):
                         _stop(running, stop.reason)
                         stop.exit_after_signal()
                     while waiting and len(running) < self.n_jobs:
-                        running.append(JobProcess(waiting.popleft(), logs, results, self.threads_per_job))
+                        if server is None or server.dead:
+                            server = ForkServer(_modules(waiting[0]), self.threads_per_job)
+                        running.append(_RunningJob(server, waiting.popleft(), logs, results))
                     time.sleep(_POLL_SECONDS)
-                    for process in running:
-                        process.relay_news()
-                    for process in [process for process in running if process.has_ended()]:
-                        running.remove(process)
-                        outcomes[process.job.number] = process.outcome()
+                    for job in running:
+                        job.relay_news()
+                    for ended in [job for job in running if job.process.exit_code is not None]:
+                        running.remove(ended)
+                        outcomes[ended.job.number] = ended.outcome()
             finally:
-                for process in running:
-                    process.kill()
+                for job in running:
+                    job.process.kill()
+                if server is not None:
+                    server.close()
         return outcomes
 
 
-class JobProcess:
-    """The process of a job, which starts at once.
+def _modules(job: HydraJob) -> list[str]:
+    """Return the modules that jobs like this one import: the task's, and wandb, which training imports late."""
+    task = inspect.unwrap(job.task_function).__module__
+    return ["cloudpickle", *([] if task == "__main__" else [task]), *_LATE_MODULES]
 
-    Args:
-        job: the job.
-        logs: folder of the log files.
-        results: folder of the result files.
-        threads: threads of the process's numerical libraries.
-    """
 
-    def __init__(self, job: HydraJob, logs: Path, results: Path, threads: int) -> None:
+class _RunningJob:
+    """A job and its process, which starts at once."""
+
+    def __init__(self, server: ForkServer, job: HydraJob, logs: Path, results: Path) -> None:
+        import cloudpickle  # here, because Hydra imports this module for every launcher
+
         self.job = job
         self._log_file = logs / f"{job.number}.log"
         self._result_file = results / f"{job.number}.pkl"
         self._started = time.monotonic()
-        self._relayed = self._log_file.stat().st_size if self._log_file.exists() else 0
-        with self._log_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", _child.__file__],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
-                start_new_session=True,  # else the terminal sends Ctrl-C to the job, too
-            )
-        self._send_job()
-
-    def has_ended(self) -> bool:
-        """Return whether the process has ended."""
-        return self._process.poll() is not None
+        self._log_file.touch()
+        self._relayed = self._log_file.stat().st_size
+        call = (cloudpickle.dumps(job), str(job.number), str(self._result_file))
+        self.process = JobProcess(server, job.number, self._log_file, *call)
 
     def relay_news(self) -> None:
         """Log the new lines of the job's log that begin with RELAYED, such as whether its run starts or resumes."""
@@ -129,46 +123,25 @@ class JobProcess:
             if line.startswith(RELAYED):
                 log.info("%s: %s", self.job.label, line)
 
-    def ask_to_stop(self) -> None:
-        """Send SIGTERM, at which the job saves a checkpoint and ends."""
-        self._process.terminate()
-
-    def wait(self) -> None:
-        """Wait until the process has ended."""
-        self._process.wait()
-
-    def kill(self) -> None:
-        """Kill the process at once."""
-        self._process.kill()
-
     def outcome(self) -> Outcome:
         """Return the outcome of the ended process, and log it."""
         seconds = time.monotonic() - self._started
         self.relay_news()
         result = read_result(self._result_file)
         if result is None or isinstance(result, str):
-            failure = f"{result or _exit_reason(self._process.returncode)} (log: {self._log_file})"
+            failure = f"{result or _exit_reason(self.process.exit_code or 0)} (log: {self._log_file})"
             log.error("%s: failed after %.0f s: %s", self.job.label, seconds, failure)
             return Outcome(self.job, failure=failure)
         log.info("%s: done in %.0f s", self.job.label, seconds)
         return Outcome(self.job, result)
 
-    def _send_job(self) -> None:
-        import cloudpickle  # here, because Hydra imports this module for every launcher
 
-        assert self._process.stdin is not None
-        message = (sys.path, cloudpickle.dumps(self.job), str(self.job.number), str(self._result_file))
-        with contextlib.suppress(BrokenPipeError):  # the process has died already; its exit code says why
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-
-
-def _stop(running: Sequence[JobProcess], reason: str | None) -> None:
+def _stop(running: Sequence[_RunningJob], reason: str | None) -> None:
     log.info("%s: waiting for %d jobs to save and stop; Ctrl-C kills them at once", reason, len(running))
-    for process in running:
-        process.ask_to_stop()
-    for process in running:
-        process.wait()
+    for job in running:
+        job.process.ask_to_stop()
+    for job in running:
+        job.process.wait()
 
 
 def _exit_reason(returncode: int) -> str:
