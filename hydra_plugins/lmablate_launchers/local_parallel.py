@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 # Time between two looks at the running jobs.
 _POLL_SECONDS = 0.05
 # What a run imports when it has begun: over a second of each run, if it were not imported once for all.
-_LATE_MODULES = ("wandb", "wandb.sdk.launch.inputs.internal")
+_LATE_MODULES = ("wandb", "wandb.sdk.launch.inputs.internal", "requests")
 
 # How the lines of a job's log begin that the launcher shows at once.
 RELAYED = "run "

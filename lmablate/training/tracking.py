@@ -106,7 +106,9 @@ class Wandb(NoTracking):
         options: dict[str, Any] = dict(
             project=self._project, dir=folder, id=run_id, name=run_id, group=group, config=dict(config)
         )
-        quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, init_timeout=30)
+        quiet = wandb.Settings(
+            silent=True, console="off", x_disable_stats=True, x_save_requirements=False, init_timeout=30
+        )
         try:
             self._run = wandb.init(mode=self._mode, resume="allow", settings=quiet, **options)
         except (UsageError, CommError) as error:  # no key, no server
