@@ -42,11 +42,12 @@ class Case:
     context: int = 256
     layers: int = 4
     heads: int = 4
+    matrices: int = 3  # of an MLP
 
     @property
     def wide(self) -> int:
         """Width of an MLP of two matrices that computes as much as one of three."""
-        return 3 * self.d_ff // 2
+        return self.matrices * self.d_ff // 2
 
 
 # The sizes of scale=cpu, and of scale=report with two vocabularies.
@@ -183,8 +184,8 @@ def litgpt(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     model = library.GPT(
         library.Config(
             block_size=case.context, padded_vocab_size=case.vocab, vocab_size=case.vocab, n_layer=case.layers,
-            n_head=case.heads, n_embd=case.d, intermediate_size=case.d_ff, mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0,
-            bias=False, parallel_residual=False,
+            n_head=case.heads, n_embd=case.d, intermediate_size=case.d_ff,
+            mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0, bias=False, parallel_residual=False,
         )
     )  # fmt: skip
     model.lm_head.weight = model.transformer.wte.weight
@@ -200,7 +201,7 @@ PACKAGES = {"hf": "transformers", "xtransformers": "x_transformers", "litgpt": "
 def products(case: Case, tokens: Tensor, targets: Tensor) -> Step:
     """The step's linear and head products and nothing else."""
     n, chunk, d, d_ff, vocab = tokens.numel(), 1024, case.d, case.d_ff, case.vocab
-    layer = [*[(d, d)] * 4, (d, d_ff), (d, d_ff), (d_ff, d)]
+    layer = [*[(d, d)] * 4, *[(d, d_ff)] * (case.matrices - 1), (d_ff, d)]
     x, dx = ({width: torch.randn(n, width) for width in (d, d_ff)} for _ in range(2))
     weights = {shape: (torch.randn(shape[::-1]) / 16, torch.empty(shape[::-1])) for shape in layer}
     head, d_head, logits = torch.randn(vocab, d) / 16, torch.empty(vocab, d), torch.empty(min(n, chunk), vocab)

@@ -94,7 +94,7 @@ class JobProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How the process ended, negative after a signal; None while it runs. A job ends with its server, by SIGKILL."""
+        """How the process ended, negative after a signal; None while it runs. If the server has died, it is killed."""
         self._server.read_replies()
         if self._server.dead and self._number not in self._server.ended:
             self._signal(signal.SIGKILL)

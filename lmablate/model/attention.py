@@ -108,7 +108,8 @@ class BlockCausalAttention(torch.autograd.Function):
             dk = _add_to_first(dk, torch.bmm(ds.mT, q[:, start:end]))
             dv = _add_to_first(dv, torch.bmm(p.mT, d_block))
             end = start
-        assert dk is not None and dv is not None
+        assert dk is not None
+        assert dv is not None
         return dq.mul_(ctx.scale), dk.view(shape), dv.view(shape), None
 
 

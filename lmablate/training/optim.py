@@ -66,7 +66,7 @@ class AdamW(torch.optim.Optimizer):
             raise UserError(f"AdamW keeps {', '.join(sorted(_STATE))}, but the state to load has {', '.join(kept)}.")
         super().load_state_dict(state_dict)
 
-    # torch wraps these for its compiler, which the wrapper imports at the first call: over a second of every run's start.
+    # torch wraps these for its compiler, which the wrappers import when they are called: a second of every run.
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
     state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
