@@ -16,7 +16,16 @@ from lmablate.errors import UserError
 _STATE = {"step", "exp_avg", "exp_avg_sq"}
 
 
-class AdamW(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer):
+    """torch's base class, without the wrappers that import torch's compiler when they are called: a second per run."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class AdamW(_Optimizer):
     """Adam with decoupled weight decay, arXiv 1711.05101, algorithm 2.
 
         m ← β₁ m + (1 - β₁) g              v ← β₂ v + (1 - β₂) g²
@@ -65,12 +74,6 @@ class AdamW(torch.optim.Optimizer):
         if kept := {key for state in state_dict["state"].values() for key in state} - _STATE:
             raise UserError(f"AdamW keeps {', '.join(sorted(_STATE))}, but the state to load has {', '.join(kept)}.")
         super().load_state_dict(state_dict)
-
-    # torch wraps these for its compiler, which the wrappers import when they are called: a second of every run.
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
-    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     @torch.no_grad()
     # torch declares two overloads that say no more than this.
