@@ -185,7 +185,8 @@ def litgpt(case: Case, tokens: Tensor, targets: Tensor) -> Step:
         library.Config(
             block_size=case.context, padded_vocab_size=case.vocab, vocab_size=case.vocab, n_layer=case.layers,
             n_head=case.heads, n_embd=case.d, intermediate_size=case.d_ff,
-            mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0, bias=False, parallel_residual=False,
+            mlp_class_name="LLaMAMLP", norm_class_name="RMSNorm", rotary_percentage=1.0, bias=False,
+            parallel_residual=False,
         )
     )  # fmt: skip
     model.lm_head.weight = model.transformer.wte.weight
