@@ -96,29 +96,18 @@ class BlockCausalAttention(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of q, k and v; `bias` has none."""
         q, k, v, out, *probabilities = ctx.saved_tensors
-        shape, end = out.shape, out.shape[-2]
+        shape, end = out.shape, 0
         row_sums = (d_out * out).sum(-1, keepdim=True).flatten(0, 1)
-        dq, d_out = torch.empty_like(out), d_out.flatten(0, 1)
-        dk = dv = None
-        for p in reversed(probabilities):  # the last block reads all keys, so its gradients are as long as k and v
-            start = end - p.shape[1]
+        dq, dk, dv = torch.empty_like(out), torch.zeros_like(k), torch.zeros_like(v)
+        d_out = d_out.flatten(0, 1)
+        for p in probabilities:
+            start, end = end, end + p.shape[1]
             d_block = d_out[:, start:end]
+            dv[:, :end] += torch.bmm(p.mT, d_block)  # baddbmm_ into a slice would run matrix by matrix
             ds = torch.baddbmm(row_sums[:, start:end], d_block, v[:, :end].mT, beta=-1).mul_(p)
             dq[:, :, start:end] = torch.bmm(ds, k[:, :end]).view(*shape[:2], end - start, -1)
-            dk = _add_to_first(dk, torch.bmm(ds.mT, q[:, start:end]))
-            dv = _add_to_first(dv, torch.bmm(p.mT, d_block))
-            end = start
-        assert dk is not None
-        assert dv is not None
+            dk[:, :end] += torch.bmm(ds.mT, q[:, start:end])
         return dq.mul_(ctx.scale), dk.view(shape), dv.view(shape), None
-
-
-def _add_to_first(total: Tensor | None, part: Tensor) -> Tensor:
-    """Add `part` to the first rows of `total` in place; without a total, `part` is it."""
-    if total is None:
-        return part
-    total[:, : part.shape[1]] += part  # baddbmm_ into a slice would run matrix by matrix
-    return total
 
 
 def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:

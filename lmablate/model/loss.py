@@ -47,17 +47,19 @@ class LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, tokens, chunk):
             rows, target = x[start : start + chunk], targets[start : start + chunk, None]
             logits = to_at_least_float32(torch.mm(rows, weight.mT, out=buffer[: len(rows)]))
-            below_top = logits.amax(-1, keepdim=True) - logits.gather(-1, target)
-            p = torch.softmax(logits, -1, out=logits)
-            # The largest probability is 1 / sum(exp(logits - top)). It is at least 1/V: its logarithm never overflows.
-            total += (below_top - p.amax(-1, keepdim=True).log()).sum()
+            logits -= logits.amax(-1, keepdim=True)
+            target_logit = logits.gather(-1, target)
+            exponentials = logits.exp_()
+            normaliser = exponentials.sum(-1, keepdim=True)
+            total += (normaliser.log() - target_logit).sum()
             if dx is not None and dw is not None:
-                d_logits = p.scatter_add_(-1, target, p.new_full((), -1.0).expand_as(target)).to(x.dtype)
-                torch.mm(d_logits, weight, out=dx[start : start + chunk])
-                _add_product(dw, d_logits.mT, rows)
+                # (softmax - onehot) · normaliser; the narrow [chunk, d_model] sides are divided by it instead.
+                d_logits = exponentials.scatter_add_(-1, target, -normaliser).to(x.dtype)
+                scale = (normaliser * tokens).reciprocal_().to(x.dtype)
+                torch.mm(d_logits, weight, out=dx[start : start + chunk]).mul_(scale)
+                _add_product(dw, d_logits.mT, rows * scale)
         if with_grad:
             ctx.save_for_backward(dx, dw)
-            ctx.tokens = tokens
         return total / tokens
 
     @staticmethod
@@ -66,8 +68,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of x and of the weight; the other arguments have none."""
         dx, dw = ctx.saved_tensors  # must not change: a second backward pass reads them again
-        scale = d_loss / ctx.tokens
-        return (dx * scale).to(dx.dtype), (dw * scale).to(ctx.dtype), None, None
+        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

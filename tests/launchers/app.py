@@ -1,11 +1,16 @@
 """A stand-in for training: counts steps, checkpoints each, resumes, and goes wrong on demand."""
 
 import json
+import logging
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread, active_count
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -38,6 +43,30 @@ def go_wrong(how: str | None) -> None:
             sys.exit(0)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "vanish":
+            os._exit(0)
+
+
+# What a job may leave behind in its process: how, and what another job would see of it.
+LITTER: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "environment": (lambda: os.environ.update(OMP_NUM_THREADS="7"), lambda: sorted(os.environ.items())),
+    "folder": (lambda: os.chdir("/"), os.getcwd),
+    "umask": (lambda: os.umask(0o777), lambda: Path("/proc/self/status").read_text().split("Umask:")[1].split()[0]),
+    "search path": (lambda: sys.path.insert(0, "/nowhere"), lambda: list(sys.path)),
+    "arguments": (lambda: sys.argv.append("more"), lambda: list(sys.argv)),
+    "module": (lambda: sys.modules.update(litter=sys), lambda: "litter" in sys.modules),
+    "patch": (lambda: setattr(json, "litter", 1), lambda: hasattr(json, "litter")),
+    "signal": (lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN), lambda: str(signal.getsignal(signal.SIGUSR1))),
+    "random": (lambda: random.seed(1), lambda: random.getstate()[1] == random.Random(1).getstate()[1]),
+    "log level": (lambda: logging.getLogger().setLevel(logging.ERROR), lambda: logging.getLogger().level),
+    "limit": (lambda: sys.setrecursionlimit(5000), sys.getrecursionlimit),
+    "thread": (lambda: Thread(target=time.sleep, args=(60,), daemon=True).start(), active_count),
+    "standard output": (lambda: setattr(sys, "stdout", sys.stderr), lambda: sys.stdout is sys.__stdout__),
+    "priority": (lambda: os.nice(1), lambda: os.nice(0)),
+    "memory": (lambda: setattr(sys, "leak", bytearray(1 << 20)), lambda: hasattr(sys, "leak")),
+}
 
 
 def fit(steps: int, seconds_per_step: float, folder: Path) -> None:
@@ -64,6 +93,10 @@ def main(cfg: DictConfig) -> float:
     print(f"a line from {cfg.name}", flush=True)
     if rank() == 0:
         write_json(folder / "status.json", {"state": "running"})
+    if kind := cfg.get("litter"):
+        with (folder / "traces.txt").open("a") as file:
+            file.write(json.dumps({name: trace() for name, (_, trace) in LITTER.items()}) + "\n")
+        LITTER[kind][0]()
     go_wrong(cfg.get("go_wrong"))
     own = folder if rank() == 0 else folder / f"rank_{rank()}"  # the ranks of a run last equally long
     own.mkdir(exist_ok=True)

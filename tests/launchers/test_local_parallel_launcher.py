@@ -1,5 +1,7 @@
 """hydra/launcher=local_parallel: each job runs in its own process, and its failure leaves the others alone."""
 
+import json
+import os
 import signal
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from hydra_plugins.lmablate_launchers._sweep import error_line
 from hydra_plugins.lmablate_launchers.local_parallel import LocalParallelLauncher, available_cores
+from tests.launchers.app import LITTER
 from tests.launchers.helpers import is_alive, wait_until
 
 LASTING = ("+steps=2000", "+seconds_per_step=0.02")
@@ -34,13 +37,33 @@ def test_output_goes_to_a_log_that_the_manifest_names(local_sweep):
 
 
 def test_a_failure_is_reported_at_once_and_at_the_end_and_the_other_jobs_run(local_sweep):
-    assert local_sweep.run("+name=a", "+go_wrong=raise,exit,kill,exit_0,null", "+seed=0") == 1
-    assert "2 of 5 jobs done" in local_sweep.output
+    assert local_sweep.run("+name=a", "+go_wrong=raise,exit,kill,crash,vanish,exit_0,null", "+seed=0") == 1
+    assert "2 of 7 jobs done" in local_sweep.output
     for reason in ("ValueError: it went wrong on two lines", "NonZeroExit: the job called sys.exit(3)"):
         assert local_sweep.output.count(reason) >= 2
     assert "+go_wrong=kill: killed by SIGKILL" in local_sweep.output
+    assert "+go_wrong=crash: killed by SIGSEGV" in local_sweep.output
+    assert "+go_wrong=vanish: ended with exit code 0 and no result" in local_sweep.output
     assert local_sweep.jobs()[0]["log"] in local_sweep.output
     assert "Traceback" not in local_sweep.output
+
+
+def test_nothing_that_a_job_leaves_behind_reaches_the_next_one(local_sweep):
+    kinds = ",".join(f"'{kind}'" for kind in LITTER)
+    assert local_sweep.run("+name=a", f"+litter={kinds}", "hydra.launcher.n_jobs=1") == 0, local_sweep.output
+    traces = [json.loads(line) for line in (local_sweep.folder / "runs" / "a" / "traces.txt").read_text().splitlines()]
+    assert len(traces) == len(LITTER)
+    for kind in LITTER:
+        assert all(seen[kind] == traces[0][kind] for seen in traces), kind
+
+
+def test_if_the_process_that_starts_jobs_is_killed_its_jobs_fail_and_the_others_run(local_sweep):
+    local_sweep.start("+name=a,b", "hydra.launcher.n_jobs=1", *LASTING)
+    local_sweep.wait_for_step("a", 3)
+    (job,) = processes(local_sweep, "a")
+    os.kill(int(Path(f"/proc/{job}/stat").read_text().rsplit(")")[1].split()[1]), signal.SIGKILL)
+    local_sweep.wait_for_step("b", 3)
+    assert not is_alive(job)
 
 
 def test_n_jobs_at_a_time_with_their_share_of_threads(local_sweep):
