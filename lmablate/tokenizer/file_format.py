@@ -71,7 +71,9 @@ def _is_merge(merge: Any, count: int) -> bool:
     return (
         isinstance(merge, list)
         and len(merge) == 2
-        and all(type(token_id) is int and 0 <= token_id < count for token_id in merge)
+        and type(merge[0]) is type(merge[1]) is int
+        and 0 <= merge[0] < count
+        and 0 <= merge[1] < count
     )
 
 

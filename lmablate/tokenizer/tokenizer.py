@@ -41,7 +41,8 @@ class Tokenizer:
     def __init__(self, vocab: Mapping[int, bytes], merges: Sequence[Pair], special_tokens: Sequence[str] | None = None):
         self._specials = SpecialTokens.of(special_tokens)
         self._tokens = _in_order_of_ids(vocab)
-        self._tokens += [special for special in self._specials.encoded if special not in set(self._tokens)]
+        known = set(self._tokens)
+        self._tokens += [special for special in self._specials.encoded if special not in known]
         self._ids = {token: i for i, token in enumerate(self._tokens)}
         self._merges = [(left, right) for left, right in merges]
         self._check()
@@ -54,9 +55,11 @@ class Tokenizer:
             raise UserError(f"vocab must not have a token twice, but has {twice!r} twice.")
         if missing := [byte for byte in range(256) if bytes([byte]) not in self._ids]:
             raise UserError(f"vocab must have every single byte, but lacks {bytes(missing[:1])!r}.")
-        for pair in self._merges:
-            if any(token not in self._ids for token in (*pair, pair[0] + pair[1])):
-                raise UserError(f"merges must join tokens of vocab into tokens of vocab, but {pair!r} does not.")
+        for left, right in self._merges:
+            if not (left in self._ids and right in self._ids and left + right in self._ids):
+                raise UserError(
+                    f"merges must join tokens of vocab into tokens of vocab, but {(left, right)!r} does not."
+                )
         if len(set(self._merges)) < len(self._merges):
             raise UserError("merges must not have a pair twice.")
 
