@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def parts(overrides: list[str]) -> None:
     from lmablate.train import train
     from lmablate.training import journal, tracking, trainer
 
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     running = ["start-up"]
     last = [0.0]  # process_time counts from the start of the process, imports included
 

@@ -196,9 +196,8 @@ class ALiBi(Position):
 def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pairs"]:
     """Return position times frequency, theta^(-2i/dims) for pair i, computed in float64 and returned in float32."""
     # device="cpu": inside torch.device("meta"), arange would first import torch's compiler, which takes over a second.
-    exact = dict(dtype=torch.float64, device="cpu")
-    frequency = theta ** (-torch.arange(0, dims, 2, **exact) / dims)
-    return torch.outer(torch.arange(length, **exact), frequency).float()
+    frequency = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64, device="cpu") / dims)
+    return torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequency).float()
 
 
 def turn(x: Heads, turns: Tensor) -> Heads:
