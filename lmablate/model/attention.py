@@ -1,4 +1,4 @@
-"""Causal multi-head attention, written out, and two faster forms that are tested against it.
+"""Causal multi-head attention, written out, and three faster forms that are tested against it.
 
 Read `attention` first: it is the definition. `causal_attention` picks the fastest form for the device.
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
+from lmablate.model.fast import FusedAttention, have_kernels
 from lmablate.model.linear import Linear
 from lmablate.model.pos import Heads, Position, Scores, Stream
 
@@ -120,10 +121,12 @@ def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
 
 
 def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
-    """Return what `attention` returns, by the fastest form: in blocks on a CPU, by torch's kernels elsewhere."""
+    """Return what `attention` returns, by the fastest form: our kernel or blocks on a CPU, torch's kernels elsewhere."""
     if q.device.type != "cpu":
         return fused_causal_attention(q, k, v, pos)
     if q.shape[-2] == k.shape[-2]:
+        if not pos.biases and have_kernels(q, k, v, whole=q.shape[-1]):
+            return FusedAttention.apply(q, k, v)
         return BlockCausalAttention.apply(q, k, v, pos.bias)
     return attention(q, k, v, pos.bias)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lmablate.model.fast import cross_entropy_, have_kernels
 from lmablate.model.precision import to_at_least_float32
 
 
@@ -44,20 +45,22 @@ class LinearCrossEntropy(torch.autograd.Function):
         dw = to_at_least_float32(torch.zeros_like(weight)) if with_grad else None
         total = to_at_least_float32(x.new_zeros(()))
         buffer, weight = x.new_empty(min(chunk, tokens), weight.shape[0]), weight.to(x.dtype)
+        fused = have_kernels(x, weight, buffer, whole=weight.shape[0])
         for start in range(0, tokens, chunk):
-            rows, target = x[start : start + chunk], targets[start : start + chunk, None]
-            logits = to_at_least_float32(torch.mm(rows, weight.mT, out=buffer[: len(rows)]))
-            logits -= logits.amax(-1, keepdim=True)
-            target_logit = logits.gather(-1, target)
-            exponentials = logits.exp_()
-            normaliser = exponentials.sum(-1, keepdim=True)
-            total += (normaliser.log() - target_logit).sum()
+            rows, target = x[start : start + chunk], targets[start : start + chunk]
+            logits = torch.mm(rows, weight.mT, out=buffer[: len(rows)])
+            if fused:
+                losses, d_logits, scale = cross_entropy_(logits, target, 1 / tokens), logits, None
+            else:
+                losses, d_logits, normaliser = _cross_entropy_(to_at_least_float32(logits), target)
+                d_logits, scale = d_logits.to(x.dtype), (normaliser * tokens).reciprocal_().to(x.dtype)
+            total += losses.sum()
             if dx is not None and dw is not None:
-                # (softmax - onehot) · normaliser; the narrow [chunk, d_model] sides are divided by it instead.
-                d_logits = exponentials.scatter_add_(-1, target, -normaliser).to(x.dtype)
-                scale = (normaliser * tokens).reciprocal_().to(x.dtype)
-                torch.mm(d_logits, weight, out=dx[start : start + chunk]).mul_(scale)
-                _add_product(dw, d_logits.mT, rows * scale)
+                d_rows = torch.mm(d_logits, weight, out=dx[start : start + chunk])
+                if scale is not None:  # the narrow [chunk, d_model] sides are scaled instead of the logits
+                    d_rows.mul_(scale)
+                    rows = rows * scale
+                _add_product(dw, d_logits.mT, rows)
         if with_grad:
             ctx.save_for_backward(dx, dw)
         return total / tokens
@@ -69,6 +72,17 @@ class LinearCrossEntropy(torch.autograd.Function):
         """Return the gradients of x and of the weight; the other arguments have none."""
         dx, dw = ctx.saved_tensors  # must not change: a second backward pass reads them again
         return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
+
+
+def _cross_entropy_(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each token's loss, (softmax - onehot) · normaliser in place of the logits, and the normaliser."""
+    targets = targets[:, None]
+    logits -= logits.amax(-1, keepdim=True)
+    target_logit = logits.gather(-1, targets)
+    exponentials = logits.exp_()
+    normaliser = exponentials.sum(-1, keepdim=True)
+    losses = normaliser.log() - target_logit
+    return losses, exponentials.scatter_add_(-1, targets, -normaliser), normaliser
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmablate.model.fast import FusedSwiGLU, have_kernels
 from lmablate.model.linear import Linear
 
 Vectors = Float[Tensor, "*batch d_model"]
@@ -60,7 +61,10 @@ class GatedMLP(MLP):
 
     def hidden(self, x: Vectors) -> Hidden:
         """Return activation(gate(x)) · up(x)."""
-        return self.activation(self.gate(x)) * self.up(x)
+        gate, up = self.gate(x), self.up(x)
+        if self.activation is F.silu and have_kernels(gate, up, whole=gate.numel()):
+            return FusedSwiGLU.apply(gate, up)
+        return self.activation(gate) * up
 
 
 class ReLU(MLP):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
+from lmablate.model.fast import FusedRMSNorm, have_kernels
 from lmablate.model.precision import to_at_least_float32
 
 Vectors = Float[Tensor, "*batch d_model"]
@@ -53,6 +54,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Vectors) -> Vectors:
         """Return the normalised vectors, in the precision of `x`."""
+        if have_kernels(x, self.weight, whole=x.shape[-1]):
+            return FusedRMSNorm.apply(x, self.weight, self.eps)
         return SavedReciprocal.apply(to_at_least_float32(x), to_at_least_float32(self.weight), self.eps).type_as(x)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.model.fast import FusedTurn, have_kernels
 from lmablate.model.precision import to_at_least_float32
 
 Heads = Float[Tensor, "batch n_heads time d_head"]
@@ -202,6 +203,8 @@ def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pai
 
 def turn(x: Heads, turns: Tensor) -> Heads:
     """Return `x`, its pairs multiplied by the complex `turns` [time, d_head/2]."""
+    if have_kernels(x, whole=x.shape[-1]):
+        return FusedTurn.apply(x, turns)
     pairs = torch.view_as_complex(to_at_least_float32(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
 
