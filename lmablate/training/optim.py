@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.model.fast import adamw_, have_kernels
 
 # What AdamW keeps of each parameter.
 _STATE = {"step", "exp_avg", "exp_avg_sq"}
@@ -31,7 +32,7 @@ class AdamW(_Optimizer):
         m ← β₁ m + (1 - β₁) g              v ← β₂ v + (1 - β₂) g²
         θ ← θ - lr · λ θ - lr · m̂ / (sqrt(v̂) + ε),   m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
 
-    The step is written over the whole list of tensors with torch's `_foreach_` operations, so that a GPU launches a
+    On a CPU a kernel makes the step of each parameter. Elsewhere it is written over the whole list of tensors with torch's `_foreach_` operations, so that a GPU launches a
     few kernels in all instead of a few per parameter. `adamw_update` is the same step for one tensor. Each parameter
     counts its own steps t. The state has the form of torch.optim.AdamW's, and each loads the other's.
 
@@ -103,6 +104,11 @@ class AdamW(_Optimizer):
             params = _real(params)
             lr, eps, weight_decay = (float(group[key]) for key in ("lr", "eps", "weight_decay"))
             beta1, beta2 = map(float, group["betas"])
+            everything = [*params, *grads, *m, *v]
+            if have_kernels(*everything, whole=0) and all(x.is_contiguous() for x in everything):
+                for *tensors, t in zip(params, grads, m, v, steps, strict=True):
+                    adamw_(*tensors, t=t, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+                continue
 
             torch._foreach_mul_(params, 1 - lr * weight_decay)
             torch._foreach_lerp_(m, grads, 1 - beta1)

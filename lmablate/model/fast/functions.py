@@ -105,6 +105,16 @@ class FusedRMSNorm(torch.autograd.Function):
         return dx, d_weight.sum(0), None
 
 
+def adamw_(
+    p: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, t: int, lr: float, betas: tuple[float, float], eps: float,
+    weight_decay: float,
+) -> None:  # fmt: skip
+    """Make one step of `AdamW` for one tensor; all four are contiguous, and t is the number of the step from 1."""
+    beta1, beta2 = betas
+    decay, root, rate = 1 - lr * weight_decay, (1 - beta2**t) ** 0.5, lr / (1 - beta1**t)
+    call("adamw_step", p, grad, m, v, p.numel(), decay, beta1, beta2, root, eps, rate)
+
+
 def cross_entropy_(logits: Tensor, targets: Tensor, scale: float) -> Tensor:
     """Return the loss of each row of `logits`, which become the gradient of `scale` times the losses' sum.
 

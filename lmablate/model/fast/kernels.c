@@ -278,3 +278,15 @@ void cross_entropy_rows(float *x, const int64_t *targets, float *losses, long ro
         z[targets[row]] -= scale;
     }
 }
+
+/* A step of AdamW for n numbers: p = decay p - rate m / (sqrt(v) / root + eps). */
+void adamw_step(float *restrict p, const float *restrict grad, float *restrict m, float *restrict v, long n,
+                float decay, float beta_1, float beta_2, float root, float eps, float rate, int threads) {
+    #pragma omp parallel for simd num_threads(threads) if (threads > 1)
+    for (long i = 0; i < n; i++) {
+        float g = grad[i];
+        m[i] += (1 - beta_1) * (g - m[i]);
+        v[i] = v[i] * beta_2 + (1 - beta_2) * g * g;
+        p[i] = p[i] * decay - rate * m[i] / (sqrtf(v[i]) / root + eps);
+    }
+}

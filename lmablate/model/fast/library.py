@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("kernels.c")
 OPTIONS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC"]
 
 _POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
-# Arguments of each kernel: pointers, sizes, then one float if the third is 1; the number of threads is always the last.
+# How many pointers, sizes and floats each kernel takes; the number of threads is always the last argument.
 _ARGUMENTS = {
     "attention_forward": (5, 4, 1),
     "attention_backward": (9, 4, 1),
@@ -31,6 +31,7 @@ _ARGUMENTS = {
     "rms_norm_forward": (4, 2, 1),
     "rms_norm_backward": (6, 3, 0),
     "cross_entropy_rows": (3, 2, 1),
+    "adamw_step": (4, 1, 6),
 }
 
 
@@ -41,7 +42,7 @@ def kernels() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(_compiled(os.environ.get("CC") or "cc")))
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
-        log.warning("No CPU kernels, so a step takes a fifth longer: a C compiler named cc (or in CC) makes them. %s", detail)
+        log.warning("No CPU kernels, so a step on a CPU takes up to a fifth longer: a C compiler named cc (or in CC) makes them. %s", detail)
         return None
     for name, (pointers, sizes, floats) in _ARGUMENTS.items():
         function = getattr(library, name)
