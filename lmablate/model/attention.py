@@ -121,7 +121,7 @@ def fused_causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
 
 
 def causal_attention(q: Heads, k: Keys, v: Keys, pos: Position) -> Heads:
-    """Return what `attention` returns, by the fastest form: our kernel or blocks on a CPU, torch's kernels elsewhere."""
+    """Return what `attention` returns, by the fastest form: our kernel or blocks on a CPU, else torch's kernels."""
     if q.device.type != "cpu":
         return fused_causal_attention(q, k, v, pos)
     if q.shape[-2] == k.shape[-2]:

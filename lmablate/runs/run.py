@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 # Increase it whenever the same config would train to different numbers; CHANGELOG.md has a line for each version. Runs
 # of two versions are never compared.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 # Seconds to wait for another process to release a run: a requeued job may start before its predecessor has ended.
 LOCK_TIMEOUT_S = 20.0

@@ -32,9 +32,10 @@ class AdamW(_Optimizer):
         m ← β₁ m + (1 - β₁) g              v ← β₂ v + (1 - β₂) g²
         θ ← θ - lr · λ θ - lr · m̂ / (sqrt(v̂) + ε),   m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
 
-    On a CPU a kernel makes the step of each parameter. Elsewhere it is written over the whole list of tensors with torch's `_foreach_` operations, so that a GPU launches a
-    few kernels in all instead of a few per parameter. `adamw_update` is the same step for one tensor. Each parameter
-    counts its own steps t. The state has the form of torch.optim.AdamW's, and each loads the other's.
+    On a CPU a kernel makes the step of one parameter after another. Elsewhere it is written over the whole list of
+    tensors with torch's `_foreach_` operations, so that a GPU launches a few kernels in all instead of a few per
+    parameter. `adamw_update` is the same step for one tensor. Each parameter counts its own steps t. The state has the
+    form of torch.optim.AdamW's, and each loads the other's.
 
     Args:
         params: the parameters, or groups of them, as in torch.optim.

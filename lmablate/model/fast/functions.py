@@ -101,7 +101,9 @@ class FusedRMSNorm(torch.autograd.Function):
         x, weight, r = ctx.saved_tensors
         dx = torch.empty_like(x)
         d_weight = x.new_empty(-(-r.numel() // FusedRMSNorm.BLOCK), x.shape[-1])
-        call("rms_norm_backward", x, weight, r, dy.contiguous(), dx, d_weight, r.numel(), x.shape[-1], FusedRMSNorm.BLOCK)
+        call(
+            "rms_norm_backward", x, weight, r, dy.contiguous(), dx, d_weight, r.numel(), x.shape[-1], FusedRMSNorm.BLOCK
+        )
         return dx, d_weight.sum(0), None
 
 

@@ -1,4 +1,4 @@
-"""Compile kernels.c once on a machine, and load it; without a C compiler there are no kernels, and torch's forms run."""
+"""Compile kernels.c once on a machine, and load it. Without a C compiler there are no kernels; torch's forms run."""
 
 import ctypes
 import hashlib
@@ -42,7 +42,11 @@ def kernels() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(_compiled(os.environ.get("CC") or "cc")))
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
-        log.warning("No CPU kernels, so a step on a CPU takes up to a fifth longer: a C compiler named cc (or in CC) makes them. %s", detail)
+        log.warning(
+            "No CPU kernels, so a step on a CPU takes up to a fifth longer: "
+            "a C compiler named cc (or in CC) makes them. %s",
+            detail,
+        )
         return None
     for name, (pointers, sizes, floats) in _ARGUMENTS.items():
         function = getattr(library, name)
@@ -93,7 +97,9 @@ def have_kernels(*tensors: Tensor, whole: int) -> bool:
     """
     return (
         whole % 16 == 0
-        and all(type(t) in (Tensor, nn.Parameter) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+        and all(
+            type(t) in (Tensor, nn.Parameter) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors
+        )
         and all(t.numel() for t in tensors)
         and not torch.compiler.is_compiling()
         and kernels() is not None
