@@ -4,6 +4,7 @@ import logging
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -144,7 +145,7 @@ def test_a_nan_logit_gives_a_nan_loss():
 @needs_kernels
 @pytest.mark.parametrize("n", [1, 15, 16, 1000])
 def test_the_adamw_kernel_equals_its_definition(n):
-    options = dict(lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    options: dict[str, Any] = dict(lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     p, m, v = normal(n), normal(n, seed=1), normal(n, seed=2).square()
     grad = normal(n, seed=3)
     exact = adamw_update(*(x.double() for x in (p, grad, m, v)), t=3, **options)
