@@ -5,7 +5,6 @@ several times, stand at the end of the file.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,11 @@ class MLP(nn.Module):
     """
 
     matrices = 2
-    activation: Callable[[Hidden], Hidden]
+
+    @staticmethod
+    def activation(x: Hidden) -> Hidden:
+        """Return the activations of the units."""
+        raise NotImplementedError("a subclass of MLP must define activation")
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()

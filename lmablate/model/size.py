@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from torch import nn
 
 from lmablate.errors import UserError
+from lmablate.model.checks import check_sizes
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class Shape:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < (0 if field.name == "norm_params" else 1):
-                raise UserError(f"{field.name}={value} is not allowed: it must be a positive integer.")
+            if field.type is bool and not isinstance(value, bool):
+                raise UserError(f"{field.name}={value!r} is not allowed: it must be True or False.")
+            if field.type is int and (field.name, value) != ("norm_params", 0):
+                check_sizes({field.name: value})
         if self.mlp_matrices not in (2, 3):
             raise UserError(f"mlp_matrices={self.mlp_matrices} is not allowed: it must be 2 or 3.")
         if self.d_model % self.n_heads:
@@ -118,6 +121,7 @@ def solve_d_ff(
             allowed.
     """
     _check_match(by, multiple_of)
+    check_sizes({"target": target})
 
     def size(d_ff: int) -> int:
         return MEASURES[by](replace(shape, d_ff=d_ff))
@@ -138,8 +142,7 @@ def solve_d_ff(
 def _check_match(by: str, multiple_of: int) -> None:
     if by not in MEASURES:
         raise UserError(f"match={by} is not allowed: it must be one of {', '.join(MEASURES)}.")
-    if multiple_of < 1:
-        raise UserError(f"multiple_of={multiple_of} is not allowed: it must be a positive integer.")
+    check_sizes({"multiple_of": multiple_of})
 
 
 @dataclass(frozen=True)
