@@ -25,6 +25,8 @@ SEPARATORS = {
     OverrideLexer.COMMA, OverrideLexer.EQUAL, OverrideLexer.POPEN, OverrideLexer.PCLOSE, OverrideLexer.BRACKET_OPEN,
     OverrideLexer.BRACKET_CLOSE, OverrideLexer.BRACE_OPEN, OverrideLexer.BRACE_CLOSE,
 }  # fmt: skip
+# Characters by which a value may have parts.
+STRUCTURE = set(",[]{}'\"\\$")
 # Functions of the grammar that sweep over the values in their parentheses.
 SWEEPS = {"choice", "sort", "shuffle", "tag"}
 
@@ -187,12 +189,24 @@ def _readable(override: str, groups: set[str], text_keys: set[str]) -> str:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except (HydraException, RecursionError) as error:
-        raise UserError(_unreadable(override, error)) from None
+        if not _is_plain_text(override):
+            raise UserError(_unreadable(override, error)) from None
+        key, _, value = override.partition("=")
+        return _readable(f"{key}={QuotedString(value, Quote.double).with_quotes()}", groups, text_keys)
     if not parsed.key_or_group:
         raise UserError(f"{override} has no key: an override is KEY=VALUE.")
     if is_group and isinstance(parsed.value(), list):
         raise UserError(f"{override} would merge the options of {key}: choose one; -m and commas make a sweep.")
     return override
+
+
+def _is_plain_text(override: str) -> bool:
+    """Return whether a value that Hydra cannot read has none of the characters that give it parts: it is text then.
+
+    So `runs_dir=~/a b (1)=c` needs no quotes but the shell's.
+    """
+    value = override.partition("=")[2]
+    return value != "" and STRUCTURE.isdisjoint(value)
 
 
 def _quote_names(override: str) -> str:

@@ -41,6 +41,12 @@ QUOTED = [
     ("train.compile=true", "train.compile=true"),
     ("hydra/launcher=basic", "hydra/launcher=basic"),
     ("data.train=/a/true", "data.train=/a/true"),
+    ("runs_dir=~/runs", 'runs_dir="~/runs"'),
+    ("data.train=/a=b", 'data.train="/a=b"'),
+    ("data.train=/a b/c (1).txt", 'data.train="/a b/c (1).txt"'),
+    ("data.train=/größe/#1&2", 'data.train="/größe/#1&2"'),
+    ("seed=range(3", 'seed="range(3"'),
+    ("name=ünï", 'name="ünï"'),
 ]
 
 
@@ -84,8 +90,8 @@ def test_the_name_of_an_experiment_is_what_was_typed(typed: str, name: str) -> N
         (["--config-dir"], "expected one argument"),
         (["-cd", "/nowhere"], "--config-dir /nowhere is not a folder"),
         (["-cp", "/nowhere"], "--config-path /nowhere is not a folder"),
-        (["data.train=/a=b"], """'data.train="/a=b"'"""),
-        (["data.train=/a(1).txt"], """'data.train="/a(1).txt"'"""),
+        (["data.train=/a=b,c"], """'data.train="/a=b,c"'"""),
+        (["data.train=/a[1]=b"], """'data.train="/a[1]=b"'"""),
         (["runs_dir=[x"], "put a value with special characters in quotes"),
         (["name='a"], "put a value with special characters in quotes"),
         (["seed={1"], "seed={1 cannot be read"),
