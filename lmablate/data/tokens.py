@@ -168,7 +168,7 @@ class Batches:
     """
 
     def __init__(self, tokens: Tokens, context_length: int, batch_size: int, seed: int):
-        self.tokens = _as_ids(tokens)
+        self.tokens = as_ids(tokens)
         _check_length(self.tokens, context_length)
         _check_whole("train.batch_size", batch_size, least=1)
         _check_whole("seed", seed, least=0, most=2**64 - 1)
@@ -216,7 +216,7 @@ class EvalBatches:
     """
 
     def __init__(self, tokens: Tokens, context_length: int, batch_size: int, n_batches: int):
-        self.tokens = _as_ids(tokens)
+        self.tokens = as_ids(tokens)
         _check_length(self.tokens, context_length)
         _check_whole("train.batch_size", batch_size, least=1)
         _check_whole("train.eval_batches", n_batches, least=1)
@@ -249,7 +249,7 @@ def windows(tokens: Tokens, context_length: int, batch_size: int = 1) -> Iterato
     Raises:
         UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
-    ids = _as_ids(tokens)
+    ids = as_ids(tokens)
     _check_length(ids, context_length)
     _check_whole("batch_size", batch_size, least=1)
     n_windows, rest = divmod(len(ids) - 1, context_length)
@@ -260,8 +260,12 @@ def windows(tokens: Tokens, context_length: int, batch_size: int = 1) -> Iterato
         yield _rows(ids, np.array([n_windows * context_length]), rest)
 
 
-def _as_ids(tokens: Tokens) -> np.ndarray:
+def as_ids(tokens: Tokens, name: str = "tokens") -> np.ndarray:
     """Return token ids as an array; a mapped file stays one.
+
+    Args:
+        tokens: the ids.
+        name: what the message calls them.
 
     Raises:
         UserError: if they are not whole numbers in one dimension.
@@ -273,8 +277,7 @@ def _as_ids(tokens: Tokens) -> np.ndarray:
         ids, found = None, f"no array: {error}"
     if ids is None or ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise UserError(
-            f"tokens must be whole numbers in one dimension (a list, an array or a tensor), but are {found}; "
-            "open_tokens(path).array reads a token file."
+            f"{name} must be whole numbers in one dimension (a list, an array or a tensor), but are {found}."
         )
     return ids
 

@@ -19,7 +19,7 @@ from lmablate.tokenizer.interchange import save_hugging_face
 HuggingFaceModel = tuple[dict[str, Any], dict[str, Tensor]]
 
 
-def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
+def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path | str) -> None:
     """Write config.json, model.safetensors and the tokenizer, as AutoModelForCausalLM and AutoTokenizer read them.
 
     Args:
@@ -31,6 +31,7 @@ def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path) -> N
         UserError: if no architecture of transformers is the model's.
     """
     config, tensors = _export(model)
+    folder = Path(folder)
     end = tokenizer.token_id(END_OF_TEXT.encode())
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", {**config, "bos_token_id": end, "eos_token_id": end, "dtype": "float32"})

@@ -10,7 +10,7 @@ from lmablate.config.build import build, build_model
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import TokenFile
 from lmablate.errors import UserError
-from lmablate.files import read_text
+from lmablate.files import read_text, user_path
 from lmablate.machine import pick_device
 from lmablate.model import Transformer
 from lmablate.runs.run import Run
@@ -55,7 +55,7 @@ class LoadedRun:
         return prepared.valid
 
 
-def find_run(name: str, runs_dir: Path) -> Run:
+def find_run(name: str | Path, runs_dir: Path | str) -> Run:
     """Return the run whose folder is `name`, or the run in `runs_dir` whose id begins with `name`.
 
     Args:
@@ -65,8 +65,10 @@ def find_run(name: str, runs_dir: Path) -> Run:
     Raises:
         UserError: if there is no such run, or more than one.
     """
-    if (Path(name) / "run.json").is_file():
-        return Run(Path(name))
+    name, runs_dir = str(name), Path(runs_dir)
+    folder = user_path("run", name)
+    if (folder / "run.json").is_file():
+        return Run(folder)
     found = [path.parent for path in sorted(runs_dir.glob("*/run.json")) if name and path.parent.name.startswith(name)]
     if not found:
         raise UserError(f"run={name} is neither a run's folder nor the beginning of a run's id below {runs_dir}.")
@@ -76,7 +78,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     return Run(found[0])
 
 
-def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> LoadedRun:
+def load_run(name: str | Path, runs_dir: Path | str = "runs", device: str = "cpu") -> LoadedRun:
     """Load a run's config, tokenizer and newest good checkpoint.
 
     Args:
@@ -88,7 +90,7 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
         UserError: if there is no such run, if a file of it is missing or damaged, or if its config names a class that
             lmablate does not define.
     """
-    run = find_run(name, Path(runs_dir))
+    run = find_run(name, runs_dir)
     cfg = read_run_config(run.folder / "config.yaml")
     model = build_model(cfg)
     state = load_checkpoint(run.checkpoints, model)
