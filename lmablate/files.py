@@ -77,15 +77,22 @@ def user_path(key: str, path: str | Path) -> Path:
         path: what was typed.
 
     Raises:
-        UserError: if it is empty, has a NUL character, or names the home of a user who does not exist.
+        UserError: if it is empty, has a NUL character, names the home of a user who does not exist, or is one that no
+            file can have: too long, or a circle of links.
     """
     text = str(path)
     if not text or "\0" in text:
         raise UserError(f"{key}={text!r} is not a path.")
     try:
-        return Path(text).expanduser()
+        found = Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"{key}={text} is not allowed: there is no such user's home folder.") from None
+    try:
+        os.stat(found)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(f"{key}={text} is not allowed: {os.strerror(error.errno).lower()}.") from None
+    return found
 
 
 def text_blocks(source: io.BufferedIOBase, origin: str, errors: str = "strict") -> Iterator[str]:

@@ -12,6 +12,7 @@ arguments = parse(["experiment=llama"], Arguments)
 import dataclasses
 import difflib
 import inspect
+import re
 import sys
 import types
 import typing
@@ -26,6 +27,11 @@ from lmablate.files import user_path
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}
+# Numbers as they are written everywhere. Python's own rules accept more: `1_0` is 10, `１` is 1, and `nan` is a number.
+NUMBERS = {
+    int: re.compile(r"[+-]?[0-9]+"),
+    float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+}
 # How a message names the values of a type.
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -99,7 +105,11 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         return text
     if kind is Path:
         return user_path(name, text)
+    if kind is str:
+        return text
     try:
+        if kind in NUMBERS and not NUMBERS[kind].fullmatch(text):
+            raise ValueError
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         raise UserError(f"{name}={text} is not allowed: it must be {TYPE_NAMES[kind]}.") from None
