@@ -8,11 +8,13 @@ arms        the runs of an experiment, arm by arm
 panels      grids of panels, their legend and scale
 labels      names beside the ends of lines
 smooth      smoothing and thinning of curves
+ticks       numbers at the ticks of an axis
+text        names that are drawn as they are, and fit
 style       colours, names of factors and metrics, and saving
 """
 
 from lmablate.results.plots.curves import METRICS, curve_figure, overview_figure
-from lmablate.results.plots.gallery import MAIN_FIGURE, gallery
+from lmablate.results.plots.gallery import MAIN_FIGURE, OVER_TRAINING, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure, profiles
 from lmablate.results.plots.style import save_figure
 from lmablate.results.plots.summary import summary
@@ -20,10 +22,12 @@ from lmablate.results.plots.summary import summary
 __all__ = [
     "MAIN_FIGURE",
     "METRICS",
+    "OVER_TRAINING",
     "curve_figure",
     "gallery",
     "learning_rate_figure",
     "overview_figure",
+    "plan_gallery",
     "profile_figure",
     "profiles",
     "save_figure",

@@ -8,11 +8,13 @@ import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
-from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows
+from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows, select_rows
 from lmablate.results.plots.style import Colour, colours_of, level_name, sort_levels
 
 # States of runs that an average may be taken over; a CSV file does not know the state.
 COMPLETE = ("done", "unknown")
+# Values of this size or more, infinite ones among them, are not drawn: axes compute with their squares.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Arms:
         """Return one metric as a table of steps by runs; empty if none of the runs has it."""
         return self.data.metrics.wide(metric, runs)
 
+    def drawable(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
+        """Return the same as `wide`, with NaN for a value that no axis can show."""
+        wide = self.wide(metric, runs)
+        return wide.where(wide.abs() < LARGEST)
+
     def final(self, metric: str, arm: Arm) -> pd.Series:
         """Return the last value of each complete run of the arm."""
         wide = self.wide(metric, arm.complete)
@@ -126,8 +133,9 @@ class Arms:
 
     @property
     def warmup_ends(self) -> dict[Scalar, int]:
-        """The step at which warm-up ends by level, for levels whose runs agree."""
+        """The step at which warm-up ends by level, for levels that have one and whose runs agree."""
         known = self.data.runs.dropna(subset=["warmup_steps"])
+        known = select_rows(known, known["warmup_steps"] > 0)
         ends: dict[Scalar, set[int]] = {}
         levels = get_column(known, self.factor) if self.factor else [""] * len(known)
         for level, steps in zip(levels, known["warmup_steps"], strict=True):

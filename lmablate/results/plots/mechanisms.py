@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar
-from lmablate.results.plots.arms import Arm, Arms
-from lmablate.results.plots.panels import GREY, add_legend, label_outer, panel_grid
+from lmablate.results.plots.arms import LARGEST, Arm, Arms
+from lmablate.results.plots.panels import GREY, add_legend, check_panels, label_outer, name_panel, panel_grid
 from lmablate.results.plots.style import index_name, metric_name, styled
+from lmablate.results.plots.text import drawn
+from lmablate.results.plots.ticks import tick_counts, tick_values
 
 # Stands for the index in the name of a metric.
 INDEX = "{i}"
@@ -40,13 +41,14 @@ def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> F
         factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
 
     Raises:
-        UserError: if there is no such metric.
+        UserError: if there is no such metric, or if the figure would need more than MAX_PANELS panels.
     """
     arms = Arms(data, factor)
     indices = profiles(arms.metrics).get(pattern)
     if indices is None:
         raise UserError(f"{data.experiment} has no metrics {pattern}.")
     panels = arms.panels()
+    check_panels(data.experiment, len(panels))
     with styled():
         columns = min(2, len(panels))
         rows = math.ceil(len(panels) / columns)
@@ -56,10 +58,10 @@ def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> F
             for arm in members:
                 finals = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
                 _draw_profile(axes, arms, arm, pd.DataFrame(finals).T)
-            axes.set_title(title)
+            name_panel(axes, title, metric_name(pattern))
             axes.set_xlabel(index_name(pattern))
-            axes.set_ylabel(metric_name(pattern))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            tick_counts(axes.xaxis)
+            tick_values(axes, axes.yaxis)
         label_outer(grid, columns)
         _finish(figure, arms)
     return figure
@@ -76,7 +78,7 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
         metric: the loss.
 
     Raises:
-        UserError: if the learning rate does not vary.
+        UserError: if the learning rate does not vary, or if the figure would need more than MAX_PANELS panels.
     """
     if LEARNING_RATE not in data.factors:
         raise UserError(f"{data.experiment} was trained at one learning rate only.")
@@ -85,28 +87,35 @@ def learning_rate_figure(data: Exported, factor: str | None = None, metric: str 
     for title, members in arms.panels().items():
         for arm in members:
             panels.setdefault(title, {}).setdefault(arm.level, []).append(arm)
+    check_panels(data.experiment, len(panels))
+    columns = min(4, len(panels))
+    rows = math.ceil(len(panels) / columns)
     with styled():
-        figure = Figure(figsize=(2.9 * len(panels) + 1.4, 3.0), layout="constrained")
-        grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        figure = Figure(figsize=(2.9 * columns + 1.4, 2.3 * rows + 0.7), layout="constrained")
+        grid = panel_grid(figure, len(panels), columns)
         for axes, (title, levels) in zip(grid, panels.items(), strict=True):
             for same_level in levels.values():
                 _draw_sensitivity(axes, arms, same_level, metric)
-            axes.set_xscale("log")
-            axes.set_title(title)
+            if min(data.runs[LEARNING_RATE]) > 0:
+                axes.set_xscale("log")
+            name_panel(axes, title, f"final {metric_name(metric)}")
             axes.set_xlabel("peak learning rate")
-        grid[0].set_ylabel(f"final {metric_name(metric)}")
+            tick_values(axes, axes.xaxis)
+            tick_values(axes, axes.yaxis)
+        label_outer(grid, columns)
         _finish(figure, arms)
     return figure
 
 
 def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> None:
     """Draw one line over an index, with its band; values: [index, seed]."""
+    values = values.where(values.abs() < LARGEST)
     x, mean = values.index.to_numpy(dtype=float), values.mean(axis=1).to_numpy()
     if not np.isfinite(mean).any():
         return
     if values.shape[1] > 1:
         axes.fill_between(x, values.min(axis=1), values.max(axis=1), color=arm.colour, alpha=0.18, lw=0)
-    axes.plot(x, mean, "o-", color=arm.colour, ms=3, mew=0, label=arms.name(arm))
+    axes.plot(x, mean, "o-", color=arm.colour, ms=3, mew=0, label=drawn(arms.name(arm)))
 
 
 def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str) -> None:
@@ -115,7 +124,7 @@ def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric:
     finals = pd.DataFrame({rate: arms.final(metric, rates[rate]) for rate in sorted(rates)}).T
     first = same_level[0]
     _draw_profile(axes, arms, first, finals)
-    means = finals.mean(axis=1).dropna()
+    means = finals.where(finals.abs() < LARGEST).mean(axis=1).dropna()
     if len(means):
         best = int(means.argmin())
         axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3)

@@ -1,19 +1,34 @@
 """Grids of panels, and the legend above them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lmablate.errors import UserError
 from lmablate.results.plots.arms import Arms
-from lmablate.results.plots.style import factor_name
+from lmablate.results.plots.style import STYLE, factor_name
+from lmablate.results.plots.text import fitted, width
 
 # Settings that fit on a page.
 MAX_PANELS = 12
 # Of notes and of lines that are not data.
 GREY = "#777777"
+POINTS_PER_INCH = 72
+# In points: what a panel has beside its title, what a legend has beside a name, and the longest name.
+MARGIN, ENTRY_MARKS, LONGEST_NAME = 40.0, 38.0, 190.0
+
+
+def check_panels(experiment: str, count: int) -> None:
+    """Refuse a figure of more panels than a page has room for.
+
+    Raises:
+        UserError: if there are more than MAX_PANELS.
+    """
+    if count > MAX_PANELS:
+        raise UserError(f"{experiment} would need {count} panels, and at most {MAX_PANELS} fit: choose fewer runs.")
 
 
 def panel_grid(figure: Figure, count: int, columns: int) -> list[Axes]:
@@ -36,9 +51,37 @@ def label_outer(panels: Sequence[Axes], columns: int) -> None:
             axes.tick_params(axis="x", labelbottom=True)  # the common axis hides them on a panel above a gap
 
 
+def name_panel(axes: Axes, title: str, ylabel: str) -> None:
+    """Set the title of a panel and the name of its vertical axis, on at most two lines each."""
+    figure, place = axes.get_figure(), axes.get_subplotspec()
+    assert isinstance(figure, Figure)
+    assert place
+    figure_width, figure_height = figure.get_size_inches() * POINTS_PER_INCH
+    rows, columns = place.get_gridspec().get_geometry()
+    size = STYLE["axes.titlesize"]
+    axes.set_title(fitted(title, figure_width / columns - MARGIN, size, lines=2))
+    size = STYLE["axes.labelsize"]
+    axes.set_ylabel(fitted(ylabel, figure_height / rows - MARGIN, size, lines=2))
+
+
 def add_legend(figure: Figure, arms: Arms) -> None:
-    """Add a legend of the factor's levels above all panels."""
-    colours = {arms.name(arm): arm.colour for arm in arms.arms}
-    handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in colours.items()]
-    title = factor_name(arms.factor) if arms.factor else None
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title, alignment="left")
+    """Add a legend of the factor's levels above all panels. The figure grows by the rows that it has beyond the first.
+
+    Names and factor are shortened to fit, and stand in as many columns as the figure is wide.
+    """
+    size = STYLE["legend.fontsize"]
+    colours = {arm.level: arm.colour for arm in arms.arms}
+    names = {arm.level: fitted(arms.name(arm), LONGEST_NAME, size) for arm in arms.arms}
+    handles = [Line2D([], [], color=colour, lw=2, label=names[level]) for level, colour in colours.items()]
+    room = figure.get_figwidth() * POINTS_PER_INCH - MARGIN
+    entry = longest_name(names.values(), size) + ENTRY_MARKS
+    columns = min(len(handles), max(1, int(room // entry)))
+    rows = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + (rows - 1) * 1.5 * size / POINTS_PER_INCH)
+    title = fitted(factor_name(arms.factor), room, size) if arms.factor else None
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title, alignment="left")
+
+
+def longest_name(names: Iterable[str], size: float) -> float:
+    """Return the width in points of the longest of some drawn names; 0 if there are none."""
+    return max((width(name, size) for name in names), default=0.0)

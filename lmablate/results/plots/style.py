@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from lmablate.files import write_bytes
 from lmablate.results.frames import Scalar
+from lmablate.results.plots.text import FONT
 
 Colour = str | tuple[float, float, float, float]
 
@@ -95,7 +96,8 @@ METRIC_NAMES = {
 INDEX_NAMES = {"layer_{i}": "layer", "bin_{i}": "eighth of the training context", "{i}x": "training contexts"}
 
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it, so letters look the same everywhere
+    "font.family": FONT,
+    "text.parse_math": False,  # a "$" in a name is a dollar
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.titlelocation": "left",
@@ -157,17 +159,28 @@ def colours_of(levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
     """Return the colours of a factor's levels.
 
     Numbers run along a scale, from dark to light. Text has its colour from COLOURS. Any other text has a colour that
-    its hash chooses, or the next free one if another level of the factor has that colour.
+    its hash chooses, or the next free one if another level of the factor has that colour. More levels than the palette
+    has colours run along a scale of hues.
     """
     if levels and not any(isinstance(level, str) for level in levels):
-        scale = matplotlib.colormaps["viridis"]
-        return {level: scale(0.85 * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
-    chosen: dict[Scalar, Colour] = {level: COLOURS[level] for level in levels if level in COLOURS}
+        return _along("viridis", 0.85, levels)
+    if len(levels) > len(PALETTE):
+        return _along("turbo", 1.0, levels)
+    chosen: dict[Scalar, Colour] = {}
+    for level in levels:
+        if level in COLOURS and COLOURS[level] not in chosen.values():
+            chosen[level] = COLOURS[level]
     for level in sorted(set(levels) - set(chosen)):
         start = hashlib.sha256(str(level).encode()).digest()[0]
         ring = [PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE))]
         chosen[level] = next((colour for colour in ring if colour not in chosen.values()), ring[0])
     return chosen
+
+
+def _along(scale: str, end: float, levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
+    """Return the colours of levels along a scale of matplotlib, from its beginning to the fraction `end` of it."""
+    colours = matplotlib.colormaps[scale]
+    return {level: colours(end * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
 
 
 def sort_levels(levels: Iterable[Scalar]) -> list[Scalar]:
@@ -181,7 +194,8 @@ def level_name(factor: str, level: Scalar) -> str:
     if isinstance(level, str):
         return LEVEL_NAMES.get(factor, {}).get(level, level or "not set")
     name = {"optim.lr": "lr", "optim.warmup_steps": "warm-up"}.get(factor, factor.rsplit(".", 1)[-1])
-    return f"{name} {level:g}"
+    short = f"{level:g}"
+    return f"{name} {short if float(short) == level else f'{level:.10g}'}"
 
 
 def factor_name(factor: str) -> str:
