@@ -32,6 +32,8 @@ NUMBERS = {
     int: re.compile(r"[+-]?[0-9]+"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
 }
+# The largest whole number, in either direction: what a column of a table or of an array holds.
+LARGEST = 2**63 - 1
 # How a message names the values of a type.
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -110,9 +112,12 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     try:
         if kind in NUMBERS and not NUMBERS[kind].fullmatch(text):
             raise ValueError
-        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+        value = BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         raise UserError(f"{name}={text} is not allowed: it must be {TYPE_NAMES[kind]}.") from None
+    if kind is int and abs(value) > LARGEST:
+        raise UserError(f"{name}={text} is not allowed: the largest whole number is {LARGEST}.")
+    return value
 
 
 def _usage(program: str, spec: type) -> str:

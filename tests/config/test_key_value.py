@@ -49,6 +49,8 @@ def test_numbers_are_read_as_they_are_written_everywhere(typed: str, value: obje
         (["prompt=x", "count= 1"], "count= 1 is not allowed: it must be a whole number"),
         (["prompt=x", "count=1\n"], "it must be a whole number"),
         (["prompt=x", "count=" + "9" * 5000], "it must be a whole number"),
+        (["prompt=x", "count=9223372036854775808"], "the largest whole number is 9223372036854775807"),
+        (["prompt=x", "count=-9223372036854775808"], "the largest whole number is 9223372036854775807"),
         (["prompt=x", "count="], "count= is not allowed: it must be a whole number"),
         (["prompt=x", "count=null"], "count=null is not allowed: it must be a whole number"),
         (["prompt=x", "heat=nan"], "heat=nan is not allowed: it must be a number"),
