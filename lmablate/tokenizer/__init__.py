@@ -8,7 +8,8 @@ tokenizer      text -> ids and back, and a file to keep the tokenizer in
 encode         the lookup of pre-tokens, which is nearly all the work of encoding
 apply_merges   merge one pre-token that was never seen before
 file_format    the tokenizer's file
-interchange    other programs' files
+gpt2_format    GPT-2's pair of files, read
+interchange    Hugging Face's file, written
 byte_alphabet  any bytes as printable characters, for these files
 
 Behind it, each with its own map:
