@@ -18,8 +18,8 @@ from lmablate.results.exports.csv_pages import read_csv_pages
 from lmablate.results.exports.jsonl import read_curves
 from lmablate.results.exports.stored import load_exported
 from lmablate.results.report.starts import load_audit
+from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.byte_alphabet import to_printable
-from lmablate.tokenizer.interchange import load_gpt2
 from tests.results.exports.helpers import points_of
 
 CLAIM = """\
@@ -64,7 +64,7 @@ def read_audit(path: Path) -> Any:
 def read_gpt2(path: Path) -> Any:
     tokens = [*(to_printable(bytes([i])) for i in range(256)), "Ġa"]
     path.with_name("vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    return load_gpt2(path.with_name("vocab.json"), path).merges
+    return Tokenizer.from_files(path.with_name("vocab.json"), path).merges
 
 
 # What is read, and a text of this kind with a character of two bytes.

@@ -81,7 +81,8 @@ def attention(
 def _masked(scores: Scores, mask: Tensor | None) -> Scores:
     """Return the scores with -inf where a query does not read a key; the mask is that of `attention`."""
     if mask is None:
-        return scores.masked_fill(_future(*scores.shape[-2:], scores.device), -math.inf)
+        queries, keys = scores.shape[-2:]
+        return scores.masked_fill(_future(queries, keys, scores.device), -math.inf)
     if not isinstance(mask, Tensor) or not (mask.dtype == torch.bool or mask.is_floating_point()):
         raise UserError("mask must be a tensor of True and False, or of floats to add to the scores.")
     try:

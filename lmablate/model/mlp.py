@@ -5,6 +5,7 @@ several times, stand at the end of the file.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,10 @@ from lmablate.model.linear import Linear
 
 Vectors = Float[Tensor, "*batch d_model"]
 Hidden = Float[Tensor, "*batch d_ff"]
+
+
+def _no_activation(x: Hidden) -> Hidden:
+    raise NotImplementedError("a subclass of MLP must define activation")
 
 
 class MLP(nn.Module):
@@ -32,11 +37,7 @@ class MLP(nn.Module):
     """
 
     matrices = 2
-
-    @staticmethod
-    def activation(x: Hidden) -> Hidden:
-        """Return the activations of the units."""
-        raise NotImplementedError("a subclass of MLP must define activation")
+    activation: Callable[[Hidden], Hidden] = staticmethod(_no_activation)
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()

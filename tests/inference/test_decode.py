@@ -189,6 +189,7 @@ def continued(prompts: Any) -> Any:
     return next(continuations(small_model(), prompts, GREEDY, generators(1)))
 
 
+ANYTHING: Any = torch.Generator()
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a prompt that is no list of prompts": (lambda: written([1, 2, 3]), "prompt 0 must be whole numbers"),
     "a text": (lambda: written("abc"), "prompt 0 must be whole numbers"),
@@ -206,7 +207,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a prompt of floats": (lambda: continued(torch.ones(1, 2)), "prompts must hold token ids"),
     "a generator too few": (lambda: Sampler().draw(normal(2, 5), generators(1)), "one for each of 2 rows"),
     "a generator too many": (lambda: Sampler().draw(normal(5), generators(2)), "one for each of 1 rows"),
-    "a generator that is no list": (lambda: Sampler().draw(normal(5), torch.Generator()), "list of torch.Generators"),
+    "a generator that is no list": (lambda: Sampler().draw(normal(5), ANYTHING), "list of torch.Generators"),
     "logits that are not finite": (
         lambda: Sampler().draw(torch.tensor([0.0, math.nan]), generators(1)),
         "finite maximum",

@@ -340,6 +340,8 @@ def mask_of(*shape: int) -> Tensor:
 
 
 Q = normal(2, HEADS, TIME, D)
+ONE = Q[0, 0]
+ARRAY: Any = np.ones((5, 5), bool)
 WHOLE = torch.ones(2, HEADS, TIME, D, dtype=torch.int64)
 TARGETS = random_tokens(2, 3, vocab=V)
 
@@ -355,7 +357,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "RoPE, one vector": (lambda: RoPE(D, 1, 9).rotate(normal(D), normal(D)), r"shape \[\.\.\., time, 8\]"),
     "RoPE, one number": (lambda: RoPE(D, 1, 9).rotate(torch.tensor(1.0), torch.tensor(1.0)), r"in the shape \[\]"),
     "ALiBi, no heads": (lambda: ALiBi(D, 2, 9).bias(normal(4, 4)), r"\[\.\.\., 2, queries, keys\]"),
-    "ALiBi in attention, no heads": (lambda: causal_attention(*[Q[0, 0]] * 3, ALiBi(D, 2, 9)), "scores must"),
+    "ALiBi in attention, no heads": (lambda: causal_attention(ONE, ONE, ONE, ALiBi(D, 2, 9)), "scores must"),
     "Learned, one vector": (lambda: Learned(D, 1, 9).embed(normal(D)), r"\[\.\.\., time, 8\]"),
     "Sinusoidal, one vector": (lambda: Sinusoidal(D, 1, 9).embed(normal(D)), r"\[\.\.\., time, 8\]"),
     "attention, one vector": (lambda: attention(normal(D), normal(D), normal(D)), r"q must hold floats in the shape"),
@@ -393,9 +395,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "causal_attention, more queries": (lambda: causal_attention(Q, Q[..., :3, :], Q[..., :3, :]), "5 queries"),
     "ALiBi, more queries than keys": (lambda: ALiBi(D, 2, 9).bias(normal(2, 4, 3)), "4 queries"),
     "attention, a mask of another size": (lambda: attention(Q, Q, Q, mask=mask_of(4, 4)), r"5, 5\], but has \[4"),
-    "attention, a mask of a larger batch": (lambda: attention(*[Q[0]] * 3, mask=mask_of(7, 2, 5, 5)), "mask must"),
+    "attention, a mask of a larger batch": (lambda: attention(ONE, ONE, ONE, mask=mask_of(7, 5, 5)), "mask must"),
     "attention, a mask of numbers": (lambda: attention(Q, Q, Q, mask=mask_of(5, 5).long()), "mask must be"),
-    "attention, a mask of numpy": (lambda: attention(Q, Q, Q, mask=np.ones((5, 5), bool)), "mask must be"),
+    "attention, a mask of numpy": (lambda: attention(Q, Q, Q, mask=ARRAY), "mask must be"),
     "attention, two precisions": (lambda: attention(Q, Q.double(), Q), "one type"),
     "a cache of another batch": (lambda: cached(2, HEADS, 3, D).extend(Q[:1], Q[:1]), r"k must .*2, 2, time, 8\]"),
     "a cache of another width": (lambda: cached(2, HEADS, 3, 4).extend(Q, Q), r"time, 4\]"),
@@ -507,10 +509,11 @@ def test_a_size_that_is_none_is_named(row, size):
 
 
 @pytest.mark.usefixtures("in_a_notebook")
-def test_a_size_may_come_from_numpy():
-    assert Linear(np.int64(3), np.int32(2))(normal(4, 3)).shape == (4, 2)
-    assert CausalSelfAttention(np.int64(8), np.int64(2))(normal(4, 8)).shape == (4, 8)
-    assert TiedHead(np.int64(3), np.int64(2)).tied
+@pytest.mark.parametrize("as_given", [np.int64, np.int32, np.uint8])
+def test_a_size_may_come_from_numpy(as_given):
+    assert Linear(as_given(3), as_given(2))(normal(4, 3)).shape == (4, 2)
+    assert CausalSelfAttention(as_given(8), as_given(2))(normal(4, 8)).shape == (4, 8)
+    assert TiedHead(as_given(3), as_given(2)).tied
 
 
 def test_a_base_class_says_what_is_missing():

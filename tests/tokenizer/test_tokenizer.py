@@ -91,7 +91,7 @@ def test_ids_may_come_in_any_form(form: Callable[[list[int]], Any], tokenizer: T
     assert tokenizer.decode(ids) == (text if form is not IDS["no ids"] else "")
 
 
-WRONG: dict[str, tuple[Callable[[Tokenizer], Any], str]] = {
+WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "encode, bytes": (lambda t: t.encode(b"a"), "text must be a string, but is b'a'"),
     "encode, nothing": (lambda t: t.encode(None), "text must be a string, but is None"),
     "encode, a list": (lambda t: t.encode(["a"]), r"text must be a string, but is \['a'\]"),
@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[Callable[[Tokenizer], Any], str]] = {
     "token_bytes, nothing": (lambda t: t.token_bytes(None), "from 0 to 2999, but is None"),
     "token_id, a string": (lambda t: t.token_id("a"), "a token must be bytes, but is 'a'"),
     "special tokens, a string": (lambda t: Tokenizer(t.vocab, t.merges, "<a>"), "must be a list of strings"),
-    "special tokens, bytes": (lambda t: Tokenizer(t.vocab, t.merges, [b"<a>"]), "must be strings"),
+    "special tokens, bytes": (lambda t: type(t)(t.vocab, t.merges, [b"<a>"]), "must be strings"),
 }
 
 
