@@ -38,6 +38,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
+def reason(error: Exception) -> str:
+    """Return why something failed, in one line: for an error of the file system its words, without number and path."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(words.split()).rstrip(".")
+
+
 def one_line(message: str) -> str:
     """Return a message as one line of moderate length, in which a character that does not print is an escape.
 

@@ -1,8 +1,10 @@
 """A sentence to a user is one printable line of moderate length; each table's next input is one line."""
 
+import errno
+
 import pytest
 
-from lmablate.errors import one_line, print_error
+from lmablate.errors import one_line, print_error, reason
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,17 @@ def test_a_long_sentence_keeps_its_beginning_and_its_end(
     assert len(line) <= 600
     assert line.startswith("lmablate: name=")
     assert line.endswith("is not allowed: at most 100 characters.")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/a/b"), "No such file or directory"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a"), "Permission denied"),
+        (OSError("Invalid loaded object type: int"), "Invalid loaded object type: int"),
+        (ValueError("first\n  second."), "first second"),
+        (ValueError(), ""),
+    ],
+)
+def test_the_reason_for_a_failure_is_one_line_without_numbers_and_paths(error: Exception, words: str) -> None:
+    assert reason(error) == words

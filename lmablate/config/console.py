@@ -55,6 +55,10 @@ def command_ending(describe: Callable[[Exception], str | None] = lambda error: N
     except BrokenPipeError:
         _discard_output()
         sys.exit(141)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # rich ends the process itself, with exit code 1
+            sys.exit(141)
+        raise
     except KeyboardInterrupt:
         print_error("interrupted.")
         sys.exit(130)
