@@ -55,7 +55,7 @@ class Sampler:
         """
         check_floats("logits", logits, "vocab_size")
         logits, order = logits.double().sort(dim=-1, descending=True, stable=True)
-        if not logits[..., :1].isfinite().all():
+        if not logits.shape[-1] or not logits[..., :1].isfinite().all():
             raise UserError("logits must have a finite maximum: the model has diverged, or no token is allowed.")
         keep = (self.top_k or logits.shape[-1]) if self.temperature else 1
         logits[..., keep:] = -math.inf

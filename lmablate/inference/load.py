@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from lmablate.config.build import build, build_model
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import TokenFile
-from lmablate.errors import UserError
+from lmablate.errors import UserError, reason
 from lmablate.files import read_text, user_path
 from lmablate.machine import pick_device
 from lmablate.model import Transformer
@@ -111,7 +111,7 @@ def read_run_config(path: Path) -> DictConfig:
     try:
         cfg = OmegaConf.create(read_text(path))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
     if not isinstance(cfg, DictConfig) or not {"model", "tokenizer", "seed"} <= cfg.keys():
         raise UserError(f"{path} is not the config of a run.")
     return cfg

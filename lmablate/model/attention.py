@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
-from lmablate.model.checks import check_floats, check_sizes
+from lmablate.model.checks import check_floats, check_one_type, check_sizes
 from lmablate.model.linear import Linear
 from lmablate.model.pos import NO_POSITIONS, Heads, Position, Scores, Stream
 from lmablate.model.precision import to_at_least_float32
@@ -101,8 +101,9 @@ def _check_heads(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> None:
     check_floats("v", v, *k.shape[:-1], "d_value")
     if not q.dim() == k.dim() == v.dim():
         raise UserError(f"q, k and v must have equally many dimensions, but have {q.dim()}, {k.dim()} and {v.dim()}.")
-    if not q.dtype == k.dtype == v.dtype and not torch.is_autocast_enabled(q.device.type):
-        raise UserError(f"q, k and v must be of one type, but are of {q.dtype}, {k.dtype} and {v.dtype}.")
+    check_one_type("q, k and v", q, k, v)
+    if not q.shape[-1]:
+        raise UserError("q and k must have vectors of at least one number.")
     if causal and q.shape[-2] > k.shape[-2]:
         raise UserError(f"{q.shape[-2]} queries cannot have the last positions of {k.shape[-2]} keys.")
 

@@ -42,6 +42,22 @@ def check_floats(name: str, x: Any, *dims: int | str) -> None:
         raise UserError(f"{name} must hold floats in the shape [{wanted}], but holds {_described(x)}.")
 
 
+def check_one_type(names: str, *tensors: Tensor) -> None:
+    """Check that tensors which are multiplied with each other are of one type; torch.autocast makes them so.
+
+    Args:
+        names: how the message calls them together.
+        tensors: the tensors.
+
+    Raises:
+        UserError: if their types differ.
+    """
+    first = tensors[0]
+    if any(x.dtype != first.dtype for x in tensors) and not torch.is_autocast_enabled(first.device.type):
+        types = " and ".join(str(x.dtype).removeprefix("torch.") for x in tensors)
+        raise UserError(f"{names} must be of one type, but are {types}: cast them, or use torch.autocast.")
+
+
 def check_ids(name: str, ids: Any) -> None:
     """Check that a tensor holds whole numbers, of any type and shape.
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt
 from torch import Tensor, nn
 
-from lmablate.model.checks import check_floats, check_ids, check_range, check_sizes
+from lmablate.model.checks import check_floats, check_ids, check_one_type, check_range, check_sizes
 
 
 def new_matrix(rows: int, columns: int) -> nn.Parameter:
@@ -28,6 +28,7 @@ class Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Return x Wᵀ."""
         check_floats("x", x, self.weight.shape[1])
+        check_one_type("x and the weights", x, self.weight)
         return x @ self.weight.mT
 
 

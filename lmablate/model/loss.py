@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
-from lmablate.model.checks import check_floats, check_ids, check_range
+from lmablate.model.checks import check_floats, check_ids, check_range, check_sizes
 from lmablate.model.precision import to_at_least_float32
 
 Ids = Int[Tensor, "*batch"] | UInt[Tensor, "*batch"]
@@ -26,7 +26,7 @@ def cross_entropy(logits: Float[Tensor, "*batch vocab_size"], targets: Ids) -> F
         UserError: if the shapes do not fit each other, or if a target is no id of the vocabulary.
     """
     check_floats("logits", logits, "vocab_size")
-    targets = _checked_targets(logits, targets)
+    targets = _checked_targets(logits, targets, logits.shape[-1])
     logits = to_at_least_float32(logits)
     top = logits.amax(-1, keepdim=True)
     log_sum_exp = top.squeeze(-1) + (logits - top).exp().sum(-1).log()
@@ -37,9 +37,10 @@ def cross_entropy(logits: Float[Tensor, "*batch vocab_size"], targets: Ids) -> F
         raise
 
 
-def _checked_targets(x: Tensor, targets: Tensor) -> Tensor:
+def _checked_targets(x: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
     """Return the targets as int64, if there is one for each vector of `x`."""
     check_ids("targets", targets)
+    check_sizes({"vocab_size": vocab_size})
     if targets.shape != x.shape[:-1]:
         raise UserError(
             f"targets must have the shape {list(x.shape[:-1])}, one for each vector, but have {list(targets.shape)}."
@@ -117,7 +118,7 @@ def linear_cross_entropy(
     if weight.dim() != 2:
         raise UserError(f"weight must be one matrix, but has {weight.dim()} dimensions.")
     check_floats("x", x, weight.shape[-1])
-    targets = _checked_targets(x, targets)
+    targets = _checked_targets(x, targets, len(weight))
     x, device = x.reshape(-1, x.shape[-1]), x.device.type
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))

@@ -65,7 +65,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Vectors) -> Vectors:
         """Return the normalised vectors, in the precision of `x`."""
         check_floats("x", x, len(self.weight))
-        return SavedReciprocal.apply(to_at_least_float32(x), to_at_least_float32(self.weight), self.eps).type_as(x)
+        wide = to_at_least_float32(x)
+        return SavedReciprocal.apply(wide, self.weight.type_as(wide), self.eps).type_as(x)
 
 
 class LayerNorm(nn.Module):
@@ -89,8 +90,9 @@ class LayerNorm(nn.Module):
     def forward(self, x: Vectors) -> Vectors:
         """Return the normalised vectors, in the precision of `x`."""
         check_floats("x", x, len(self.weight))
-        weight, bias = to_at_least_float32(self.weight), to_at_least_float32(self.bias)
-        return F.layer_norm(to_at_least_float32(x), weight.shape, weight, bias, self.eps).type_as(x)
+        wide = to_at_least_float32(x)
+        weight, bias = self.weight.type_as(wide), self.bias.type_as(wide)
+        return F.layer_norm(wide, weight.shape, weight, bias, self.eps).type_as(x)
 
 
 def _check_norm(d_model: int, eps: float) -> None:

@@ -214,6 +214,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "infinite logits": (lambda: Sampler(0).probabilities(torch.tensor([0.0, math.inf])), "finite maximum"),
     "no token allowed": (lambda: Sampler().probabilities(torch.full((2, 3), -math.inf)), "finite maximum"),
+    "no vocabulary": (lambda: Sampler().draw(torch.zeros(2, 0), generators(2)), "finite maximum"),
     "whole logits": (lambda: Sampler().probabilities(torch.tensor([1, 2])), "logits must hold floats"),
     "one logit": (lambda: Sampler().probabilities(torch.tensor(1.0)), "logits must hold floats"),
 }

@@ -25,7 +25,7 @@ def test_a_run_is_found_by_folder_or_by_the_beginning_of_its_id(runs):
     with pytest.raises(UserError, match=r"run=prenorm is the beginning of 4 runs' ids"):
         find_run("prenorm", folder)
     for name in ("nothing", "", Path("nothing")):
-        with pytest.raises(UserError, match="neither a run's folder|is not a path"):
+        with pytest.raises(UserError, match=r"neither a run's folder|is not a path"):
             find_run(name, folder)
 
 

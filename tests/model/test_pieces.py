@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lmablate.errors import UserError
 from lmablate.model import (
     GELU,
+    GPT2,
     MLP,
     ALiBi,
     CausalSelfAttention,
@@ -31,6 +32,7 @@ from lmablate.model import (
     ReLU,
     RMSNorm,
     RoPE,
+    Scaled,
     Sinusoidal,
     SwiGLU,
     TiedHead,
@@ -242,6 +244,16 @@ def test_a_piece_takes_any_precision(piece, dtype):
     assert_same(got, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("norm", [RMSNorm, LayerNorm])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_norm_takes_vectors_of_another_precision_than_its_weights(norm, dtype):
+    x, module = normal(3, D, dtype=dtype).requires_grad_(), norm(D)
+    out = module(x)
+    out.sum().backward()
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), norm(D)(x.double()), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("positions", [NoPE, RoPE, ALiBi, Learned, Sinusoidal])
 @pytest.mark.parametrize("lead", LEADING, ids=str)
 def test_a_model_takes_any_number_of_texts(lead, positions):
@@ -342,6 +354,8 @@ def mask_of(*shape: int) -> Tensor:
 Q = normal(2, HEADS, TIME, D)
 ONE = Q[0, 0]
 ARRAY: Any = np.ones((5, 5), bool)
+NUMBER: Any = 1
+NOTHING: Any = None
 WHOLE = torch.ones(2, HEADS, TIME, D, dtype=torch.int64)
 TARGETS = random_tokens(2, 3, vocab=V)
 
@@ -399,6 +413,16 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "attention, a mask of numbers": (lambda: attention(Q, Q, Q, mask=mask_of(5, 5).long()), "mask must be"),
     "attention, a mask of numpy": (lambda: attention(Q, Q, Q, mask=ARRAY), "mask must be"),
     "attention, two precisions": (lambda: attention(Q, Q.double(), Q), "one type"),
+    "attention, vectors of nothing": (lambda: attention(Q[..., :0], Q[..., :0], Q), "at least one number"),
+    "Linear, another precision": (lambda: Linear(D, 2)(normal(3, D).double()), "one type, but are float64 and float32"),
+    "SwiGLU, another precision": (lambda: SwiGLU(D, 2)(normal(3, D).half()), "one type, but are float16 and float32"),
+    "CausalSelfAttention, another precision": (
+        lambda: CausalSelfAttention(D, 2).bfloat16()(normal(3, D)), "one type, but are float32 and bfloat16"
+    ),
+    "cross_entropy, no vocabulary": (lambda: cross_entropy(normal(3, 0), random_tokens(3)), "vocab_size=0"),
+    "linear_cross_entropy, no vocabulary": (
+        lambda: linear_cross_entropy(normal(3, D), normal(0, D), random_tokens(3)), "vocab_size=0"
+    ),
     "a cache of another batch": (lambda: cached(2, HEADS, 3, D).extend(Q[:1], Q[:1]), r"k must .*2, 2, time, 8\]"),
     "a cache of another width": (lambda: cached(2, HEADS, 3, 4).extend(Q, Q), r"time, 4\]"),
     "a cache of fewer layers": (lambda: small_model()(random_tokens(1, 3), []), "cache has 0 layers"),
@@ -464,6 +488,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "Learned, a negative position": (lambda: Learned(D, 1, 9).embed(normal(2, D), start=-2), "start=-2"),
     "Sinusoidal, a negative position": (lambda: Sinusoidal(D, 1, 9).embed(normal(2, D), start=-2), "start=-2"),
     "RMSNorm, a negative eps": (lambda: RMSNorm(D, eps=-1e-5), "eps=-1e-05"),
+    "Scaled, a salt that is a number": (lambda: Scaled(salt=NUMBER), r"model\.init\.salt=1"),
+    "GPT2, a salt that is nothing": (lambda: GPT2(salt=NOTHING), r"model\.init\.salt=None"),
+    "GPT2, no layers": (lambda: GPT2().fill(small_model(), 0, seed=0), "n_layers=0"),
     "LayerNorm, an eps that is no number": (lambda: LayerNorm(D, eps=math.nan), "eps=nan"),
 }  # fmt: skip
 
