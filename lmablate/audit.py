@@ -19,6 +19,7 @@ from rich.table import Table
 
 from lmablate.config.command_line import take_own_arguments
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.errors import duration
 from lmablate.files import user_path, write_json
 from lmablate.machine import available_threads, processor_name
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm, sweep_confounds
@@ -49,14 +50,14 @@ def audit(arguments: list[str]) -> None:
 def _table(arms: list[ArmAudit]) -> Table:
     columns = (
         "arm", "parameters", "d_ff", "MFLOPs/token", "loss at init", "ln V", "logit std", "grad norm",
-        "by layer", "pos/token", "h/run", "memory",
+        "by layer", "pos/token", "time/run", "memory",
     )  # fmt: skip
     table = Table(*columns, title="Arms at step 0")
     for a in arms:
         table.add_row(
             a.name, f"{a.parameters:,}", str(a.cfg.model.d_ff), f"{a.flops_per_token / 1e6:.2f}", f"{a.init_loss:.2f}",
             f"{a.uniform:.2f}", f"{a.logit_std:.2f}", f"{a.grad_norm:.2f}",
-            " ".join(f"{norm:.2g}" for norm in a.layer_grad_norms), f"{a.position_ratio:.2f}", f"{a.hours:.2g}",
+            " ".join(f"{norm:.2g}" for norm in a.layer_grad_norms), f"{a.position_ratio:.2f}", duration(3600 * a.hours),
             f"{a.memory / 2**20:.0f} MiB",
         )  # fmt: skip
     return table

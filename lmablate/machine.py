@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmablate.errors import UserError
+from lmablate.errors import UserError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,9 @@ def pick_device(name: str) -> "torch.device":
         raise UserError(f"train.device={name} is not on this machine: choose auto, cpu or, with a GPU, cuda.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"train.device={name} is not on this machine: it has {torch.cuda.device_count()} GPUs.")
+        raise UserError(
+            f"train.device={name} is not on this machine: it has {counted(torch.cuda.device_count(), 'GPU')}."
+        )
     return device
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.errors import duration
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm
 from lmablate.sweep.cost import sweep_cost
 from lmablate.sweep.jobs import expand_sweep
@@ -37,9 +38,9 @@ def plan(arguments: list[str]) -> None:
 
 
 def _table(arms: dict[str, ArmAudit]) -> Table:
-    table = Table("arm", "parameters", "FLOPs/run", "h/run")
+    table = Table("arm", "parameters", "FLOPs/run", "time/run")
     for name, arm in arms.items():
-        table.add_row(name, f"{arm.parameters:,}", f"{arm.flops:.2e}", f"{arm.hours:.2g}")
+        table.add_row(name, f"{arm.parameters:,}", f"{arm.flops:.2e}", duration(3600 * arm.hours))
     return table
 
 

@@ -18,10 +18,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from lmablate.config.command_line import take_own_arguments, words
+from lmablate.config.command_line import lone_word, take_switch
 from lmablate.config.hydra_entry import run_override_command
 from lmablate.config.suggest import describe_word
-from lmablate.errors import UserError
+from lmablate.errors import UserError, duration
 from lmablate.files import user_path
 from lmablate.runs.run import Run, all_runs
 from lmablate.runs.states import RunState, collect_states
@@ -31,13 +31,11 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "
 
 def status(arguments: list[str]) -> None:
     """Print one line per run, and the number of runs in each state."""
-    own, arguments = take_own_arguments(arguments, {"watch": "false"})
-    if own["watch"] not in ("true", "false"):
-        raise UserError(f"watch={own['watch']} is not allowed: it must be true or false.")
+    watch, arguments = take_switch(arguments, "watch")
     rows, runs_dir = _select_runs(arguments)
     states = collect_states(rows, runs_dir)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if own["watch"] == "true":
+    if watch:
         with Live(_table(states), console=console, auto_refresh=False) as live:
             while not all(state.state in ("done", "failed") for state in states):
                 time.sleep(2)
@@ -52,11 +50,9 @@ def status(arguments: list[str]) -> None:
 
 def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
     """Return the runs of a folder or of a sweep, each with its arm and its sorted overrides, and their folder."""
-    folders = words(arguments)
-    if len(folders) > 1 or (folders and len(arguments) > 1):
-        raise UserError(f"Name one folder of runs, or the overrides of a sweep, but not both: {' '.join(arguments)}.")
-    if folders or not arguments:
-        folder = user_path("FOLDER", folders[0]) if folders else Path("runs")
+    named = lone_word(arguments)
+    if named is not None or not arguments:
+        folder = Path("runs") if named is None else user_path("FOLDER", named)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder that holds runs. {describe_word(str(folder))}")
         return [(run, "", "") for run in all_runs(folder)], folder
@@ -75,7 +71,7 @@ def _table(states: list[RunState]) -> Table:
     for s in states:
         colour = COLOURS.get(s.state, "white")
         step = f"{s.step}/{s.max_steps}" if s.step is not None and s.max_steps else ""
-        left = f"{s.seconds_left:.0f} s" if s.seconds_left is not None else ""
+        left = duration(s.seconds_left) if s.seconds_left is not None else ""
         table.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
     return table
 

@@ -1,6 +1,12 @@
 """Turn a command line into a checked config, and a config into objects.
 
+console       what all commands share: output, exit codes
+command_line  read flags and overrides by Hydra's grammar
+suggest       what a misspelled key, group, option or word may have meant
+help          the --help of train, with the groups and the config
 schema        the keys, their types and defaults; which of them make up a run's identity
+folders       the folders that a config names
+arguments     check what a config passes to a class
 build         check a config, resolve `match`, and build the model and the other parts that the config names
 identity      a run's identity, label and recorded facts
 trust         the classes that a config may name

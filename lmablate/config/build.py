@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lmablate.config import schema
 from lmablate.config.arguments import check_arguments, path_arguments
 from lmablate.config.credentials import config_leaves, refuse_secrets
+from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
 from lmablate.files import checked_name, user_path
@@ -44,6 +45,8 @@ def check_config(cfg: DictConfig) -> None:
     if cfg.train.precision not in schema.PRECISIONS:
         allowed = " or ".join(schema.PRECISIONS)
         raise UserError(f"train.precision={cfg.train.precision!r} is not allowed: choose {allowed}.")
+    if not schema.DEVICE.fullmatch(cfg.train.device):
+        raise UserError(f"train.device={cfg.train.device} is not allowed: choose auto, cpu, cuda or cuda:N.")
     if not cfg.optim.grad_clip > 0:
         raise UserError(
             f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf switches clipping off)."
@@ -127,13 +130,14 @@ def build_all(nodes: Iterable[DictConfig]) -> list[Any]:
 
 
 def resolve_config(cfg: DictConfig) -> DictConfig:
-    """Return a checked copy of `cfg`, in which `match` has solved for d_ff.
+    """Return a checked copy of `cfg`, in which paths are absolute and `match` has solved for d_ff.
 
     Raises:
         UserError: if `check_config` refuses the config, or if no d_ff makes the sizes match.
     """
     check_config(cfg)
     cfg = cfg.copy()
+    expand_folders(cfg)
     for name in path_arguments(cfg.data):
         if cfg.data[name] is not None:
             cfg.data[name] = str(user_path(f"data.{name}", cfg.data[name]).absolute())

@@ -110,10 +110,29 @@ def parse_command_line(arguments: Sequence[str], shows: bool = False) -> Command
     return line
 
 
-def words(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments that are neither flags, with their values, nor KEY=VALUE."""
+def lone_word(arguments: Sequence[str]) -> str | None:
+    """Return the argument that is neither a flag nor KEY=VALUE; None if there is none.
+
+    Raises:
+        UserError: if it is not the only argument.
+    """
     typed, _ = _Flags().parse_known_intermixed_args(list(arguments))
-    return [argument for argument in typed.overrides if "=" not in argument and not argument.startswith("~")]
+    words = [argument for argument in typed.overrides if "=" not in argument and not argument.startswith("~")]
+    if words and len(arguments) > 1:
+        raise UserError(f"{words[0]!r} must be the only argument: other arguments are KEY=VALUE.")
+    return words[0] if words else None
+
+
+def take_switch(arguments: Sequence[str], key: str) -> tuple[bool, list[str]]:
+    """Separate a command's own KEY=true or KEY=false, which is false by default, from the other arguments.
+
+    Raises:
+        UserError: if it is given twice, or has another value.
+    """
+    own, rest = take_own_arguments(arguments, {key: "false"})
+    if own[key] not in ("true", "false"):
+        raise UserError(f"{key}={own[key]} is not allowed: it must be true or false.")
+    return own[key] == "true", rest
 
 
 def take_own_arguments(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -197,6 +216,8 @@ def _readable(override: str, groups: set[str], text_keys: set[str]) -> str:
         raise UserError(f"{override} has no key: an override is KEY=VALUE.")
     if is_group and isinstance(parsed.value(), list):
         raise UserError(f"{override} would merge the options of {key}: choose one; -m and commas make a sweep.")
+    if is_group and not parsed.is_delete() and not parsed.is_sweep_override() and parsed.value() is None:
+        raise UserError(f"{override} is not allowed: ~{key} chooses no option of the group.")
     return override
 
 
@@ -247,6 +268,7 @@ def _unreadable(override: str, error: Exception) -> str:
     if not equals and not override.startswith("~"):
         return describe_word(override)
     reason = str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__
+    reason = reason.partition(" expecting ")[0]  # what follows are names of the grammar's tokens
     advice = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
     return f"{override} cannot be read ({reason}): put a value with special characters in quotes, {advice}."
 

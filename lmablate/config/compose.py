@@ -5,19 +5,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from hydra.errors import ConfigCompositionException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
+from lmablate.config.folders import expand_folders
 from lmablate.config.hydra_patches import prepend_to_search_path
-from lmablate.config.schema import CONF, FOLDERS, Config, strict_keys
+from lmablate.config.schema import CONF, Config, strict_keys
+from lmablate.config.suggest import describe_python_error
 from lmablate.errors import UserError
-from lmablate.files import user_path
 
 NO_ARGUMENTS = CommandLine([])
 
@@ -63,9 +67,19 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         HydraException: if the overrides do not compose.
     """
     line = parse_command_line(overrides)
-    cfg = compose(line.config_name, overrides=line.overrides)
+    cfg = _composed(line.config_name, line.overrides)
     expand_folders(cfg)
     return cfg
+
+
+def _composed(config_name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
+    """Return what Hydra composes; for some mistakes in a yaml file it raises Python's errors, and here its own."""
+    try:
+        return compose(config_name, overrides=list(overrides), **options)
+    except (ValueError, TypeError, AttributeError, LookupError, OSError, AssertionError, yaml.YAMLError) as error:
+        if isinstance(error, UserError | OmegaConfBaseException):
+            raise
+        raise ConfigCompositionException(describe_python_error(error)) from error
 
 
 def compose_job(
@@ -79,7 +93,7 @@ def compose_job(
     Raises:
         HydraException: if the overrides do not compose.
     """
-    cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    cfg = _composed(config_name, overrides, return_hydra_config=True)
     expand_folders(cfg)
     hydra_cfg = cfg.hydra
     with open_dict(cfg):
@@ -105,10 +119,10 @@ def plain_parameters(hydra_cfg: DictConfig) -> None:
     """Do the same to the sweep in a composed config's `hydra` node, in place."""
     params = hydra_cfg.sweeper.get("params") or {}
     for key in list(params):
-        params[key] = plain_override(f"{key}={params[key]}").partition("=")[2]
+        params[key] = _plain_override(f"{key}={params[key]}").partition("=")[2]
 
 
-def plain_override(text: str) -> str:
+def _plain_override(text: str) -> str:
     """Return an override as Hydra's sweeper reads it rightly; call it inside `config_folder`."""
     return _plain_sweep(parse_command_line([text]).overrides[0])
 
@@ -176,19 +190,6 @@ def group_options() -> dict[str, list[str]]:
             waiting += [f"{group}/{inner}" for inner in loader.list_groups(group)]
             options[group] = loader.get_group_options(group)
     return {group: names for group, names in sorted(options.items()) if names}
-
-
-def expand_folders(cfg: DictConfig) -> None:
-    """Make the config's folders absolute, in place: `~` is the home folder, a relative path is taken from here.
-
-    Raises:
-        UserError: if one of them is not a path.
-    """
-    for key in FOLDERS:
-        value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if not isinstance(value, str):
-            raise UserError(f"{key}={value} is not a path: it must be text.")
-        cfg[key] = str(user_path(key, value).absolute())
 
 
 def group_choices(hydra_cfg: Any = None) -> dict[str, str]:

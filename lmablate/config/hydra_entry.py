@@ -22,15 +22,15 @@ from lmablate.config.command_line import parse_command_line
 from lmablate.config.compose import (
     compose_config,
     config_folder,
-    expand_folders,
     plain_parameters,
     plain_sweeps,
     register_schema,
 )
 from lmablate.config.console import asks_for_help, command_ending
 from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.config.folders import expand_folders, spare_read_only_runs
 from lmablate.config.schema import CONF
-from lmablate.config.suggest import describe_composition
+from lmablate.config.suggest import describe_composition, describe_python_error
 from lmablate.config.trust import refuse_unsafe_config
 from lmablate.errors import Diverged, UserError, print_error
 
@@ -68,6 +68,7 @@ def run_hydra_command(
             refuse_unsafe_config(cfg)
             expand_folders(cfg)
             plain_parameters(cfg.hydra)
+            spare_read_only_runs(cfg)
             if cfg.hydra.mode == RunMode.RUN:
                 check(_without_hydra(cfg))
 
@@ -143,6 +144,8 @@ def _describe_failure(job: JobReturn) -> str:
 
 def _describe_mistake(error: Exception) -> str | None:
     """Return the sentence for overrides that do not compose; None for another exception."""
+    if isinstance(error, RecursionError):
+        return "A config contains itself: look for a reference (*name, or ${key}) to what it is a part of."
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error.__cause__, UserError):
@@ -155,6 +158,8 @@ def _describe_hydra(error: Exception) -> str:
     """Return the sentence for a folder that Hydra cannot make, or for a launcher that it cannot build."""
     if isinstance(error, OSError) and error.filename:
         return f"runs_dir cannot be written: {error.filename}: {error.strerror}."
+    if isinstance(error, LookupError | TypeError | AttributeError | AssertionError):
+        return describe_python_error(error)
     return _one_sentence(error)
 
 

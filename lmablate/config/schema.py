@@ -4,6 +4,7 @@ Groups are typed `Any`, because their yaml names the class (`_target_`). Only da
 the schema needs neither torch nor Hydra.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -182,6 +183,8 @@ VOCAB_SIZES = (257, 65_536)
 SEEDS = (0, 2**63 - 1)
 # Values of train.precision.
 PRECISIONS = ("fp32", "bf16")
+# Values of train.device. Whether this machine has the device is checked where it is used.
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 # Keys that hold the path of a folder.
 FOLDERS = ("runs_dir", "data_dir")
 

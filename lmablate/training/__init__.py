@@ -1,6 +1,7 @@
 """Training one run: the loop, the optimizer, checkpoints, metrics and progress.
 
-trainer          the loop: steps, evaluations, checkpoints, stops; start here
+session          one run, from its config to its result; start here
+trainer          the loop: steps, evaluations, checkpoints, stops
 step             one update
 optim            AdamW, the learning-rate schedule, gradient clipping
 checkpoint       checkpoints that survive a kill at any instant

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,9 @@ class NoTracking:
     def finish(self, failed: bool = False) -> None:
         """End the mirrored run, as failed or as done."""
 
+    def abandon(self) -> None:
+        """Let go of everything after a failure, without waiting for what cannot answer any more."""
+
 
 class Guarded(NoTracking):
     """A tracker whose failures do not stop the run: after the first one, a warning is logged and nothing is mirrored.
@@ -68,8 +72,11 @@ class Guarded(NoTracking):
         try:
             call(self._tracker)
         except (Exception, SystemExit) as error:  # a client may also want to end the process
-            name, self._tracker = type(self._tracker).__name__, None
+            abandoned, self._tracker = self._tracker, None
+            name = type(abandoned).__name__
             text = " ".join(str(error).split()) or type(error).__name__
+            with suppress(Exception):
+                abandoned.abandon()
             log.warning("%s has failed (%s): from here on the metrics are in metrics.jsonl only", name, text)
 
 
@@ -100,6 +107,9 @@ class Wandb(NoTracking):
         """Begin the run in wandb, or resume it."""
         if self._mode == "disabled":
             return
+        if not os.environ.get("WANDB_MODE", "").strip():
+            os.environ.pop("WANDB_MODE", None)  # wandb refuses an empty one
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)  # it logs its own failures; `Guarded` says what matters
         import wandb  # here: its import takes 1.5 s, which a run without wandb does not wait for
         from wandb.errors import CommError, UsageError
 
@@ -125,6 +135,12 @@ class Wandb(NoTracking):
         """End the run in wandb, with exit code 1 if it failed."""
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
+
+    def abandon(self) -> None:
+        """Leave wandb's service, which would otherwise report its own failure once more when the process ends."""
+        import wandb
+
+        wandb.teardown()
 
 
 def _mode_of_environment() -> Literal["online", "offline", "disabled"] | None:
