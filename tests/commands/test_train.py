@@ -53,7 +53,7 @@ def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[in
         ("optim.lr=abc", "optim.lr=abc is not allowed: it must be a number."),
         ("optim.min_lr=1", "optim.min_lr=1.0 is not allowed: it must lie between 0 and optim.lr"),
         ("train.max_steps=0", "train.max_steps=0 is not allowed: it must be at least 1"),
-        ("train.device=abacus", "train.device=abacus is not on this machine"),
+        ("train.device=abacus", "train.device=abacus is not allowed: choose auto, cpu, cuda"),
         ("train.precision=fp7", "train.precision='fp7' is not allowed: choose fp32 or bf16."),
         ("model.pos.theta=abc", "model.pos.theta='abc' is not allowed"),
         ("model.norm.kind=abc", "choose one of rmsnorm, layernorm"),
