@@ -60,7 +60,7 @@ class Draws:
 
     def tensor(self, shape: list[int] | None = None, dtype: torch.dtype | None = None) -> Tensor:
         shape = self.shape() if shape is None else shape
-        dtype = dtype or self.one_of(*FLOATS, *FLOATS, *OTHERS)
+        dtype = self.one_of(*FLOATS, *FLOATS, *OTHERS) if dtype is None else dtype
         if dtype.is_floating_point or dtype.is_complex:
             x = torch.randn(shape).to(dtype)
         else:

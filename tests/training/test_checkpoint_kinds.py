@@ -222,6 +222,18 @@ def test_any_optimizer_goes_on_where_it_stopped(module: str, optimizer: str, tmp
     assert_it_goes_on(module, optimizer, tmp_path)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_checkpoint_before_the_first_step_forgets_later_ones(optimizer: str, tmp_path: Path) -> None:
+    fresh = made("a layer", optimizer, seed=0)
+    save_checkpoint(tmp_path, 0, *fresh)
+    used = made("a layer", optimizer, seed=1)
+    train(*used, range(3))
+    assert load_checkpoint(tmp_path, *used) == {"step": 0}
+    for pair in (fresh, used):
+        train(*pair, range(2))
+    assert all(map(torch.equal, fresh[0].parameters(), used[0].parameters()))
+
+
 # ---------------------------------------------------------------------------------------------- groups and refusals
 
 
