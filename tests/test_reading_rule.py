@@ -16,6 +16,7 @@ from lmablate.generate import read_prompts
 from lmablate.inference.load import read_run_config
 from lmablate.results.exports.csv_pages import read_csv_pages
 from lmablate.results.exports.jsonl import read_curves
+from lmablate.results.exports.recorded import FACTS
 from lmablate.results.exports.stored import load_exported
 from lmablate.results.report.starts import load_audit
 from lmablate.tokenizer import Tokenizer
@@ -34,7 +35,11 @@ all_of:
     arm: {arm: é}
     constant: 1e-3
 """
-RUNS = "run,experiment,seed,variant,state,val/loss\né-s1,x,1,é,done,2.5\nb,x,2,b,done,2\n"
+RUNS = (
+    f"run,experiment,seed,variant,state,{','.join(FACTS)},val/loss\n"
+    f"é-s1,x,1,é,done{',' * len(FACTS)},2.5\n"
+    f"b,x,2,b,done{',' * len(FACTS)},2\n"
+)
 
 
 def read_corpus(path: Path) -> Any:
@@ -53,7 +58,7 @@ def read_exported(path: Path) -> Any:
     path.rename(path.with_name("x.runs.csv"))
     table = pd.DataFrame({"run": ["b"], "variant": ["b"], "step": [0], "metric": ["m"], "value": [0.0]})
     table.to_parquet(path.with_name("x.parquet"))
-    return load_exported(path.parent, "x").runs.to_dict()
+    return load_exported(path.parent, "x").runs.to_csv()
 
 
 def read_audit(path: Path) -> Any:

@@ -217,8 +217,9 @@ def load_claim(path: str | Path) -> Claim:
     claim = _read_keys(raw, CLAIM_KEYS, OPTIONAL, where)
     inherited = {key: raw[key] for key in INHERITED if key in raw}
     all_of = [_parse_predicate(inherited | test, f"{where}: all_of[{i}]") for i, test in enumerate(claim["all_of"])]
-    own = {key: value for key, value in claim.items() if key not in INHERITED}
-    return Claim(**own | {"all_of": tuple(all_of)})
+    own: dict[str, Any] = {key: value for key, value in claim.items() if key not in INHERITED}
+    own["all_of"] = tuple(all_of)
+    return Claim(**own)
 
 
 def _parse_predicate(raw: dict[str, Any], where: str) -> Predicate:

@@ -4,4 +4,5 @@ exports  from runs to tidy tables, and back: metrics.jsonl, wandb's files, or CS
 plots    the figures of an experiment
 report   verdicts on claims, and a page that shows them beside the figures
 frames   typed helpers for pandas tables
+terminal tables and lines on the terminal
 """

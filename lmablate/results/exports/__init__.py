@@ -19,16 +19,20 @@ from typing import Literal
 from lmablate.results.exports.csv_pages import read_csv_pages
 from lmablate.results.exports.jsonl import read_jsonl
 from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import RecordedRun
+from lmablate.results.exports.recorded import OnDamage, RecordedRun, raise_damage
 from lmablate.results.exports.stored import Exported, exported_names, load_exported
-from lmablate.results.exports.table import CsvForm, Thinning, write_tables
+from lmablate.results.exports.table import CsvForm, Thinning, is_table_of, table_paths, write_tables
 from lmablate.results.exports.wandb_offline import read_wandb_offline
 
 SourceName = Literal["metrics", "wandb", "csv"]
 
 
 def read_runs(
-    source: SourceName, runs_dir: Path, folder: Path | None = None, experiment: str | None = None
+    source: SourceName,
+    runs_dir: Path,
+    folder: Path | None = None,
+    experiment: str | None = None,
+    on_damage: OnDamage = raise_damage,
 ) -> list[RecordedRun]:
     """Return the runs of a source.
 
@@ -37,15 +41,16 @@ def read_runs(
         runs_dir: the folder of the runs; for "wandb" and "csv", their descriptions are read from it if they exist.
         folder: where the wandb files or CSV files are; None stands for `runs_dir`.
         experiment: the experiment of runs in CSV files that have no folder in `runs_dir`.
+        on_damage: what is done about a file that cannot be read, while the others can.
 
     Raises:
-        UserError: if the source has no runs, or if its files are damaged.
+        UserError: if there is no such file.
     """
     if source == "wandb":
-        return read_wandb_offline(folder or runs_dir, runs_dir)
+        return read_wandb_offline(folder or runs_dir, runs_dir, on_damage)
     if source == "csv":
-        return read_csv_pages(folder or runs_dir, runs_dir, experiment)
-    return read_jsonl(runs_dir)
+        return read_csv_pages(folder or runs_dir, runs_dir, experiment, on_damage)
+    return read_jsonl(runs_dir, on_damage)
 
 
 def open_experiment(
@@ -78,8 +83,10 @@ __all__ = [
     "SourceName",
     "Thinning",
     "exported_names",
+    "is_table_of",
     "load_exported",
     "open_experiment",
     "read_runs",
+    "table_paths",
     "write_tables",
 ]

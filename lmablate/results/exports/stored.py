@@ -3,17 +3,20 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from lmablate.errors import UserError
-from lmablate.files import read_text
+from lmablate.files import checked_name, read_text
 from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import FACTS
+from lmablate.results.exports.recorded import COLUMNS, FACTS
 
-# Columns of a table of runs that are not factors.
-NOT_FACTOR_COLUMNS = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
+# Columns that each table of runs has.
+NEEDED = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
+# Facts that are text, whatever they look like.
+TEXT_FACTS = ("run", "experiment", "state", "error", "data_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,16 @@ class Exported:
     @property
     def factors(self) -> list[str]:
         """The columns of `runs` that are factors."""
-        return [column for column in self.runs.columns if column not in NOT_FACTOR_COLUMNS]
+        return [column for column in self.runs.columns if column not in COLUMNS]
 
 
 def load_exported(folder: Path, experiment: str) -> Exported:
     """Return the exports of `experiment` in `folder`.
 
     Raises:
-        UserError: if they are missing or damaged.
+        UserError: if they are missing or damaged, or hold no run.
     """
+    checked_name("experiment", experiment)
     measurements, descriptions = folder / f"{experiment}.parquet", folder / f"{experiment}.runs.csv"
     for path in (measurements, descriptions):
         if not path.exists():
@@ -55,11 +59,18 @@ def load_exported(folder: Path, experiment: str) -> Exported:
     try:
         metrics = Metrics.from_parquet(measurements)
         text_columns = {field.name: str for field in metrics.schema if not _is_number(field.type)}
-        runs = pd.read_csv(text, dtype=text_columns, keep_default_na=False, na_values=[""])
+        dtypes: Any = dict.fromkeys(TEXT_FACTS, str) | text_columns
+        runs = pd.read_csv(text, dtype=dtypes, keep_default_na=False, na_values=[""])
         for factor in text_columns.keys() & {*runs.columns}:
             runs[factor] = runs[factor].fillna("")
     except (ValueError, KeyError) as error:
         raise UserError(f"the exports of {experiment} in {folder} cannot be read: {error}.") from error
+    if missing := [column for column in NEEDED if column not in runs.columns]:
+        raise UserError(f"{descriptions} has no column {missing[0]}: it needs {', '.join(NEEDED)}.")
+    if runs.empty:
+        raise UserError(f"{descriptions} holds no run.")
+    if not pd.api.types.is_integer_dtype(runs["seed"]):
+        raise UserError(f"{descriptions} has a seed that is not a whole number.")
     return Exported(experiment, metrics, runs)
 
 

@@ -16,15 +16,18 @@ style       colours, names of factors and metrics, and saving
 from lmablate.results.plots.curves import METRICS, curve_figure, overview_figure
 from lmablate.results.plots.gallery import MAIN_FIGURE, OVER_TRAINING, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure, profiles
-from lmablate.results.plots.style import save_figure
+from lmablate.results.plots.style import MARK, figure_paths, is_figure, save_figure
 from lmablate.results.plots.summary import summary
 
 __all__ = [
     "MAIN_FIGURE",
+    "MARK",
     "METRICS",
     "OVER_TRAINING",
     "curve_figure",
+    "figure_paths",
     "gallery",
+    "is_figure",
     "learning_rate_figure",
     "overview_figure",
     "plan_gallery",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,7 +19,7 @@ MAX_PANELS = 12
 GREY = "#777777"
 POINTS_PER_INCH = 72
 # In points: what a panel has beside its title, what a legend has beside a name, and the longest name.
-MARGIN, ENTRY_MARKS, LONGEST_NAME = 40.0, 38.0, 190.0
+MARGIN, ENTRY_MARKS, LONGEST_NAME = 40.0, 37.0, 190.0
 
 
 def check_panels(experiment: str, count: int) -> None:
@@ -73,13 +74,21 @@ def add_legend(figure: Figure, arms: Arms) -> None:
     colours = {arm.level: arm.colour for arm in arms.arms}
     names = {arm.level: fitted(arms.name(arm), LONGEST_NAME, size) for arm in arms.arms}
     handles = [Line2D([], [], color=colour, lw=2, label=names[level]) for level, colour in colours.items()]
-    room = figure.get_figwidth() * POINTS_PER_INCH - MARGIN
-    entry = longest_name(names.values(), size) + ENTRY_MARKS
-    columns = min(len(handles), max(1, int(room // entry)))
+    room = figure.get_figwidth() * POINTS_PER_INCH
+    columns = _columns_that_fit([*names.values()], room, size)
     rows = math.ceil(len(handles) / columns)
     figure.set_figheight(figure.get_figheight() + (rows - 1) * 1.5 * size / POINTS_PER_INCH)
-    title = fitted(factor_name(arms.factor), room, size) if arms.factor else None
+    title = fitted(factor_name(arms.factor), room - MARGIN, size) if arms.factor else None
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title, alignment="left")
+
+
+def _columns_that_fit(names: Sequence[str], room: float, size: float) -> int:
+    """Return the most columns of a legend's entries that are no wider than `room`, in points."""
+    for columns in range(len(names), 1, -1):
+        parts = np.array_split(np.array(names, dtype=object), columns)
+        if sum(longest_name(part, size) + ENTRY_MARKS for part in parts) <= room:
+            return columns
+    return 1
 
 
 def longest_name(names: Iterable[str], size: float) -> float:

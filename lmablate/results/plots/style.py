@@ -22,6 +22,9 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, BLACK, BROWN = "#CC79A7", "#56B4E9", "#333333", "#8C6D31"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, BROWN)
 
+# What each file of a figure says of its source.
+MARK = "a figure of lmablate"
+
 # By level. The levels of one factor differ, and a level has the same colour in every figure.
 COLOURS = {
     "rope": BLUE,
@@ -138,6 +141,16 @@ def styled() -> Iterator[None]:
         yield
 
 
+def figure_paths(stem: Path) -> list[Path]:
+    """Return the paths of the files of a figure."""
+    return [stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg")]
+
+
+def is_figure(path: Path) -> bool:
+    """Return whether `save_figure` wrote a file."""
+    return MARK.encode() in path.read_bytes()
+
+
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write <stem>.png (200 dots per inch) and <stem>.svg, and return their paths.
 
@@ -145,11 +158,11 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    paths = [stem.with_name(f"{stem.name}.{form}") for form in metadata]
+    paths = figure_paths(stem)
     for path, (form, facts) in zip(paths, metadata.items(), strict=True):
         buffer = io.BytesIO()
         with styled():
-            figure.savefig(buffer, format=form, dpi=200, metadata=facts)
+            figure.savefig(buffer, format=form, dpi=200, metadata=facts | {"Source": MARK})
         write_bytes(path, buffer.getvalue())
         figure.set_layout_engine("none")  # the other format has the same layout
     return paths

@@ -1,5 +1,6 @@
 """An experiment as a small table: one row per arm, mean over seeds and standard deviation."""
 
+import numpy as np
 import pandas as pd
 
 from lmablate.results.exports import Exported
@@ -49,5 +50,7 @@ def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
     values = values.dropna()
     if not len(values):
         return ""
+    if not np.isfinite(values).all():
+        return "infinite"
     mean = f"{values.mean():,.{decimals}f}"
     return f"{mean} ± {values.std(ddof=1):,.{decimals}f}" if len(values) > 1 else mean

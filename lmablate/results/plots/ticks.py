@@ -48,7 +48,7 @@ class ValueTicks(Formatter):
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Return the numbers at all ticks of an axis."""
         largest = max((abs(value) for value in values), default=0.0)
-        if self.axis is not None and self.axis.get_scale() == "log":
+        if isinstance(self.axis, Axis) and self.axis.get_scale() == "log":
             return [_spelled(value, _power_of(value), [value]) for value in values]
         return [_spelled(value, _power_of(largest), values) for value in values]
 

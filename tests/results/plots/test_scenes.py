@@ -3,6 +3,7 @@
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.axes._base import _AxesBase
@@ -31,6 +32,7 @@ def test_every_figure_can_be_drawn_and_read(tmp_path: Path, scene: str) -> None:
 
 def check_ticks(axes: _AxesBase, name: str) -> None:
     """Every tick that is shown has a plain number, and one of its own."""
+    axis: Any
     for axis in (axes.xaxis, axes.yaxis):
         labels = [tick.label1.get_text() for tick in axis._update_ticks() if tick.label1.get_visible()]
         labels = [label for label in labels if label]
