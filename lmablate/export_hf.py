@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from lmablate.config.key_value import run_key_value_command
-from lmablate.inference.hugging_face import save_pretrained
+from lmablate.files import refuse_foreign
+from lmablate.inference.hugging_face import FILES, is_export_of, save_pretrained
 from lmablate.inference.load import load_run
 
 
@@ -16,6 +17,7 @@ class Arguments:
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     out: Annotated[Path, "the folder to write"]
     runs_dir: Annotated[Path, "where runs are"] = Path("runs")
+    overwrite: Annotated[bool, "also replace files that are not of an export of this run"] = False
 
 
 def export_hf(arguments: Arguments) -> None:
@@ -28,7 +30,12 @@ def export_hf(arguments: Arguments) -> None:
         UserError: if the run has another architecture.
     """
     loaded = load_run(arguments.run, arguments.runs_dir)
-    save_pretrained(loaded.model, loaded.tokenizer, arguments.out)
+    run, out = loaded.run.id, arguments.out
+    if not arguments.overwrite:
+        refuse_foreign(
+            "out", [out / name for name in FILES], lambda path: is_export_of(run, out), "an export of this run"
+        )
+    save_pretrained(loaded.model, loaded.tokenizer, out, run)
     print(f"{arguments.out}  {loaded.run.id}, step {loaded.step}")
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The name of the part file is unique, so a process whose lock has expired cannot write into its successor's
     file. The name begins with a dot, so a part file that a kill left behind is not taken for a finished one.
     """
+    if path.is_dir():  # even through a link, which the rename would replace
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
@@ -198,6 +200,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def refuse_foreign(key: str, paths: Iterable[Path], is_ours: Callable[[Path], bool], what: str) -> None:
+    """Refuse to replace what is not ours: this is the one rule about files that exist already.
+
+    A command replaces a file only by a newer version of itself: lmablate wrote it, and it belongs to the same study.
+
+    Args:
+        key: the argument that names the files or their folder.
+        paths: what is to be written.
+        is_ours: whether a file that exists is an older version of the one to be written.
+        what: that version in words, such as "a figure of lmablate".
+
+    Raises:
+        UserError: if one exists and is not ours, or is a folder.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{key}: {path} is a folder, and a file cannot replace it.")
+        if path.exists() and not (path.is_file() and is_ours(path)):  # a pipe or a device is not even read
+            raise UserError(f"{path} exists already and is not {what}: name another {key}=..., or add overwrite=true.")
 
 
 def publish(part: Path, path: Path) -> None:

@@ -2,18 +2,13 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from lmablate.results import plots
-from lmablate.results.exports import Exported, load_exported
-
-# Diagnostics that are read as curves over training.
-OVER_TRAINING = ("tied_grad/cosine", "untied_grad/cosine")
+from lmablate.results.exports import load_exported
 
 # The SVG file of each figure, by its name, in the order of drawing.
 FigureFiles = dict[str, Path]
@@ -38,12 +33,5 @@ def draw_all(exports: Path, names: list[str], out: Path) -> Mapping[str, FigureF
 
 
 def _draw(exports: Path, out: Path, name: str) -> FigureFiles:
-    drawn = _figures(load_exported(exports, name))
-    return {stem: plots.save_figure(figure, out / name / stem)[1] for stem, figure in drawn}
-
-
-def _figures(data: Exported) -> Iterator[tuple[str, Figure]]:
-    """Yield the gallery, then the diagnostics over training."""
-    yield from plots.gallery(data)
-    for metric in (metric for metric in OVER_TRAINING if metric in data.metrics.names):
-        yield metric.replace("/", "_"), plots.curve_figure(data, metric)
+    plan = plots.plan_gallery(load_exported(exports, name), plots.OVER_TRAINING)
+    return {stem: plots.save_figure(draw(), out / name / stem)[1] for stem, draw in plan.items()}

@@ -11,14 +11,16 @@ import jinja2
 import pandas as pd
 
 from lmablate.config.schema import CONF
+from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.files import read_lines
 from lmablate.results.exports import Exported
-from lmablate.results.frames import get_column
+from lmablate.results.frames import distinct_values, get_column
 from lmablate.results.plots import MAIN_FIGURE, summary
 from lmablate.results.report import forest, verdict_table
-from lmablate.results.report.calibration import NullTest, Pairing
+from lmablate.results.report.calibration import FEWEST_SEEDS, NullTest, Pairing
 from lmablate.results.report.draw_all import FigureFiles
+from lmablate.results.report.printed import format_ratio
 from lmablate.results.report.rates import RateCurves, rate_curves
 from lmablate.results.report.starts import find_confounds_in_exports
 from lmablate.results.report.study import Study
@@ -42,6 +44,8 @@ CAPTIONS = {
     "position_lossx": "Loss in the last quarter of a context of 1, 2 and 4 training contexts.",
     "grad_norm_layer": "Gradient norm of each layer at the end of training.",
 }
+# The numbers in a verdict's sentence, and the minus signs among them.
+NUMBERS = re.compile(r"effect \S+, \d+% interval \S+ to \S+,")
 MINUS = re.compile(r"(?<= )-(?=\d)")
 LONG_NUMBER = re.compile(rb"(\d{2,}\.\d{2})\d+")
 
@@ -129,6 +133,20 @@ def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
     return sizes
 
 
+def _foundation(finished: pd.DataFrame) -> str:
+    """Return the sentence about the runs on which the verdicts rest."""
+    sizes = _run_sizes(finished)
+    parameters = f" of models with {sizes['parameters']} parameters" if "parameters" in sizes else ""
+    tokens = sizes.get("training tokens each")
+    trained = f"{',' if parameters else ''} trained on {tokens} tokens each" if tokens else ""
+    return f"The verdicts rest on {counted(len(finished), 'finished run')}{parameters}{trained}."
+
+
+def _known(finished: pd.DataFrame, fact: str) -> list[str]:
+    """Return the values of a fact of the finished runs, in order of appearance."""
+    return [str(value) for value in distinct_values(get_column(finished, fact))] or ["unknown"]
+
+
 def _data_uri(svg: Path) -> str:
     """Return a picture as a data URI, to a hundredth of a point: neither screen nor printer shows more."""
     picture = LONG_NUMBER.sub(rb"\1", svg.read_bytes())
@@ -160,14 +178,18 @@ def render_page(
     )
     environment.filters |= {
         "number": verdict_table.format_number,
-        "minus": lambda text: MINUS.sub("−", text),
+        "minus": lambda text: NUMBERS.sub(lambda numbers: MINUS.sub("−", numbers[0]), text),
+        "ratio": format_ratio,
+        "counted": counted,
         "slug": lambda kind: kind.lower().replace(" ", "-"),
     }
     by_kind = {kind: [v for v in verdicts if v.kind == kind] for kind in Kind}
     return environment.get_template("page.html").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        study=study,
-        sizes=_run_sizes(study.finished),
+        foundation=_foundation(study.finished),
+        fingerprints=_known(study.finished, "data_fingerprint"),
+        code_versions=_known(study.finished, "code_version"),
+        fewest_seeds=FEWEST_SEEDS,
         verdicts=verdicts,
         by_kind={kind: members for kind, members in by_kind.items() if members},
         meanings=verdict_table.MEANINGS,

@@ -87,6 +87,6 @@ def final_losses(data: Exported, without: Sequence[str] = ()) -> dict[tuple[str,
     arms = list(zip(*words, strict=True)) if words else [()] * len(runs)
     losses: dict[tuple[str, ...], pd.Series] = {}
     for arm in dict.fromkeys(arms):
-        chosen = select_rows(runs, [other == arm for other in arms])
+        chosen = select_rows(runs, [other == arm for other in arms]).drop_duplicates("seed")
         losses[arm] = pd.Series(chosen["val/loss"].to_numpy(dtype=float), index=chosen["seed"].to_numpy())
     return losses

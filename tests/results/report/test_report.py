@@ -101,7 +101,7 @@ def test_the_verdict_is_on_the_page_in_the_table_and_in_markdown(written: Path, 
     assert '<span class="badge supported">SUPPORTED</span>' in page
     assert all(run in page for run in runs)
     assert "RoPE is best &amp; &lt;always&gt; so." in page, "a claim's text must not become markup"
-    assert "| C1 | RoPE is best & <always> so. | **SUPPORTED** |" in markdown
+    assert r"| C1 | RoPE is best & \<always> so. | **SUPPORTED** |" in markdown
 
 
 def test_the_same_exports_give_the_same_bytes(written: Path, folder: Path, tmp_path: Path) -> None:
@@ -121,7 +121,11 @@ def test_the_command_prints_verdicts_and_runs_without_torch_hydra_or_wandb(folde
     typed = [f"{key}={value}" for key, value in keys.items()]
     done = subprocess.run([sys.executable, "-c", code, *typed], capture_output=True, text=True, check=True)
     assert "Of 1 claim, 1 holds." in done.stdout
-    assert re.search(r"C1 runs( +[0-9a-f]{10}){6}", " ".join(done.stdout.split()))
+    assert (
+        f"The runs behind each verdict are on the page, and in the column runs of {tmp_path}/verdicts.csv."
+        in done.stdout
+    )
+    assert not re.search(r"[0-9a-f]{10}", done.stdout.replace(str(tmp_path), "")), "a run's id"
     *_, page, loaded = done.stdout.splitlines()
     assert page == str(tmp_path / "report.html")
     assert loaded == "[]"
