@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmablate.errors import Diverged, UserError
+from lmablate.errors import Diverged, UserError, reason
 from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
 from lmablate.runs import slurm
 
@@ -116,7 +116,7 @@ class Run:
             if not isinstance(facts, dict) or not isinstance(facts.get("identity"), dict):
                 raise ValueError("it has no identity")
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+            raise UserError(f"{self.facts_path} cannot be read: {reason(error)}.") from error
         return facts
 
     def add_facts(self, **facts: Any) -> None:
