@@ -119,3 +119,13 @@ def test_a_json_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
 def test_a_checksum_is_that_of_the_content(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_is_not_replaced_by_a_file_even_through_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("folder", "link"):
+        with pytest.raises(IsADirectoryError), atomic_write(tmp_path / name) as part:
+            part.write_text("x")
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]

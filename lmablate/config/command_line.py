@@ -64,6 +64,15 @@ class CommandLine:
         return OverridesParser.create().parse_overrides(self.overrides)
 
 
+class _Once(argparse.Action):
+    """Stores a flag's value, and refuses a second one, which would replace it silently."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
+
+
 class _Flags(argparse.ArgumentParser):
     """Hydra's flags, with one sentence for a mistake."""
 
@@ -72,12 +81,12 @@ class _Flags(argparse.ArgumentParser):
         self.add_argument("overrides", nargs="*")
         self.add_argument("-m", "--multirun", action="store_true")
         self.add_argument("-r", "--run", action="store_true")
-        self.add_argument("-cd", "--config-dir")
-        self.add_argument("-cp", "--config-path")
-        self.add_argument("-cn", "--config-name", default="config")
-        self.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
-        self.add_argument("-p", "--package")
-        self.add_argument("-i", "--info", nargs="?", const="all")
+        self.add_argument("-cd", "--config-dir", action=_Once)
+        self.add_argument("-cp", "--config-path", action=_Once)
+        self.add_argument("-cn", "--config-name", action=_Once)
+        self.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], action=_Once)
+        self.add_argument("-p", "--package", action=_Once)
+        self.add_argument("-i", "--info", nargs="?", const="all", action=_Once)
         for flags in (["--resolve"], ["--hydra-help"], ["-sc", "--shell-completion"], ["-h", "--help"]):
             self.add_argument(*flags, action="store_true")
 
@@ -105,7 +114,9 @@ def parse_command_line(arguments: Sequence[str], shows: bool = False) -> Command
     text_keys = schema.text_keys()
     overrides = [_readable(override, _group_names(typed.config_dir), text_keys) for override in typed.overrides]
     folders = {key: _folder(key, getattr(typed, key)) for key in ("config_dir", "config_path")}
-    line = CommandLine(overrides, typed.multirun, **folders, config_name=typed.config_name, shows=flags)
+    line = CommandLine(
+        overrides, typed.multirun, **folders, config_name=typed.config_name or CommandLine.config_name, shows=flags
+    )
     _refuse_lost_sweeps(line.parsed())
     return line
 

@@ -1,5 +1,6 @@
 """Compose configs from overrides outside `hydra.main`, exactly as `python -m lmablate.train` does."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,6 +25,8 @@ from lmablate.config.suggest import describe_python_error
 from lmablate.errors import UserError
 
 NO_ARGUMENTS = CommandLine([])
+# Values of one key of a sweep.
+MOST_VALUES = 10_000
 
 
 def register_schema() -> None:
@@ -77,7 +80,7 @@ def _composed(config_name: str, overrides: Sequence[str], **options: Any) -> Dic
     try:
         return compose(config_name, overrides=list(overrides), **options)
     except (ValueError, TypeError, AttributeError, LookupError, OSError, AssertionError, yaml.YAMLError) as error:
-        if isinstance(error, UserError | OmegaConfBaseException):
+        if isinstance(error, UserError | OmegaConfBaseException | HydraException):
             raise
         raise ConfigCompositionException(describe_python_error(error)) from error
 
@@ -116,8 +119,14 @@ def plain_sweeps(line: CommandLine) -> CommandLine:
 
 
 def plain_parameters(hydra_cfg: DictConfig) -> None:
-    """Do the same to the sweep in a composed config's `hydra` node, in place."""
+    """Do the same to the sweep in a composed config's `hydra` node, in place.
+
+    Raises:
+        UserError: if it sweeps over experiments, whose own sweeps Hydra would lose.
+    """
     params = hydra_cfg.sweeper.get("params") or {}
+    if "experiment" in params:
+        raise UserError(f"hydra.sweeper.params has experiment={params['experiment']}: give each its own command.")
     for key in list(params):
         params[key] = _plain_override(f"{key}={params[key]}").partition("=")[2]
 
@@ -128,15 +137,30 @@ def _plain_override(text: str) -> str:
 
 
 def _plain_sweep(text: str) -> str:
-    """Return the override with its sweep over options written out, if it is one."""
+    """Return the override with its sweep over options written out, if it is one.
+
+    Raises:
+        UserError: if it sweeps over nothing, or over more than anybody trains.
+    """
     loader = GlobalHydra.instance().config_loader()
     (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
-    if not override.is_choice_sweep() or not _options_of(override.key_or_group):
+    options = _options_of(override.key_or_group)
+    if override.is_interval_sweep() or (options and override.is_range_sweep()):
+        raise UserError(f"{text} is not allowed: a sweep is over {'options of the group' if options else 'values'}.")
+    if not override.is_sweep_override():
         return text
-    options = [_option_name(option) for option in override.sweep_iterator()]
-    if not options:
-        raise UserError(f"{text} matches none of {', '.join(_options_of(override.key_or_group))}.")
-    return f"{override.get_key_element()}=" + ",".join(map(_as_typed_option, options))
+    try:
+        values = list(itertools.islice(override.sweep_iterator(), MOST_VALUES + 1))
+    except ValueError as error:  # a range whose step is 0
+        raise UserError(f"{text} cannot be read ({error}).") from None
+    if not values:
+        matched = f"matches none of {', '.join(options)}" if options else "is a sweep over nothing"
+        raise UserError(f"{text} {matched}: no run would be trained.")
+    if len(values) > MOST_VALUES:
+        raise UserError(f"{text} has too many values: a sweep may have at most {MOST_VALUES}.")
+    if not override.is_choice_sweep() or not options:
+        return text
+    return f"{override.get_key_element()}=" + ",".join(_as_typed_option(_option_name(value)) for value in values)
 
 
 def _as_typed_option(option: str) -> str:

@@ -15,7 +15,7 @@ def print_job(cfg: DictConfig) -> None:
         raise UserError("name=mistake is a mistake.")
     if cfg.name == "bug":
         raise ZeroDivisionError("a bug")
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     print(json.dumps({"overrides": overrides, "config": OmegaConf.to_container(cfg, resolve=True)}))
 
 

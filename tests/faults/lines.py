@@ -503,6 +503,8 @@ POSSIBLE: dict[str, dict[str, Values]] = {
 OVERWRITE: list[tuple[str, int | None]] = [("true", 1), ("false", 1), ("yes", REFUSED), ("1", REFUSED), ("", REFUSED)]
 for command in ("export", "figures", "report", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE
+# Commands that take seconds if nothing is wrong; the test in real processes lets them succeed.
+EXPENSIVE = ("figures", "report")
 WRITING = {"out", "verdicts", "markdown", "figures", "data_dir"}
 CLAIM = ("id: T01\ntext: x\nreported: x\nquestion: x\nexperiment: adhoc\n", "")
 # Files in the folder `odd`, as somebody may have left them there.
@@ -559,6 +561,8 @@ def key_value_lines(command: str, mistakes: float) -> st.SearchStrategy[Line]:
                     )
                 )
             )
+        if command in EXPENSIVE and all(piece.runs == 1 for piece in drawn):
+            drawn.append(Piece(("overwrite=nope",), REFUSED))
         files = {}
         if draw(st.booleans()):
             names = draw(st.lists(st.sampled_from(ODD_FILES), max_size=3, unique=True))

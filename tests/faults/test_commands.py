@@ -212,8 +212,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
 # Of each command: the number of lines in the short and in the long version, and the share with a mistake on purpose.
 COMMANDS = {
     "evaluate": (60, 3000, 0.6), "generate": (60, 3000, 0.6), "export": (60, 3000, 0.6), "export_hf": (60, 3000, 0.6),
-    "figures": (60, 2500, 1.0), "report": (60, 2500, 1.0), "train": (8, 600, 0.8), "prepare": (8, 500, 0.8),
-    "plan": (8, 500, 0.8), "audit": (8, 500, 0.8), "status": (8, 500, 0.8), "lr_sweep": (8, 600, 0.8),
+    "figures": (60, 3000, 0.6), "report": (60, 3000, 0.6), "train": (6, 350, 0.8), "prepare": (6, 350, 0.8),
+    "plan": (6, 350, 0.8), "audit": (6, 350, 0.8), "status": (6, 350, 0.8), "lr_sweep": (6, 350, 0.8),
 }  # fmt: skip
 COMPOSING = ("train", "prepare", "plan", "audit", "status", "lr_sweep")
 LINES = [

@@ -224,9 +224,7 @@ def test_hydra_reads_a_quoted_override_like_the_original(number: int) -> None:
     parser = OverridesParser.create()
     key = st.sampled_from(["model/tying", "+model/pos", "model/tying@x", "name", "~model/act"])
     word = st.sampled_from(["true", "False", "on", "1", "1.5", "null", "1e3", "rope", '"true"', "'on'", "nan", "-inf"])
-    choice = word | st.sampled_from(
-        [*group_options("pos"), "a b", "range(3)", "{a:b}", "glob(*)", "${x}", "a\\,b", ""]
-    )
+    choice = word | st.sampled_from([*group_options("pos"), "a b", "range(3)", "{a:b}", "glob(*)", "${x}", "a\\,b", ""])
     value = st.lists(choice, min_size=1, max_size=3).map(",".join) | st.text(max_size=8)
 
     def check(key: str, value: str) -> None:
