@@ -36,6 +36,8 @@ class Arguments:
 def export(args: Arguments) -> None:
     """Write the tables, and print their paths."""
     thinning = Thinning(args.every, args.digits)
+    if args.folder and args.source == "metrics":
+        raise UserError(f"folder={args.folder} is of no use with source=metrics: choose source=wandb or source=csv.")
     key, folder = ("folder", args.folder) if args.folder else ("runs_dir", args.runs_dir)
     if not folder.is_dir():
         raise UserError(f"{key}={folder} is not a folder.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
@@ -227,9 +227,18 @@ def _readable(override: str, groups: set[str], text_keys: set[str]) -> str:
         raise UserError(f"{override} has no key: an override is KEY=VALUE.")
     if is_group and isinstance(parsed.value(), list):
         raise UserError(f"{override} would merge the options of {key}: choose one; -m and commas make a sweep.")
+    if is_group and _names_a_path(parsed):
+        raise UserError(f"{override} is not allowed: an option has a name, which is no path.")
     if is_group and not parsed.is_delete() and not parsed.is_sweep_override() and parsed.value() is None:
         raise UserError(f"{override} is not allowed: ~{key} chooses no option of the group.")
     return override
+
+
+def _names_a_path(parsed: Override) -> bool:
+    """Return whether an option of a group is written as a path that leaves the group; Hydra would follow it."""
+    value: Any = parsed.value()
+    options = value.list if isinstance(value, ChoiceSweep) else [value]
+    return any(str(option).startswith("/") or ".." in str(option).split("/") for option in options)
 
 
 def _is_plain_text(override: str) -> bool:

@@ -191,7 +191,7 @@ SWEEPS = [
     ("++seed=0,1", 2), ("arch=llama,vanilla", 2), ("train.compile=false,false", 2),
 ]  # fmt: skip
 KEYS = [
-    "seed", "name", "optim.lr", "optim.betas", "optim.warmup_steps", "optim.weight_decay", "train.max_steps",
+    "seed", "name", "optim.lr", "optim.betas", "optim.warmup_steps", "train.max_steps",
     "train.batch_size", "train.eval_every", "train.checkpoint_every", "train.precision", "train.threads",
     "model.d_model",
     "model.n_heads", "model.context_length", "tokenizer.vocab_size", "runs_dir", "data_dir", "skip_failed",
@@ -410,8 +410,8 @@ def compose_lines(command: str, data: Sequence[str], mistakes: float) -> st.Sear
             drawn.append(Piece((draw(st.sampled_from(["-m", "--multirun"])),)))
         elif sweeps and command in ("train", "prepare") and not any(p.key == "experiment" for p in drawn):
             drawn.append(Piece((), REFUSED))  # commas without -m
-        if command == "lr_sweep":  # it trains in processes of its own
-            drawn.append(draw(MISTAKES))
+        if command == "lr_sweep":  # it trains in processes of its own, but not with this
+            drawn.append(Piece(("optim.weight_decay=-1",), REFUSED, "optim.weight_decay"))
         line = tuple(draw(st.permutations([*fixed, *drawn])))
         environment = draw(ENVIRONMENTS)
         return Line(command, line, environment, draw(OUTPUTS), files, may_refuse or bool(environment))

@@ -78,7 +78,8 @@ class Surroundings:
         (run,) = all_runs(self.work / "runs")
         self.run = run.folder
         self.kept.mkdir()
-        self.environment = {"HOME": str(self.home), "MPLCONFIGDIR": str(self.kept)}
+        caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        self.environment = {"HOME": str(self.home), "MPLCONFIGDIR": str(self.kept), "XDG_CACHE_HOME": caches}
         self._contents = {
             path: path.read_bytes() for path in root.rglob("*") if path.is_file() and not path.is_symlink()
         }

@@ -1,9 +1,12 @@
 """One bad or empty source does not keep the good ones from being exported, and what is passed over is said."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,3 +236,22 @@ def test_a_strange_wandb_run_is_read_or_refused(tmp_path: Path, monkeypatch: pyt
         (run,) = read_wandb_offline(tmp_path, tmp_path)
         assert run.seed == 3
         assert set(run.read_curves()) <= {""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"folder": Path("x")}, "folder=x is of no use with source=metrics"),
+        ({"experiment": ""}, "experiment='' is not allowed"),
+        ({"experiment": "../x"}, "experiment='../x' is not allowed"),
+        ({"runs_dir": Path("nowhere")}, "runs_dir=nowhere is not a folder"),
+        ({"every": 0}, "every=0 is not allowed"),
+        ({"digits": 18}, "digits=18 is not allowed"),
+    ],
+)
+def test_an_argument_that_would_be_passed_over_is_refused(
+    trained: Path, tmp_path: Path, arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        export(replace(Arguments(runs_dir=trained, out=tmp_path / "out"), **arguments))
+    assert not (tmp_path / "out").exists()
