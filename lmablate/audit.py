@@ -2,7 +2,7 @@
 
 Nothing is trained. Every arm is built and measured on one batch at step 0, confounds are described in words, and the
 cost of the sweep is estimated. out=FILE also writes the findings as JSON, which the report shows if FILE is
-analysis/exports/NAME.audit.json.
+analysis/exports/NAME.audit.json. A FILE that is not an older audit of these arms is replaced with overwrite=true only.
 
   python -m lmablate.audit experiment=weight_tying
       are its arms equal in size, in cost, and in their loss at initialisation?
@@ -11,20 +11,19 @@ analysis/exports/NAME.audit.json.
 """
 
 import sys
-from dataclasses import asdict
+from functools import partial
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from lmablate.config.command_line import take_own_arguments
 from lmablate.config.hydra_entry import run_override_command
-from lmablate.errors import duration
-from lmablate.files import user_path, write_json
-from lmablate.machine import available_threads, processor_name
+from lmablate.errors import UserError, duration
+from lmablate.files import refuse_foreign, user_path, write_json
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm, sweep_confounds
 from lmablate.sweep.cost import sweep_cost
-from lmablate.sweep.jobs import Sweep, expand_sweep
+from lmablate.sweep.findings import findings, is_audit_of
+from lmablate.sweep.jobs import expand_sweep
 
 # The value of out= that writes no file.
 NOWHERE = "null"
@@ -32,8 +31,13 @@ NOWHERE = "null"
 
 def audit(arguments: list[str]) -> None:
     """Print the arms at step 0, warnings about confounds, and the cost of the whole sweep."""
-    own, arguments = take_own_arguments(arguments, {"out": NOWHERE})
+    own, arguments = take_own_arguments(arguments, {"out": NOWHERE, "overwrite": "false"})
+    out = None if own["out"] == NOWHERE else user_path("out", own["out"])
     sweep = expand_sweep(arguments)
+    if own["overwrite"] not in ("true", "false"):
+        raise UserError(f"overwrite={own['overwrite']} is not allowed: it must be true or false.")
+    if out and own["overwrite"] == "false":
+        refuse_foreign("out", [out], partial(is_audit_of, arms=sweep.arms), "an audit of one of these arms")
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(_table(list(arms.values())))
@@ -42,8 +46,9 @@ def audit(arguments: list[str]) -> None:
         console.print(f"[yellow]warning[/yellow]  {warning}", highlight=False)
     if not found:
         console.print("No confound found.")
-    if own["out"] != NOWHERE:
-        write_json(user_path("out", own["out"]), _findings(arguments, sweep, list(arms.values()), found))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, findings(arguments, sweep, list(arms.values()), found))
     console.print(f"\n{sweep_cost(sweep, arms).sentence(speeds=len(arms))}", highlight=False)
 
 
@@ -61,18 +66,6 @@ def _table(arms: list[ArmAudit]) -> Table:
             f"{a.memory / 2**20:.0f} MiB",
         )  # fmt: skip
     return table
-
-
-def _findings(arguments: list[str], sweep: Sweep, arms: list[ArmAudit], warnings: list[str]) -> dict[str, object]:
-    """Return the audit as a JSON value, with the command that it describes and the machine that it ran on."""
-    shown = [a for a in arguments if not a.startswith(("runs_dir=", "data_dir="))]
-    return {
-        "command": " ".join(["python -m lmablate.train", *shown]),
-        "scale": sweep.jobs[0].choices.get("scale"),
-        "machine": f"{processor_name()}, {available_threads()} cores, torch {torch.__version__}",
-        "arms": [{key: value for key, value in asdict(arm).items() if key != "cfg"} for arm in arms],
-        "warnings": warnings,
-    }
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
-"""Write analysis/<experiment>.ipynb, one short notebook per experiment: `python scripts/make_notebooks.py`."""
+"""Write analysis/<experiment>.ipynb, one short notebook per experiment: `python scripts/make_notebooks.py`.
 
+A notebook that exists may have been edited: it is replaced only by `python scripts/make_notebooks.py overwrite=true`.
+"""
+
+import sys
 from pathlib import Path
 
 import nbformat
@@ -60,10 +64,14 @@ def make_notebook(name: str, question: str) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    """Write every notebook."""
+    """Write every notebook that does not exist, or all if asked to."""
     folder = Path(__file__).resolve().parent.parent / "analysis"
     for name, question in QUESTIONS.items():
-        nbformat.write(make_notebook(name, question), folder / f"{name}.ipynb")
+        path, notebook = folder / f"{name}.ipynb", make_notebook(name, question)
+        if not path.exists() or sys.argv[1:] == ["overwrite=true"]:
+            nbformat.write(notebook, path)
+        elif nbformat.read(path, as_version=4) != notebook:
+            print(f"{path} has other cells and is left as it is: add overwrite=true to replace it.")
 
 
 if __name__ == "__main__":

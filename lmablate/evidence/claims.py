@@ -23,6 +23,8 @@ from lmablate.evidence.tables import NUMBER, Levels, RunTable
 from lmablate.files import read_yaml
 
 _ID = re.compile(r"[A-Z]{1,8}[0-9]{1,8}")
+# Characters that would control a terminal.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 # Endings of a claim's file.
 _ENDINGS = (".yaml", ".yml")
 # Characters of a value that a message shows.
@@ -46,7 +48,7 @@ class Values:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or _CONTROL.search(value):
         raise ValueError
     return value
 
@@ -119,7 +121,7 @@ def _one_of(choices: Collection[str]) -> Values:
     return Values(f"one of {', '.join(choices)}", read)
 
 
-TEXT = Values("text that is not empty", _text)
+TEXT = Values("text that is not empty, without control characters", _text)
 METRIC = Values("a metric's name, in which {i} may stand once for the layer", _metric)
 MARGIN = Values("a number of at least 0, such as 0.01", _margin)
 # The values of a predicate's field, by its type.

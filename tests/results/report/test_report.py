@@ -170,3 +170,13 @@ def refusal(exports: Path, capsys: pytest.CaptureFixture[str]) -> str:
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1
     return message
+
+
+def test_the_claims_of_lmablate_are_found_from_any_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lmablate.report.draw_all", lambda exports, names, out: {name: {} for name in names})
+    report(Arguments(exports=folder / "exports", out=Path("page.html")))
+    assert capsys.readouterr().out.splitlines()[0].strip().startswith("Of 20 claims")
+    assert {path.name for path in tmp_path.iterdir()} == {"page.html", "verdicts.csv"}
