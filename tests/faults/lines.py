@@ -561,7 +561,7 @@ def key_value_lines(command: str, mistakes: float) -> st.SearchStrategy[Line]:
                     )
                 )
             )
-        if command in EXPENSIVE and all(piece.runs == 1 for piece in drawn):
+        if command in EXPENSIVE and not any(piece.runs == REFUSED or "exports=odd" in piece.typed for piece in drawn):
             drawn.append(Piece(("overwrite=nope",), REFUSED))
         files = {}
         if draw(st.booleans()):
