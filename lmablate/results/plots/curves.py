@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lmablate.errors import UserError, counted
 from lmablate.results.exports import Exported
-from lmablate.results.plots.arms import Arm, Arms
+from lmablate.results.plots.arms import LARGEST, Arm, Arms
 from lmablate.results.plots.labels import label_lines, labels_fit
 from lmablate.results.plots.panels import (
     GREY,
@@ -36,8 +36,8 @@ HALF_LIFE = 0.01
 DENSE = 50
 # How a line of one point is drawn: on the edge of the axes it is not cut.
 SINGLE_POINT: dict[str, Any] = {"marker": "o", "ms": 5, "clip_on": False}
-# A vertical axis that spans more than this ratio is logarithmic.
-LOG_RANGE = 10.0
+# A vertical axis that spans more than this number of powers of ten is logarithmic.
+LOG_DECADES = 1.0
 # Marks of lines in a panel that are not smoothed curves. Labels that begin with "_" are in no legend and no SVG file.
 RAW = "raw"
 WARMUP_LABEL = "_warm-up"
@@ -159,6 +159,8 @@ def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) ->
     dense = len(raw) >= DENSE
     smooth = _smoothed(raw, arms) if dense else raw
     raw, smooth = raw.loc[raw.index >= start], smooth.loc[smooth.index >= start]
+    if smooth.empty:
+        return
     steps, mean = smooth.index.to_numpy(), smooth.mean(axis=1).to_numpy()
     if dense:
         x, y = envelope(raw.index.to_numpy(), raw.mean(axis=1).to_numpy())
@@ -214,9 +216,9 @@ def _set_scale(panels: Sequence[Axes]) -> None:
         raw_values = np.concatenate(raw) if raw else values
         low = min(values.min(), np.percentile(raw_values, 0.5))
         high = max(values.max(), np.percentile(raw_values, 99.5))
-        if low > 0 and high / low > LOG_RANGE:
-            margin = (high / low) ** 0.05
-            limits = (low / margin, high * margin)
+        if low > 0 and np.log10(high) - np.log10(low) > LOG_DECADES:
+            margin = 10 ** (0.05 * (np.log10(high) - np.log10(low)))
+            limits = (max(low / margin, 1 / LARGEST**2), high * margin)
             for axes in panels:
                 axes.set_yscale("log")
         else:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lmablate.results.exports import Exported
-from lmablate.results.plots.arms import Arm, Arms
+from lmablate.results.plots.arms import LARGEST, Arm, Arms
 from lmablate.results.plots.style import level_name
 
 # Columns that are read at the end of training.
@@ -33,7 +33,7 @@ def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
 
 def _row(arms: Arms, arm: Arm) -> dict[str, object]:
     numbers = {name: arms.final(metric, arm) for name, metric in FINAL.items()}
-    numbers |= {name: arms.wide(metric, arm.complete).mean() for name, metric in MEAN.items()}
+    numbers |= {name: _mean_over_training(arms.wide(metric, arm.complete)) for name, metric in MEAN.items()}
     parameters = arm.runs["parameters"].dropna().unique()
     done, started = len(arm.complete), len(arm.runs)
     return {
@@ -41,8 +41,19 @@ def _row(arms: Arms, arm: Arm) -> dict[str, object]:
         "seeds": f"{done}" if done == started else f"{done} of {started}",
         "parameters": f"{int(parameters[0]):,}" if len(parameters) == 1 else "",
         **{name: _mean_and_deviation(values, DECIMALS[name]) for name, values in numbers.items()},
-        "order": numbers["val loss"].mean(),
+        "order": _order(numbers["val loss"]),
     }
+
+
+def _mean_over_training(wide: pd.DataFrame) -> pd.Series:
+    """Return the mean of each run; infinite where one of its values is too large."""
+    too_large = wide.abs() >= LARGEST
+    return wide.mask(too_large).mean().mask(too_large.any(), np.inf)
+
+
+def _order(losses: pd.Series) -> float:
+    """Return the mean loss by which arms are sorted; NaN, which comes last, if one is too large."""
+    return float("nan") if (losses.abs() >= LARGEST).any() else losses.mean()
 
 
 def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
@@ -50,7 +61,13 @@ def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
     values = values.dropna()
     if not len(values):
         return ""
-    if not np.isfinite(values).all():
-        return "infinite"
-    mean = f"{values.mean():,.{decimals}f}"
-    return f"{mean} ± {values.std(ddof=1):,.{decimals}f}" if len(values) > 1 else mean
+    if (values.abs() >= LARGEST).any():
+        return "too large"
+    mean = _number(values.mean(), decimals)
+    return f"{mean} ± {_number(values.std(ddof=1), decimals)}" if len(values) > 1 else mean
+
+
+def _number(value: float, decimals: int) -> str:
+    """Return a number with these decimals, or with a power of ten if they would show none of it, or very much."""
+    plain = value == 0 or 0.5 * 10.0**-decimals <= abs(value) < 1e9
+    return f"{value:,.{decimals}f}" if plain else f"{value:.3g}"
