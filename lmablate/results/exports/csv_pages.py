@@ -16,6 +16,7 @@ from lmablate.files import read_text
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.recorded import (
     LAST_STEP,
+    WANDB_KEYS,
     Curves,
     OnDamage,
     RecordedRun,
@@ -117,7 +118,7 @@ def read_columns(path: Path) -> Iterator[tuple[str, str, Points]]:
     steps = [_parse_step(row[0], f"{path}, line {line}") for line, row in enumerate(rows, start=2)]
     for index, name in enumerate(header):
         run, dash, metric = name.rpartition(" - ")
-        if not dash or metric.startswith("_") or metric.endswith(("__MIN", "__MAX")):
+        if not dash or metric in WANDB_KEYS or _is_extreme(name, header):
             continue
         points = {
             step: _parse_number(row[index], f"{path}: {name} at step {step}")
@@ -126,6 +127,11 @@ def read_columns(path: Path) -> Iterator[tuple[str, str, Points]]:
         }
         _warn_of_averages(path, name, header, rows)
         yield run, metric, points
+
+
+def _is_extreme(name: str, header: list[str]) -> bool:
+    """Return whether a column has the lowest or highest values of another, without which it is a metric."""
+    return any(name.endswith(end) and name.removesuffix(end) in header for end in ("__MIN", "__MAX"))
 
 
 def _warn_of_averages(path: Path, name: str, header: list[str], rows: list[list[str]]) -> None:

@@ -21,6 +21,9 @@ Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
 # Curves by metric.
 Curves = dict[str, Curve]
 
+# What wandb logs beside the metrics of a run.
+WANDB_KEYS = ("_step", "_runtime", "_timestamp", "_wandb")
+
 # What is done about a source that cannot be read: it is raised, or noted so that the other sources are still read.
 OnDamage = Callable[[UserError], None]
 
@@ -79,7 +82,8 @@ class RecordedRun:
 
     def __post_init__(self) -> None:
         set_field = partial(object.__setattr__, self)  # the class is frozen
-        set_field("id", printable(self.id))
+        for name in ("id", "state"):
+            set_field(name, printable(getattr(self, name)))
         for name in ("choices", "config", "facts"):
             values = getattr(self, name).items()
             set_field(name, {key: printable(value) if isinstance(value, str) else value for key, value in values})

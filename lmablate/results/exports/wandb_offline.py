@@ -13,6 +13,7 @@ from lmablate.errors import UserError
 from lmablate.files import checked_name
 from lmablate.results.exports.catalogue import choices_of_config
 from lmablate.results.exports.recorded import (
+    WANDB_KEYS,
     Curves,
     OnDamage,
     RecordedRun,
@@ -129,7 +130,7 @@ def add_record(segment: Segment, line: bytes) -> None:
 
 def _metrics_of(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers that lmablate logged, without wandb's own keys and without values such as pictures."""
-    values = {key: NOT_FINITE.get(str(value), value) for key, value in item.items() if not key.startswith("_")}
+    values = {key: NOT_FINITE.get(str(value), value) for key, value in item.items() if key not in WANDB_KEYS}
     return {key: value for key, value in values.items() if type(value) in (int, float)}
 
 
