@@ -55,8 +55,8 @@ class Workers:
             return cls(0, 1, device)
         if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
             raise UserError(
-                f"The environment has WORLD_SIZE={world_size} but no {', '.join(missing)}: start with torchrun or srun, "
-                "or unset WORLD_SIZE to train in one process."
+                f"The environment has WORLD_SIZE={world_size} but no {', '.join(missing)}: start with torchrun or "
+                "srun, or unset WORLD_SIZE to train in one process."
             )
         environment_number("RANK", 0, least=0, most=world_size - 1)
         environment_number("MASTER_PORT", 0, least=1, most=65_535)

@@ -96,9 +96,8 @@ class Wandb(NoTracking):
 
     def __init__(self, project: str = "lmablate", mode: Literal["online", "offline"] = "offline") -> None:
         if not PROJECT.fullmatch(project):
-            raise UserError(
-                f"tracking.project={project!r} is not allowed: wandb wants 1 to 128 characters, and none of / \\ # ? % :."
-            )
+            rule = "wandb wants 1 to 128 characters, and none of / \\ # ? % :"
+            raise UserError(f"tracking.project={project!r} is not allowed: {rule}.")
         self._project = project
         self._mode = _mode_of_environment() or mode
         self._run: Any = None

@@ -484,7 +484,7 @@ POSSIBLE: dict[str, dict[str, Values]] = {
     },
     "generate": {
         "runs_dir": RUNS, "seed": SEEDS, "temperature": NUMBER, "top_k": [*WHOLE, ("9" * 30, REFUSED)], "top_p": NUMBER,
-        "device": DEVICES, "prompt": [(text, 1) for text in ODD],
+        "device": DEVICES, "prompt": [(text, 1 if text.isprintable() or text.isascii() else UNKNOWN) for text in ODD],
         "prompts": [("prompts.txt", 1), *NOTHING, ("empty", REFUSED)],
     },
     "export": {

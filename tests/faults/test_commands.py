@@ -99,7 +99,7 @@ def run_line(line: Line, world: Surroundings) -> Outcome:
     ):
         try:
             code = exit_code([placed(argument) for argument in line.arguments], f"lmablate.{line.command}")
-        except BaseException:
+        except Exception:
             error.write(traceback.format_exc())
         finally:
             os.chdir(here)
