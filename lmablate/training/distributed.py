@@ -45,11 +45,11 @@ class Workers:
         Raises:
             UserError: if a variable holds no number, or if they do not fit each other.
         """
-        if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
-            if environment_number("SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
-                import submitit.helpers
+        in_step = "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ
+        if in_step and environment_number("SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
+            import submitit.helpers
 
-                submitit.helpers.TorchDistributedEnvironment().export()
+            submitit.helpers.TorchDistributedEnvironment().export()
         world_size = environment_number("WORLD_SIZE", 1, least=1)
         if world_size == 1:
             return cls(0, 1, device)
