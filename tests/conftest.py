@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import config as jaxtyping_config
@@ -18,6 +19,9 @@ import tests.annotations  # noqa: F401 (the import hook below reads it as an att
 # A shell that starts the tests in the background makes them ignore the interrupt, and `nohup` the hang-up.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A deadline would fail a test because another process has the cores.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
 install_import_hook(["lmablate.model", "lmablate.training.optim"], "tests.annotations.checked")
 
