@@ -79,7 +79,8 @@ def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) ->
         if workers.is_main:
             tokenizer.save(run.tokenizer_path)
             run.add_facts(**run_facts(cfg, group_choices()), tokenizer=tokenizer.fingerprint)
-            tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
+            config: Any = OmegaConf.to_container(cfg, resolve=True)
+            tracker.start(run.folder, run.id, cfg.name, config)
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
             probes=build_all(cfg.diagnostics.probes), tracker=tracker, workers=workers, stop=stop,

@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 
 # What wandb accepts as the name of a project.
 PROJECT = re.compile(r"[^/\\#?%:\s][^/\\#?%:\n]{0,127}")
+Mode = Literal["online", "offline", "disabled"]
 # The values of WANDB_MODE, older names included, as a mode.
-MODES: dict[str, Literal["online", "offline", "disabled"]] = {
+MODES: dict[str, Mode] = {
     "online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled",
 }  # fmt: skip
 
@@ -99,7 +100,7 @@ class Wandb(NoTracking):
             rule = "wandb wants 1 to 128 characters, and none of / \\ # ? % :"
             raise UserError(f"tracking.project={project!r} is not allowed: {rule}.")
         self._project = project
-        self._mode = _mode_of_environment() or mode
+        self._mode: Mode = _mode_of_environment() or mode
         self._run: Any = None
 
     def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
@@ -142,7 +143,7 @@ class Wandb(NoTracking):
         wandb.teardown()
 
 
-def _mode_of_environment() -> Literal["online", "offline", "disabled"] | None:
+def _mode_of_environment() -> Mode | None:
     """Return the mode that wandb's own variables ask for; None if they are not set."""
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):
         return "disabled"
