@@ -62,7 +62,7 @@ class Line:
         of_experiment = [key for key in keys if key.startswith(("seed", "name", "model", "arch"))]
         if len(keys) > len(set(keys)) or ("experiment" in keys and of_experiment and REFUSED not in known):
             return UNKNOWN
-        return math.prod(known) if len(known) == len(self.pieces) else UNKNOWN
+        return math.prod(runs or 0 for runs in known) if len(known) == len(self.pieces) else UNKNOWN
 
 
 # ------------------------------------------------------------------------------------------------------------ text

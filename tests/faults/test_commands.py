@@ -191,7 +191,7 @@ def less_than_asked(line: Line, outcome: Outcome) -> list[str]:
     """Return what is missing from the output of a command of KEY=VALUE arguments that ended well."""
     if outcome.code != 0:
         return []
-    given = dict(argument.partition("=")[::2] for argument in line.arguments)
+    given = {key: value for key, _, value in (argument.partition("=") for argument in line.arguments)}
     if line.command == "generate" and "prompts" in given:
         prompts = line.files["prompts.txt"].count("\n")
         answered = len(re.findall(r"^--- \d+$", outcome.out, re.MULTILINE))

@@ -69,7 +69,7 @@ class Failing(NoTracking):
     def __init__(self, at: str, error: BaseException, after: int = 0) -> None:
         self.at, self.error, self.after, self.calls = at, error, after, []
 
-    def start(self, *arguments: object) -> None:
+    def start(self, folder: Path, run_id: str, group: str, config: object) -> None:
         self._call("start")
 
     def log(self, row: object) -> None:
