@@ -60,14 +60,14 @@ class Draws:
 
     def tensor(self, shape: list[int] | None = None, dtype: torch.dtype | None = None) -> Tensor:
         shape = self.shape() if shape is None else shape
-        dtype = self.one_of(*FLOATS, *FLOATS, *OTHERS) if dtype is None else dtype
-        if dtype.is_floating_point or dtype.is_complex:
-            x = torch.randn(shape).to(dtype)
+        drawn: torch.dtype = self.one_of(*FLOATS, *FLOATS, *OTHERS) if dtype is None else dtype
+        if drawn.is_floating_point or drawn.is_complex:
+            x = torch.randn(shape).to(drawn)
         else:
-            x = torch.randint(self.one_of(2, V, V + 1), shape).to(dtype)
+            x = torch.randint(self.one_of(2, V, V + 1), shape).to(drawn)
         if x.dim() > 1 and self.random.random() < 0.2:
             x = x.mT
-        return x.requires_grad_(dtype.is_floating_point and self.random.random() < 0.5)
+        return x.requires_grad_(drawn.is_floating_point and self.random.random() < 0.5)
 
     def ids(self, shape: list[int] | None = None) -> Tensor:
         return self.tensor(shape, self.one_of(*IDS)).detach()
