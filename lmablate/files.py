@@ -34,6 +34,8 @@ YAML_LIMIT = 64 * 1024
 
 # Errors by which a file system says that it has no flock.
 _NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
+# Errors of a folder that cannot be made where it is wanted, such as in /proc.
+_NO_SUCH_PLACE = {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EISDIR}
 # A lease counts as abandoned after this time without a renewal.
 _LEASE_SECONDS = 60.0
 
@@ -274,6 +276,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _lies_on_the_way(path: object, folder: Path | str) -> bool:
+    """Return whether a path that an error names is `folder`, above it, or in it."""
+    if not isinstance(path, str | Path):
+        return False
+    wanted, found = Path(folder).absolute(), Path(path).absolute()
+    return wanted.is_relative_to(found) or found.is_relative_to(wanted)
+
+
 @contextmanager
 def disk_errors_named(key: str, folder: Path | str) -> Iterator[None]:
     """Turn a full disk, or a folder that cannot be written to, into a UserError that names the config key `key`."""
@@ -282,7 +292,8 @@ def disk_errors_named(key: str, folder: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{key}={folder} has no space left: free some, or name another folder.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        unusable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+        if error.errno in unusable or (error.errno in _NO_SUCH_PLACE and _lies_on_the_way(error.filename, folder)):
             raise UserError(f"{key}={folder} cannot be written to: {error.strerror}.") from error
         raise
 

@@ -129,3 +129,21 @@ def test_a_folder_is_not_replaced_by_a_file_even_through_a_link(tmp_path):
             part.write_text("x")
     assert (tmp_path / "link").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "folder", "named"),
+    [
+        (errno.ENOENT, "/proc/nope", "/proc/nope", True),
+        (errno.ENOENT, "/proc/nope", "/proc/nope/runs", True),
+        (errno.ENAMETOOLONG, "/d/" + "n" * 300, "/d", True),
+        (errno.EISDIR, "/d/run.json", "/d", True),
+        (errno.ENOENT, "/somewhere/else.txt", "/d", False),
+        (errno.ENOENT, None, "/d", False),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_its_key(number, path, folder, named):
+    with pytest.raises(UserError if named else OSError) as error, disk_errors_named("data_dir", folder):
+        raise OSError(number, os.strerror(number), path)
+    assert isinstance(error.value, UserError) == named
+    assert not named or str(error.value).startswith(f"data_dir={folder} cannot be written to: ")

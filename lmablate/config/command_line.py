@@ -27,6 +27,8 @@ SEPARATORS = {
 }  # fmt: skip
 # Characters by which a value may have parts.
 STRUCTURE = set(",[]{}'\"\\$")
+# What Hydra's --info shows.
+INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 # Functions of the grammar that sweep over the values in their parentheses.
 SWEEPS = {"choice", "sort", "shuffle", "tag"}
 
@@ -86,7 +88,7 @@ class _Flags(argparse.ArgumentParser):
         self.add_argument("-cn", "--config-name", action=_Once)
         self.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], action=_Once)
         self.add_argument("-p", "--package", action=_Once)
-        self.add_argument("-i", "--info", nargs="?", const="all", action=_Once)
+        self.add_argument("-i", "--info", nargs="?", const="all", choices=INFO, action=_Once)
         for flags in (["--resolve"], ["--hydra-help"], ["-sc", "--shell-completion"], ["-h", "--help"]):
             self.add_argument(*flags, action="store_true")
 

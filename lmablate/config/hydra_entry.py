@@ -84,10 +84,11 @@ def run_hydra_command(
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
         except JobFailed as error:
             cause = error.__cause__ or error
-            if not isinstance(cause, UserError | Diverged):
+            by_user = isinstance(cause, UserError | HydraException | OmegaConfBaseException)
+            if not by_user and not isinstance(cause, Diverged | OSError):
                 traceback.print_exception(cause)
             print_error(str(error))
-            sys.exit(2 if isinstance(cause, UserError) else 1)
+            sys.exit(2 if by_user else 1)
 
 
 def run_override_command(task: Callable[[list[str]], Any], usage: str | None) -> None:
@@ -139,7 +140,10 @@ def _result_or_raise(job: JobReturn) -> Any:
 def _describe_failure(job: JobReturn) -> str:
     """Return a failed job's error as one sentence, after the job's overrides if it belongs to a sweep."""
     swept = job.hydra_cfg is not None and job.hydra_cfg.hydra.mode == RunMode.MULTIRUN
-    return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{_one_sentence(job._return_value)}"
+    error: Exception = job._return_value
+    sentence = f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else None
+    sentence = sentence or _describe_mistake(error) or _one_sentence(error)
+    return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{sentence}"
 
 
 def _describe_mistake(error: Exception) -> str | None:

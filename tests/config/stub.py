@@ -13,6 +13,8 @@ def print_job(cfg: DictConfig) -> None:
     """Print a line of JSON with the job's own overrides and its config, or fail if the config is named so."""
     if cfg.name == "mistake":
         raise UserError("name=mistake is a mistake.")
+    if cfg.name == "missing":
+        raise FileNotFoundError(2, "No such file or directory", "/nowhere")
     if cfg.name == "bug":
         raise ZeroDivisionError("a bug")
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)

@@ -86,6 +86,7 @@ def test_the_name_of_an_experiment_is_what_was_typed(typed: str, name: str) -> N
         (["-seed=3"], "did you mean seed=3?"),
         (["--cfg=job"], "--cfg=job is a flag of lmablate.train"),
         (["--cfg"], "expected one argument"),
+        (["--info", "seed=1"], "argument -i/--info: invalid choice: 'seed=1'"),
         (["--config-dir"], "expected one argument"),
         (["-cd", "a", "--config-dir", "b"], "--config-dir is given twice"),
         (["--config-dir=a", "-cd", "b"], "-cd is given twice"),
