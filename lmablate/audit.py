@@ -10,16 +10,17 @@ analysis/exports/NAME.audit.json. A FILE that is not an older audit of these arm
       a sweep typed by hand, its arms matched in parameters
 """
 
-import sys
 from functools import partial
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lmablate.config.command_line import take_own_arguments
 from lmablate.config.hydra_entry import run_override_command
 from lmablate.errors import UserError, duration
 from lmablate.files import refuse_foreign, user_path, write_json
+from lmablate.results.exports.recorded import printable
+from lmablate.results.terminal import open_console
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm, sweep_confounds
 from lmablate.sweep.cost import sweep_cost
 from lmablate.sweep.findings import findings, is_audit_of
@@ -39,20 +40,21 @@ def audit(arguments: list[str]) -> None:
     if out and own["overwrite"] == "false":
         refuse_foreign("out", [out], partial(is_audit_of, arms=sweep.arms), "an audit of one of these arms")
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(_table(list(arms.values())))
+    console = open_console(160)
+    console.print(arms_table(list(arms.values())))
     found = list(sweep_confounds(list(arms.values()), sweep))
     for warning in found:
-        console.print(f"[yellow]warning[/yellow]  {warning}", highlight=False)
+        console.print(Text.assemble(("warning", "yellow"), f"  {warning}"))
     if not found:
         console.print("No confound found.")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, findings(arguments, sweep, list(arms.values()), found))
-    console.print(f"\n{sweep_cost(sweep, arms).sentence(speeds=len(arms))}", highlight=False)
+    console.print(f"\n{sweep_cost(sweep, arms).sentence(speeds=len(arms))}")
 
 
-def _table(arms: list[ArmAudit]) -> Table:
+def arms_table(arms: list[ArmAudit]) -> Table:
+    """Return what was measured of each arm at step 0."""
     columns = (
         "arm", "parameters", "d_ff", "MFLOPs/token", "loss at init", "ln V", "logit std", "grad norm",
         "by layer", "pos/token", "time/run", "memory",
@@ -60,8 +62,8 @@ def _table(arms: list[ArmAudit]) -> Table:
     table = Table(*columns, title="Arms at step 0")
     for a in arms:
         table.add_row(
-            a.name, f"{a.parameters:,}", str(a.cfg.model.d_ff), f"{a.flops_per_token / 1e6:.2f}", f"{a.init_loss:.2f}",
-            f"{a.uniform:.2f}", f"{a.logit_std:.2f}", f"{a.grad_norm:.2f}",
+            printable(a.name), f"{a.parameters:,}", str(a.cfg.model.d_ff), f"{a.flops_per_token / 1e6:.2f}",
+            f"{a.init_loss:.2f}", f"{a.uniform:.2f}", f"{a.logit_std:.2f}", f"{a.grad_norm:.2f}",
             " ".join(f"{norm:.2g}" for norm in a.layer_grad_norms), f"{a.position_ratio:.2f}", duration(3600 * a.hours),
             f"{a.memory / 2**20:.0f} MiB",
         )  # fmt: skip

@@ -71,6 +71,18 @@ def checked_name(key: str, name: object) -> str:
     )
 
 
+def checked_experiment(key: str, name: object) -> str:
+    """Return `name`, if an experiment may be called so: `experiment=all` stands for all of them.
+
+    Raises:
+        UserError: if no file may have the name, or if the name of its table would mean something else.
+    """
+    name = checked_name(key, name)
+    if name == "all" or name.endswith(".runs"):
+        raise UserError(f"{key}={name} is not allowed: no experiment may be called all, or end in .runs.")
+    return name
+
+
 def user_path(key: str, path: str | Path) -> Path:
     """Return the path that a user means by `path`, in which `~` stands for the home folder.
 

@@ -13,20 +13,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
 from lmablate.config.command_line import lone_word, take_switch
 from lmablate.config.hydra_entry import run_override_command
 from lmablate.config.suggest import describe_word
-from lmablate.errors import UserError, duration
+from lmablate.errors import UserError
 from lmablate.files import user_path
+from lmablate.results.run_table import states_table
+from lmablate.results.terminal import open_console
 from lmablate.runs.run import Run, all_runs
-from lmablate.runs.states import RunState, collect_states
-
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "missing": "yellow"}
+from lmablate.runs.states import collect_states
 
 
 def status(arguments: list[str]) -> None:
@@ -34,15 +31,15 @@ def status(arguments: list[str]) -> None:
     watch, arguments = take_switch(arguments, "watch")
     rows, runs_dir = _select_runs(arguments)
     states = collect_states(rows, runs_dir)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     if watch:
-        with Live(_table(states), console=console, auto_refresh=False) as live:
+        with Live(states_table(states), console=console, auto_refresh=False) as live:
             while not all(state.state in ("done", "failed") for state in states):
                 time.sleep(2)
                 states = collect_states(rows, runs_dir)
-                live.update(_table(states), refresh=True)
+                live.update(states_table(states), refresh=True)
     else:
-        console.print(_table(states))
+        console.print(states_table(states))
     counts = Counter(state.state for state in states)
     console.print(", ".join(f"{n} {state}" for state, n in counts.most_common()) or "no runs")
     sys.exit(0 if states and set(counts) == {"done"} else 1)
@@ -64,16 +61,6 @@ def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path
         for job, run in expected_runs(sweep)
     ]
     return rows, Path(sweep.jobs[0].cfg.runs_dir)
-
-
-def _table(states: list[RunState]) -> Table:
-    table = Table("run", "arm", "state", "step", "left", "detail")
-    for s in states:
-        colour = COLOURS.get(s.state, "white")
-        step = f"{s.step}/{s.max_steps}" if s.step is not None and s.max_steps else ""
-        left = duration(s.seconds_left) if s.seconds_left is not None else ""
-        table.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
-    return table
 
 
 if __name__ == "__main__":

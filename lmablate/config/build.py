@@ -15,7 +15,7 @@ from lmablate.config.credentials import config_leaves, refuse_secrets
 from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
-from lmablate.files import checked_name, user_path
+from lmablate.files import checked_experiment, user_path
 from lmablate.model import CausalSelfAttention, Transformer
 from lmablate.model.size import Shape, count_parameters
 
@@ -36,7 +36,7 @@ def check_config(cfg: DictConfig) -> None:
         if not isinstance(value, kind):
             rule = "text, in quotes" if kind is str else "true or false"
             raise UserError(f"{key}={value} is not allowed: it must be {rule}.")
-    checked_name("name", cfg.name)
+    checked_experiment("name", cfg.name)
     check_seed("seed", cfg.seed)
     for key, least in schema.AT_LEAST.items():
         value = OmegaConf.select(cfg, key)

@@ -23,6 +23,8 @@ REFUSED = [
     ("name=ünï", "it names a file"),
     ("name='a\\nb'", "it names a file"),
     ("name=null", "name=None is not allowed"),
+    ("name=all", "no experiment may be called all"),
+    ("name=x.runs", "or end in .runs"),
     # seeds
     ("seed=-1", "seed=-1 is not allowed: it must be between 0 and 9223372036854775807"),
     ("seed=9223372036854775808", "it must be between 0 and"),

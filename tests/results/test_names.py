@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from lmablate.audit import arms_table
 from lmablate.evidence import Claim, Kind, Verdict
 from lmablate.export import Arguments, export
 from lmablate.figures import results_table
+from lmablate.plan import costs_table
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.factors import factor_columns
@@ -29,8 +32,13 @@ from lmablate.results.report.verdict_table import (
     terminal_table,
     verdict_rows,
 )
+from lmablate.results.run_table import states_table
 from lmablate.results.terminal import open_console
+from lmablate.runs.states import RunState
+from lmablate.sweep.arm_audit import ArmAudit
 from tests.results.plots.scenes import NAMES, drawn_texts
+
+SIZES = ("d_ff", "context_length", "batch_size", "max_steps")
 
 
 def claim(text: str) -> Claim:
@@ -139,6 +147,18 @@ def test_all_texts_of_claims_are_on_the_page(data: Exported) -> None:
 def test_a_factor_called_like_a_column_has_another_column(name: str) -> None:
     runs = [RecordedRun(f"r{i}", 0, "done", dict, {name: f"level {i}"}) for i in range(2)]
     assert factor_columns(runs) == {f"config.{name}": ["level 0", "level 1"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arm_is_text_in_the_tables_of_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    state = RunState("r", name, "failed", None, None, None, f"detail {name}")
+    cfg = OmegaConf.create(dict.fromkeys(("model", "train"), dict.fromkeys(SIZES, 8)))
+    arm = ArmAudit(name, *[1.0] * 9, cfg=cfg, layer_grad_norms=[1.0], seconds_per_token=1.0, saved_bytes_per_token=1.0)
+    for table in (states_table([state]), arms_table([arm]), costs_table({name: arm})):
+        open_console(600).print(table)
+        printed = capsys.readouterr().out
+        assert printable(name).strip() in printed
+        assert "\x1b" not in printed
 
 
 @pytest.mark.parametrize("name", NAMES)

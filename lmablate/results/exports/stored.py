@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lmablate.errors import UserError
-from lmablate.files import checked_name, read_text
+from lmablate.files import checked_experiment, read_text
 from lmablate.results.exports.metrics import Metrics
 from lmablate.results.exports.recorded import COLUMNS, FACTS
 
@@ -50,7 +50,7 @@ def load_exported(folder: Path, experiment: str) -> Exported:
     Raises:
         UserError: if they are missing or damaged, or hold no run.
     """
-    checked_name("experiment", experiment)
+    checked_experiment("experiment", experiment)
     measurements, descriptions = folder / f"{experiment}.parquet", folder / f"{experiment}.runs.csv"
     for path in (measurements, descriptions):
         if not path.exists():

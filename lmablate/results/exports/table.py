@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
-from lmablate.files import atomic_write, checked_name, read_text, write_bytes
+from lmablate.files import atomic_write, checked_experiment, read_text, write_bytes
 from lmablate.results.exports.factors import factor_columns
 from lmablate.results.exports.recorded import (
     DAMAGED,
@@ -124,8 +124,7 @@ def write_tables(
     Raises:
         UserError: if no run belongs to the experiment, or if no file may have its name.
     """
-    if checked_name("experiment", experiment).endswith(".runs"):
-        raise UserError(f"experiment={experiment} is not allowed: its table would be called like a table of runs.")
+    checked_experiment("experiment", experiment)
     runs = [run.as_chosen_by(experiment) for run in recorded if experiment in run.experiments]
     if not runs:
         names = sorted({name for run in recorded for name in run.experiments})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import UserError
-from lmablate.files import checked_name
+from lmablate.files import checked_experiment
 from lmablate.results.exports.catalogue import choices_of_config
 from lmablate.results.exports.recorded import (
     WANDB_KEYS,
@@ -156,7 +156,7 @@ def _recorded(name: str, segments: list[Segment], folders: Mapping[str, Run]) ->
     try:
         config = (header.get("config") or {}).get("update") or {}
         choices = choices_of_config(config)
-        experiment = checked_name("run_group", header.get("run_group") or "adhoc")
+        experiment = checked_experiment("run_group", header.get("run_group") or "adhoc")
         train = config["train"]
         tokens = train["max_steps"] * train["batch_size"] * config["model"]["context_length"]
         facts = schedule_of(config) | {"tokens": whole_number(tokens)}
