@@ -60,9 +60,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_file_of_a_run_is_described(tmp_path: Path) -> None:
-    """A finished run with wandb and a run that diverged leave no file or key that docs/run_folder.md does not name."""
+    """A finished run with all trackers and a run that diverged leave nothing that docs/run_folder.md does not name."""
     page = (ROOT / "docs" / "run_folder.md").read_text()
-    done = command([*overrides(tmp_path), "tracking=wandb_offline"])
+    done = command([*overrides(tmp_path), "tracking=wandb_and_tensorboard"])
     assert done.returncode == 0, done.stderr
     diverged = command([*overrides(tmp_path), "optim.lr=1e30", "train.max_steps=20"])
     assert diverged.returncode == 1, diverged.stderr
