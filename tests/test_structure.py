@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lmablate"
 COMMANDS = {
-    "audit", "evaluate", "export", "export_hf", "figures", "generate", "lr_sweep", "plan", "prepare", "report",
+    "audit", "clean", "evaluate", "export", "export_hf", "figures", "generate", "lr_sweep", "plan", "prepare", "report",
     "status", "train",
 }  # fmt: skip
 LEAVES = {"errors", "files", "machine"}

@@ -43,12 +43,12 @@ def watch_runs(look: Callable[[], list[WatchedRun]], console: Console) -> list[R
         The last states.
     """
     runs = look()
-    with Live(_view(runs, console, last=False), console=console, auto_refresh=False) as live:
+    with Live(live_view(runs, console, last=False), console=console, auto_refresh=False) as live:
         while not is_over([state for state, _ in runs], time.time()):
-            live.update(_view(runs, console, last=False), refresh=True)
+            live.update(live_view(runs, console, last=False), refresh=True)
             time.sleep(_EVERY_S)
             runs = look()
-        live.update(_view(runs, console, last=True), refresh=True)
+        live.update(live_view(runs, console, last=True), refresh=True)
     return [state for state, _ in runs]
 
 
@@ -72,7 +72,7 @@ def count_states(states: Sequence[RunState]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counts.most_common()) or "no runs"
 
 
-def _view(runs: Sequence[WatchedRun], console: Console, last: bool) -> Group:
+def live_view(runs: Sequence[WatchedRun], console: Console, last: bool) -> Group:
     """Return the table, the reasons of failures, and, unless it is the last view, how many are where."""
     states = [state for state, _ in runs]
     names = dict(zip((state.run for state in states), _short_names(states), strict=True))

@@ -467,12 +467,19 @@ FORMS = [
     ("plain ", REFUSED),
 ]
 SOURCES = [("metrics", 1), ("wandb", REFUSED), ("csv", UNKNOWN), ("", REFUSED), ("Metrics", REFUSED), ("x", REFUSED)]
+OVERWRITE: list[tuple[str, int | None]] = [("true", 1), ("false", 1), ("yes", REFUSED), ("1", REFUSED), ("", REFUSED)]
+KINDS: list[tuple[str, int | None]] = [
+    ("failed", 1), ("died", 1), ("superseded,failed", 1), ("failed,failed", 1), ("", REFUSED), ("failed,", REFUSED),
+    ("Failed", REFUSED), ("done", REFUSED), ("failed died", REFUSED), ("null", REFUSED), ("\x1b[31m", REFUSED),
+]  # fmt: skip
+HOW = [("hide", 1), ("delete", 1), ("", REFUSED), ("Hide", REFUSED), ("remove", REFUSED), ("null", REFUSED)]
 # Of each command: the keys that a line must have, and those that it may have, with their values; the keys that write.
 Values = Sequence[tuple[str, int | None]]
 NEEDED: dict[str, dict[str, Values]] = {
     "evaluate": {"run": RUN_NAMES},
     "generate": {"run": RUN_NAMES, "max_tokens": [("1", 1), ("2", 1), *WHOLE[3:]]},
     "export": {},
+    "clean": {},
     "figures": {},
     "report": {},
     "export_hf": {"run": RUN_NAMES, "out": NEW_FOLDERS},
@@ -499,8 +506,8 @@ POSSIBLE: dict[str, dict[str, Values]] = {
                "claims": [("odd", UNKNOWN), ("configs/scale", REFUSED), *NOT_A_FOLDER], "figures": NEW_FOLDERS,
                "markdown": [("null", 1), *NEW_FILES]},
     "export_hf": {"runs_dir": RUNS},
+    "clean": {"runs_dir": [*RUNS, *NOT_A_FOLDER], "which": KINDS, "how": HOW, "apply": OVERWRITE},
 }  # fmt: skip
-OVERWRITE: list[tuple[str, int | None]] = [("true", 1), ("false", 1), ("yes", REFUSED), ("1", REFUSED), ("", REFUSED)]
 for command in ("export", "figures", "report", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE
 # Commands that take seconds if nothing is wrong; the test in real processes lets them succeed.

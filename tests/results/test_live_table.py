@@ -56,7 +56,7 @@ def test_a_run_that_never_gave_a_sign_of_life_counts_as_silent():
 
 def drawn(runs: list[WatchedRun], height: int, width: int = 80) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
-    console.print(live_table._view(runs, console, last=False))
+    console.print(live_table.live_view(runs, console, last=False))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
