@@ -12,7 +12,10 @@ class OwnConfigs(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Put the user's own folders before conf/."""
-        from lmablate.config import project  # here, because Hydra imports this module in every program
+        try:
+            from lmablate.config import project  # here, because Hydra imports this module in every program
+        except ImportError:
+            return
 
         if project.searches():
             for folder in reversed(project.conf_folders()[:-1]):

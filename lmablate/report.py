@@ -45,8 +45,7 @@ def report(args: Arguments) -> None:
     """Write the verdicts, figures and page, then print the verdicts; the last line is the path of the page."""
     outputs = Outputs.beside(args.out, args.verdicts, args.figures, args.markdown)
     study, claims = Study.load(args.exports), load_claims(args.claims or claims_folder())
-    if not args.overwrite:
-        outputs.refuse_foreign(claims, study.experiments)
+    outputs.refuse_foreign(claims, study.experiments, args.overwrite)
     verdicts = judge_claims(claims, study.run_table)
     audits = {name: load_audit(args.exports, name) for name in study.experiments}
     outputs.write_tables(verdicts)
