@@ -53,9 +53,8 @@ def export(args: Arguments) -> None:
     for experiment in sorted(experiments) if chosen is None else [chosen]:
         runs = {run.id for run in recorded if experiment in run.experiments}
         try:
-            if not args.overwrite:
-                are_ours = partial(is_table_of, runs=runs)
-                refuse_foreign("out", table_paths(experiment, args.out, args.csv), are_ours, "a table of these runs")
+            paths, are_ours = table_paths(experiment, args.out, args.csv), partial(is_table_of, runs=runs)
+            refuse_foreign("out", paths, are_ours, "a table of these runs", args.overwrite)
             paths = write_tables(recorded, experiment, args.out, thinning, args.csv, damage.append)
         except UserError as error:
             damage.append(error)

@@ -31,10 +31,8 @@ def export_hf(arguments: Arguments) -> None:
     """
     loaded = load_run(arguments.run, arguments.runs_dir)
     run, out = loaded.run.id, arguments.out
-    if not arguments.overwrite:
-        refuse_foreign(
-            "out", [out / name for name in FILES], lambda path: is_export_of(run, out), "an export of this run"
-        )
+    files = [out / name for name in FILES]
+    refuse_foreign("out", files, lambda path: is_export_of(run, out), "an export of this run", arguments.overwrite)
     save_pretrained(loaded.model, loaded.tokenizer, out, run)
     print(f"{arguments.out}  {loaded.run.id}, step {loaded.step}")
 

@@ -50,9 +50,8 @@ def draw(args: Arguments, name: str) -> None:
     plan = {args.out / name / stem: draw for stem, draw in plots.plan_gallery(data).items()}
     if not plan:
         raise UserError(f"{name} has nothing to draw: none of its metrics is one of {', '.join(plots.METRICS)}.")
-    if not args.overwrite:
-        paths = [path for stem in plan for path in plots.figure_paths(stem)]
-        refuse_foreign("out", paths, plots.is_figure, plots.MARK)
+    paths = [path for stem in plan for path in plots.figure_paths(stem)]
+    refuse_foreign("out", paths, plots.is_figure, plots.MARK, args.overwrite)
     drawn = [plots.save_figure(draw(), stem) for stem, draw in plan.items()]
     open_console(WIDTH).print(results_table(data))
     print(drawn[0][0])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lmablate.config.key_value import run_key_value_command
-from lmablate.config.schema import CONF
+from lmablate.config.project import claims_folder
 from lmablate.evidence import judge_claims, load_claims
 from lmablate.files import write_bytes
 from lmablate.results.report import verdict_table
@@ -31,7 +31,9 @@ class Arguments:
     """
 
     exports: Annotated[Path, "the folder to which `lmablate.export` wrote the tables"] = Path("analysis/exports")
-    claims: Annotated[Path | None, "a folder with one yaml per claim; null stands for conf/claim of lmablate"] = None
+    claims: Annotated[
+        Path | None, "a folder with one yaml per claim; null stands for conf/claim, of the project if there is one"
+    ] = None
     out: Annotated[Path, "the page"] = Path("analysis/report.html")
     verdicts: Annotated[Path | None, "the verdicts as a CSV table; null stands for verdicts.csv beside out"] = None
     figures: Annotated[Path | None, "the folder of the figures; null stands for figures beside out"] = None
@@ -42,9 +44,8 @@ class Arguments:
 def report(args: Arguments) -> None:
     """Write the verdicts, figures and page, then print the verdicts; the last line is the path of the page."""
     outputs = Outputs.beside(args.out, args.verdicts, args.figures, args.markdown)
-    study, claims = Study.load(args.exports), load_claims(args.claims or CONF / "claim")
-    if not args.overwrite:
-        outputs.refuse_foreign(claims, study.experiments)
+    study, claims = Study.load(args.exports), load_claims(args.claims or claims_folder())
+    outputs.refuse_foreign(claims, study.experiments, args.overwrite)
     verdicts = judge_claims(claims, study.run_table)
     audits = {name: load_audit(args.exports, name) for name in study.experiments}
     outputs.write_tables(verdicts)

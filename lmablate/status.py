@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lmablate.config.command_line import lone_word, take_switch
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.config.project import default_path
 from lmablate.config.suggest import describe_word
 from lmablate.errors import UserError
 from lmablate.files import user_path
@@ -52,7 +53,7 @@ def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path
     """Return the runs of a folder or of a sweep, each with its arm and its sorted overrides, and their folder."""
     named = lone_word(arguments)
     if named is not None or not arguments:
-        folder = Path("runs") if named is None else user_path("FOLDER", named)
+        folder = default_path("runs") if named is None else user_path("FOLDER", named)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder that holds runs. {describe_word(str(folder))}")
         return [(run, "", "") for run in all_runs(folder)], folder

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
 from lmablate.config.folders import expand_folders
-from lmablate.config.hydra_patches import prepend_to_search_path
+from lmablate.config.project import searched_by_us, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
 from lmablate.config.suggest import describe_python_error
 from lmablate.errors import UserError
@@ -39,7 +39,7 @@ def register_schema() -> None:
     for key in strict_keys():
         path, _, last = key.rpartition(".")
         node = OmegaConf.select(schema, path) if path else schema
-        node._content[last] = AnyNode(node[last], key=last, parent=node)
+        node._content[last] = AnyNode(node._get_node(last)._value(), key=last, parent=node)
     ConfigStore.instance().store(name="schema", node=schema)
 
 
@@ -51,12 +51,12 @@ def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
         line: the command line, whose --config-dir and --config-path count.
     """
     register_schema()
+    if line is not NO_ARGUMENTS:
+        use_config_dir(line.config_dir)
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:
-        with initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
-            if line.config_dir:
-                prepend_to_search_path(line.config_dir)
+        with searched_by_us(), initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
             yield
     finally:
         GlobalHydra.instance().hydra = outer

@@ -29,6 +29,7 @@ from lmablate.config.compose import (
 from lmablate.config.console import asks_for_help, command_ending
 from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.folders import expand_folders, spare_read_only_runs
+from lmablate.config.project import searched_by_us, take_trust
 from lmablate.config.schema import CONF
 from lmablate.config.suggest import describe_composition, describe_python_error
 from lmablate.config.trust import refuse_unsafe_config
@@ -62,6 +63,7 @@ def run_hydra_command(
             print((usage if isinstance(usage, str) else usage()).strip())
             return
         refuse_typed_secrets(arguments)
+        arguments = take_trust(arguments)
         line = parse_command_line(arguments, shows=True)
 
         def check_composed(cfg: DictConfig) -> None:
@@ -81,7 +83,8 @@ def run_hydra_command(
             line = plain_sweeps(line)
         hydra_patches.set_command_line(line.for_hydra())
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
+            with searched_by_us():
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
         except JobFailed as error:
             cause = error.__cause__ or error
             by_user = isinstance(cause, UserError | HydraException | OmegaConfBaseException)
@@ -108,7 +111,7 @@ def run_override_command(task: Callable[[list[str]], Any], usage: str | None) ->
             return
         refuse_typed_secrets(arguments)
         hydra_patches.clear_text_resolvers()
-        task(arguments)
+        task(take_trust(arguments))
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -13,7 +13,6 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
@@ -31,20 +30,6 @@ def set_command_line(arguments: Sequence[str]) -> None:
     test_the_multirun_flag_may_stand_anywhere).
     """
     sys.argv[1:] = arguments
-
-
-def prepend_to_search_path(folder: str) -> None:
-    """Let Hydra's compose API find configs in `folder` too, as `hydra.main` does for --config-dir.
-
-    Why: `initialize_config_dir` takes one folder, and its search path is not public.
-
-    Without it: plan, audit, status and lr_sweep do not find what `train --config-dir` finds
-    (tests/config/test_command_line.py, test_every_command_finds_the_users_own_configs).
-    """
-    search_path = GlobalHydra.instance().config_loader().get_search_path()
-    search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    loader = GlobalHydra.instance().config_loader()
-    loader.repository.initialize_sources(search_path)  # pyright: ignore[reportAttributeAccessIssue] (not in the interface)
 
 
 def raise_errors() -> None:

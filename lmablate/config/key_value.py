@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from lmablate.config.console import asks_for_help, command_ending
 from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.config.project import default_path, take_config_dir, take_trust
 from lmablate.errors import UserError
 from lmablate.files import user_path
 
@@ -87,6 +88,8 @@ def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
     for name, key in keys.items():
         if name not in values and key.default is dataclasses.MISSING:
             raise UserError(f"{name}=... is missing: {key.help}.")
+        if name not in values and isinstance(key.default, Path):
+            values[name] = default_path(key.default)
     return spec(**values)
 
 
@@ -153,4 +156,4 @@ def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec],
             print(_usage(program, spec))
             return
         refuse_typed_secrets(argv)
-        task(parse(argv, spec))
+        task(parse(take_config_dir(take_trust(argv)), spec))

@@ -39,8 +39,10 @@ class Outputs:
         """Return the outputs; those that are not named are beside the page.
 
         Raises:
-            UserError: if two have the same path.
+            UserError: if the page is a folder, or two have the same path.
         """
+        if page.is_dir():
+            raise UserError(f"out: {page} is a folder, and a file cannot replace it.")
         outputs = cls(page, verdicts or page.with_name("verdicts.csv"), figures or page.with_name("figures"), markdown)
         places: dict[Path, str] = {}
         for key, path in outputs._named():
@@ -54,23 +56,25 @@ class Outputs:
         if self.markdown:
             yield "markdown", self.markdown
 
-    def refuse_foreign(self, claims: Sequence[Claim], experiments: Mapping[str, Exported]) -> None:
+    def refuse_foreign(self, claims: Sequence[Claim], experiments: Mapping[str, Exported], overwrite: bool) -> None:
         """Refuse to replace what is not of this study: a study is known by its claims, a figure by its folder.
 
         Raises:
             UserError: if a file exists that is not an older version of the one to be written.
         """
         study = "of a study with one of these claims"
-        refuse_foreign("out", [self.page], partial(_is_page_of, claims=claims), f"a report {study}")
+        refuse_foreign("out", [self.page], partial(_is_page_of, claims=claims), f"a report {study}", overwrite)
         is_csv, is_markdown = (
             partial(test, claims=claims) for test in (verdict_table.is_csv_of, verdict_table.is_markdown_of)
         )
-        refuse_foreign("verdicts", [self.verdicts], is_csv, f"the verdicts {study}")
-        refuse_foreign("markdown", [self.markdown] if self.markdown else [], is_markdown, f"the verdicts {study}")
+        refuse_foreign("verdicts", [self.verdicts], is_csv, f"the verdicts {study}", overwrite)
+        refuse_foreign(
+            "markdown", [self.markdown] if self.markdown else [], is_markdown, f"the verdicts {study}", overwrite
+        )
         for name, data in experiments.items():
             for stem in plots.plan_gallery(data, plots.OVER_TRAINING):
                 paths = plots.figure_paths(self.figures / name / stem)
-                refuse_foreign("figures", paths, plots.is_figure, plots.MARK)
+                refuse_foreign("figures", paths, plots.is_figure, plots.MARK, overwrite)
 
     def write_tables(self, verdicts: Sequence[Verdict]) -> None:
         """Write the verdicts as CSV, and as Markdown if asked for; make the folders of all outputs."""

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lmablate.config.schema import CONF
+from lmablate.config.project import find_yaml
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.files import read_lines
@@ -114,8 +114,8 @@ def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
 
 def _description(experiment: str) -> str:
     """Return the comment at the head of the experiment's yaml, without its number and full stop; empty without one."""
-    path = CONF / "experiment" / f"{experiment}.yaml"
-    lines = read_lines(path) if path.exists() else []
+    path = find_yaml(f"experiment/{experiment}.yaml")
+    lines = read_lines(path) if path else []
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
     text = re.sub(r"^\d+:\s*", "", " ".join(comments))
     return text[:1].upper() + text[1:].removesuffix(".")
