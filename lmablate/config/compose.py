@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
 from lmablate.config.folders import expand_folders
-from lmablate.config.project import searched_by_us, use_config_dir
+from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
 from lmablate.config.suggest import describe_python_error
 from lmablate.errors import UserError
@@ -229,3 +230,23 @@ def group_choices(hydra_cfg: Any = None) -> dict[str, str]:
         hydra_cfg = HydraConfig.get()
     chosen = hydra_cfg.runtime.choices
     return {key: str(value) for key, value in chosen.items() if not key.startswith("hydra/") and value is not None}
+
+
+def job_arguments() -> list[str]:
+    """Return the arguments of `lmablate.train` by which the running Hydra job alone is trained; empty outside a job.
+
+    In a project they are to be typed in its folder.
+    """
+    if not HydraConfig.initialized():
+        return []
+    hydra_cfg = HydraConfig.get()
+    folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+    project = find_project()
+    own = [folder for folder in folders if not (project and Path(folder) == project.conf) and Path(folder) != CONF]
+    main = [source.path for source in hydra_cfg.runtime.config_sources if source.provider == "main"]
+    flags = [word for package in trusted_packages() for word in ("--trust", package)]
+    for folder in own:
+        flags += ["--config-path" if folder in main else "--config-dir", folder]
+    if hydra_cfg.job.config_name != NO_ARGUMENTS.config_name:
+        flags += ["--config-name", str(hydra_cfg.job.config_name)]
+    return [*flags, *map(str, hydra_cfg.overrides.task)]

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config.build import build, build_all, build_model, check_config, resolve_config
-from lmablate.config.compose import group_choices
+from lmablate.config.compose import group_choices, job_arguments
 from lmablate.config.identity import run_facts, run_identity, run_label
 from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.data.tokens import check_lengths
@@ -39,7 +39,7 @@ def train_run(cfg: DictConfig) -> float:
         check_lengths(prepared.train.array, prepared.valid.array, cfg.model.context_length)
         identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
         run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.add_to_experiment(cfg.name, group_choices())
+    run.add_to_experiment(cfg.name, group_choices(), job_arguments())
     trained = False
     try:
         with workers:

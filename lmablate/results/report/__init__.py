@@ -6,6 +6,9 @@ rates          loss against learning rate: rankings at a common rate, and at eac
 starts         confounds among an experiment's arms, found in its exports or its stored audit
 verdict_table  the verdicts as a table on the terminal, as CSV and as Markdown
 draw_all       every figure of a study, drawn by several processes
+scope          what a report is about: a whole study, or one experiment and its runs
+comparison     the arms of one experiment: mean, spread, and difference to a reference arm
+commands       the commands that train an experiment's runs again
 outputs        the files of a report, and which older ones they may replace
 printed        lines on the terminal about how far the verdicts can be trusted
 forest         a verdict's effect and interval as one line of a forest plot
