@@ -32,10 +32,6 @@ class Arguments:
           analysis/mine.html, mine.results.csv, .md and .tex, and mine.ipynb
     """
 
-    experiment: Annotated[str, "one experiment, or all"] = "all"
-    runs_dir: Annotated[Path | None, "the folder of its runs; null stands for runs, if they are there"] = None
-    reference: Annotated[str | None, "the arm that the others are compared with; null: the first"] = None
-    notebook: Annotated[bool, "also write a notebook of the experiment beside the page"] = False
     exports: Annotated[Path, "the folder to which `lmablate.export` wrote the tables"] = Path("analysis/exports")
     claims: Annotated[
         Path | None, "a folder with one yaml per claim; null stands for conf/claim, of the project if there is one"
@@ -45,6 +41,10 @@ class Arguments:
     figures: Annotated[Path | None, "the folder of the figures; null stands for figures beside out"] = None
     markdown: Annotated[Path | None, "also write the verdicts as a Markdown table to this file"] = None
     overwrite: Annotated[bool, "also replace files that do not belong to this study"] = False
+    experiment: Annotated[str, "one experiment, or all"] = "all"
+    runs_dir: Annotated[Path | None, "the folder of its runs; null stands for runs, if they are there"] = None
+    reference: Annotated[str | None, "the arm that the others are compared with; null: the first"] = None
+    notebook: Annotated[bool, "also write a notebook of the experiment beside the page"] = False
 
 
 def report(args: Arguments) -> None:

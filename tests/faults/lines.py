@@ -504,7 +504,9 @@ POSSIBLE: dict[str, dict[str, Values]] = {
     "report": {"exports": [("analysis/exports", 1), ("odd", UNKNOWN), *NOT_A_FOLDER], "out": NEW_FILES,
     "verdicts": NEW_FILES,
                "claims": [("odd", UNKNOWN), ("configs/scale", REFUSED), *NOT_A_FOLDER], "figures": NEW_FOLDERS,
-               "markdown": [("null", 1), *NEW_FILES]},
+               "markdown": [("null", 1), *NEW_FILES], "experiment": EXPERIMENT_NAMES,
+               "runs_dir": [("null", 1), *RUNS, *NOT_A_FOLDER], "notebook": OVERWRITE,
+               "reference": [("null", 1), ("adhoc", UNKNOWN), ("", UNKNOWN), ("a=b,c", UNKNOWN), ("\x1b", UNKNOWN)]},
     "export_hf": {"runs_dir": RUNS},
     "clean": {"runs_dir": [*RUNS, *NOT_A_FOLDER], "which": KINDS, "how": HOW, "apply": OVERWRITE},
 }  # fmt: skip

@@ -112,6 +112,7 @@ def run_line(line: Line, world: Surroundings) -> Outcome:
         asked += [
             f"{piece.writes}/../{name}" for piece in line.pieces if piece.key == "out" for name in BESIDE_THE_PAGE
         ]
+        asked += [typed.partition("=")[2] for typed in line.arguments if typed.startswith("exports=")]
     targets = [world.meant_by(placed(path)) for path in [*asked, *DEFAULTS.get(line.command, [])] if "\0" not in path]
     changed = world.changed_since(before)
     world.restore(changed)
@@ -198,7 +199,7 @@ def less_than_asked(line: Line, outcome: Outcome) -> list[str]:
         return [] if prompts == 1 or answered == prompts else [f"{answered} of {prompts} prompts answered"]
     wanted = {
         "evaluate": "nats per token", "generate": "", "export": "adhoc: 1 run", "export_hf": "step 1",
-        "figures": "overview.png", "clean": "0 runs", "report": given.get("out", "report.html"),
+        "figures": "overview.png", "clean": "0 runs", "report": given.get("out", ".html"),
     }  # fmt: skip
     missing = wanted.get(line.command, "").encode(line.output, "replace").decode(line.output) not in outcome.out
     return ["the output lacks its result"] if missing else []

@@ -18,6 +18,7 @@ from lmablate.evidence import Sample
 from lmablate.evidence.tables import FactorValue, name_of
 from lmablate.files import read_text
 from lmablate.results.exports import Exported
+from lmablate.results.exports.recorded import printable
 from lmablate.results.frames import group_rows
 from lmablate.results.plots.style import level_name, sort_levels
 from lmablate.results.report.study import finished_runs
@@ -189,8 +190,10 @@ def _in_words(levels: Mapping[str, FactorValue], experiment: str) -> str:
 
 def _find(reference: str, arms: Sequence[Mapping[str, FactorValue]], experiment: str) -> int:
     """Return the place of the arm that a user means."""
-    wanted = _spelling(reference)
-    found = [place for place, levels in enumerate(arms) if wanted in _spellings(levels, experiment)]
+    wanted, spellings = _spelling(printable(reference)), [_spellings(levels, experiment) for levels in arms]
+    found = [place for place, known in enumerate(spellings) if wanted in known]
+    if not found:
+        found = [place for place, known in enumerate(spellings) if wanted.casefold() in map(str.casefold, known)]
     if len(found) == 1:
         return found[0]
     names = "; ".join(name_of(levels) or experiment for levels in arms)
@@ -206,7 +209,7 @@ def _spellings(levels: Mapping[str, FactorValue], experiment: str) -> set[str]:
 
 
 def _spelling(text: str) -> str:
-    """Return an arm without what does not distinguish arms: case, blanks, the way in which a number is written."""
+    """Return an arm without what does not distinguish arms: blanks, and the way in which a number is written."""
     parts = [part.strip().partition("=") for part in text.split(",")]
     return ",".join(
         name_of({key: value}) if equals else name_of({"": key})[1:] for key, equals, value in parts

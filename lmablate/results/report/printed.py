@@ -35,14 +35,14 @@ def print_findings(
     """
     console = open_console(_WIDTH)
     if comparison is not None:
-        console.print(comparison_table(comparison))
+        console.print(_comparison_table(comparison))
     if verdicts:
         console.print(verdict_table.terminal_table(verdicts))
-        for line in trust_lines(tests, pairs, path):
+        for line in _trust_lines(tests, pairs, path):
             console.print(line, soft_wrap=True)
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def _comparison_table(comparison: Comparison) -> Table:
     """Return the comparison for the terminal."""
     table = Table(title=comparison.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in HEAD:
@@ -52,7 +52,7 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def trust_lines(tests: Sequence[NullTest], pairs: Sequence[Pairing], verdicts: Path) -> Iterator[str]:
+def _trust_lines(tests: Sequence[NullTest], pairs: Sequence[Pairing], verdicts: Path) -> Iterator[str]:
     """Yield lines about the runs behind the verdicts, and how far the verdicts can be trusted.
 
     Args:

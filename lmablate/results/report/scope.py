@@ -11,6 +11,7 @@ from lmablate.config.project import claims_folder, conf_folders, default_path, f
 from lmablate.config.schema import CONF
 from lmablate.errors import UserError
 from lmablate.evidence import Claim, load_claims
+from lmablate.files import checked_experiment
 from lmablate.results.descriptions import describe_experiment
 from lmablate.results.exports import refresh_tables
 from lmablate.results.notebook import make_notebook
@@ -47,7 +48,8 @@ class Scope:
                 if value is not None:
                     shown = str(value).lower() if value is True else value
                     raise UserError(f"{key}={shown} is only for the report of one experiment: add experiment=NAME.")
-        return cls(None if experiment == "all" else experiment, runs_dir, reference)
+            return cls(None, None, None)
+        return cls(checked_experiment("experiment", experiment), runs_dir, reference)
 
     @property
     def is_single(self) -> bool:
