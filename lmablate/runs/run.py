@@ -225,3 +225,16 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 def all_runs(runs_dir: Path) -> list[Run]:
     """Return every run in `runs_dir`, sorted by id."""
     return [Run(path.parent) for path in sorted(runs_dir.glob("*/run.json"))]
+
+
+def done_with_other_code(runs_dir: Path, identity: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the finished runs that differ from this identity in the code of the user's own classes only."""
+    if "own_code" not in identity:
+        return []
+    found = []
+    for run in all_runs(runs_dir):
+        with suppress(UserError):
+            other = run.facts()["identity"]
+            if differences(other, identity) and not differences({**other, "own_code": identity["own_code"]}, identity):
+                found.append(run.id)
+    return [run for run in found if Run(runs_dir / run).status()["state"] == "done"]

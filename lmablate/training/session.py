@@ -15,7 +15,7 @@ from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.data.tokens import check_lengths
 from lmablate.files import Busy, disk_errors_named, shown_path
 from lmablate.machine import available_threads, keep_freed_memory, pick_device
-from lmablate.runs.run import CODE_VERSION, Run
+from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code
 from lmablate.runs.stop_signal import StopFlag
 from lmablate.tokenizer import Tokenizer
 from lmablate.training.distributed import Workers
@@ -38,6 +38,8 @@ def train_run(cfg: DictConfig) -> float:
         prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
         check_lengths(prepared.train.array, prepared.valid.array, cfg.model.context_length)
         identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
+        for other in done_with_other_code(Path(cfg.runs_dir), identity):
+            log.warning("run %s was trained with other code of your classes, and stays: this is another run", other)
         run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
     run.add_to_experiment(cfg.name, group_choices())
     trained = False
