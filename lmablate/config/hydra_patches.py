@@ -105,7 +105,7 @@ def check_search_paths(check: Callable[[str], None]) -> None:
             check(str(entry))
         process(self, config_name, overrides, repo)
 
-    ConfigLoaderImpl._process_config_searchpath = check_and_process
+    ConfigLoaderImpl._process_config_searchpath = check_and_process  # pyright: ignore[reportAttributeAccessIssue] (as above)
 
 
 def clear_text_resolvers() -> None:

@@ -40,7 +40,7 @@ def refuse_foreign_classes(node: Any) -> None:
         UserError: if there is one; the message names it and what is allowed.
     """
     for target in targets_of(node):
-        if not (is_our_class(target) or is_trusted_class(target)):
+        if not (is_our_class(target) or _is_trusted_class(target)):
             package = target.partition(".")[0]
             may_be_own = PATH_OF_CLASS.fullmatch(target) and package != "lmablate"
             hint = f" If {package} is yours, say so: {TRUST}={package}, or --trust {package}." if may_be_own else ""
@@ -114,7 +114,7 @@ def refuse_foreign_package(entry: str) -> None:
         raise UserError(f"hydra.searchpath has {entry}, which would be imported: {hint}.")
 
 
-def is_trusted_class(target: str) -> bool:
+def _is_trusted_class(target: str) -> bool:
     """Return whether `target` names a class that a package which the user trusts defines.
 
     Raises:

@@ -30,6 +30,7 @@ from typing import Any
 from lmablate.errors import Diverged, UserError, reason
 from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
 from lmablate.runs import slurm
+from lmablate.runs.metrics import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,10 @@ class Run:
         with disk_errors_named("runs_dir", self.folder.parent):
             path.parent.mkdir(exist_ok=True)
             write_json(path, dict(choices))
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the rows of metrics.jsonl, each with "step"; none if nothing has been logged yet."""
+        return read_metrics(self.metrics_path) if self.metrics_path.exists() else []
 
     def status(self) -> dict[str, Any]:
         """Read status.json; {"state": "missing"} if it does not exist or is damaged."""

@@ -122,7 +122,11 @@ TRUST = [
     (["model/pos=mine", "model.pos._target_=ours.pos.Position"], "ours", "is refused"),
     (["model/pos=mine", "model.pos._target_=ours.pos.torch.nn.Linear"], "ours", "ours.pos.torch.nn does not exist"),
     (["model/pos=mine", "model.pos._target_=ours.posit.Mine"], "ours", "ours.posit does not exist"),
-    (["model/pos=mine", "model.pos._target_=gone.pos.Mine"], "gone", "gone.pos does not exist: it is neither installed"),
+    (
+        ["model/pos=mine", "model.pos._target_=gone.pos.Mine"],
+        "gone",
+        "gone.pos does not exist: it is neither",
+    ),
     (["model/pos=mine", "model.pos.scale=big"], "ours", "model.pos.scale='big' is not allowed: it must be a number"),
     (["model/pos=mine", "+model.pos.size=1"], "ours", "model.pos.size is not an argument of ours.pos.Mine"),
     (["model/pos=mine", "+model.pos.x={_target_: os.getcwd}"], "ours", "_target_=os.getcwd is refused"),

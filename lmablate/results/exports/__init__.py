@@ -67,11 +67,18 @@ def open_experiment(
     Raises:
         UserError: if the files are missing or damaged.
     """
-    if csv_folder is None:
-        return load_exported(exports, name)
-    with TemporaryDirectory() as folder:
-        write_tables(read_runs("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
-        data = load_exported(Path(folder), name)
+    return load_exported(exports, name) if csv_folder is None else read_experiment(name, "csv", runs_dir, csv_folder)
+
+
+def read_experiment(name: str, source: SourceName, runs_dir: Path, folder: Path | None = None) -> Exported:
+    """Return an experiment from a source, without writing its tables anywhere; the arguments are those of `read_runs`.
+
+    Raises:
+        UserError: if a file is missing or damaged, or no run belongs to the experiment.
+    """
+    with TemporaryDirectory() as tables:
+        write_tables(read_runs(source, runs_dir, folder, name), name, Path(tables), Thinning(digits=17), "none")
+        data = load_exported(Path(tables), name)
         return replace(data, metrics=Metrics.from_frame(data.table))
 
 
@@ -86,6 +93,7 @@ __all__ = [
     "is_table_of",
     "load_exported",
     "open_experiment",
+    "read_experiment",
     "read_runs",
     "table_paths",
     "write_tables",
