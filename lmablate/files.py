@@ -239,9 +239,8 @@ def refuse_foreign(
         nearest = next(parent for parent in path.absolute().parents if parent.exists())
         if not nearest.is_dir():
             raise UserError(f"{key}: {path} cannot be written, because {nearest} is a file.")
-        if (
-            not overwrite and path.exists() and not (path.is_file() and is_ours(path))
-        ):  # a pipe or a device is not even read
+        replaceable = overwrite or not path.exists() or (path.is_file() and is_ours(path))  # a pipe is not even read
+        if not replaceable:
             raise UserError(f"{path} exists already and is not {what}: name another {key}=..., or add overwrite=true.")
 
 

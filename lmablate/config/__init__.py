@@ -11,6 +11,7 @@ arguments     check what a config passes to a class
 build         check a config, resolve `match`, and build the model and the other parts that the config names
 identity      a run's identity, label and recorded facts
 trust         the classes that a config may name
+sources       a fingerprint of the code of one's own classes
 credentials   keep keys and passwords out of configs
 compose       compose a config from overrides, outside of hydra.main
 hydra_entry   run a command under Hydra: one sentence per mistake, fixed exit codes

@@ -20,9 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
 from lmablate.config.folders import expand_folders
+from lmablate.config.hydra_patches import check_search_paths
 from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
 from lmablate.config.suggest import describe_python_error
+from lmablate.config.trust import refuse_foreign_package
 from lmablate.errors import UserError
 
 NO_ARGUMENTS = CommandLine([])
@@ -42,6 +44,7 @@ def register_schema() -> None:
         node = OmegaConf.select(schema, path) if path else schema
         node._content[last] = AnyNode(node._get_node(last)._value(), key=last, parent=node)
     ConfigStore.instance().store(name="schema", node=schema)
+    check_search_paths(refuse_foreign_package)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the 
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -168,6 +169,19 @@ def _describe_hydra(error: Exception) -> str:
     if isinstance(error, LookupError | TypeError | AttributeError | AssertionError):
         return describe_python_error(error)
     return _one_sentence(error)
+
+
+@contextmanager
+def mistakes_described() -> Iterator[None]:
+    """Raise a UserError, with one sentence, for overrides in the block that do not compose.
+
+    Raises:
+        UserError: if they do not.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_describe_mistake(error) or str(error)) from None
 
 
 def _default_config() -> DictConfig | None:

@@ -82,6 +82,32 @@ def check_every_config(check: Callable[[DictConfig], None]) -> None:
     ConfigLoaderImpl.load_configuration = load_and_check
 
 
+def check_search_paths(check: Callable[[str], None]) -> None:
+    """Call `check` with every folder or package in which a config lets Hydra search for other configs.
+
+    Why: Hydra imports a package that `hydra.searchpath` names, and with it runs its code.
+
+    Without it: a project that one has merely downloaded runs code of its own (tests/config/test_trust.py,
+    test_a_project_that_is_merely_there_runs_nothing).
+
+    Args:
+        check: called with each entry of the primary config's hydra.searchpath; it may raise.
+    """
+    process = ConfigLoaderImpl._process_config_searchpath
+    if hasattr(process, "__wrapped__"):
+        return
+
+    @functools.wraps(process)
+    def check_and_process(self: ConfigLoaderImpl, config_name: str | None, overrides: Any, repo: Any) -> None:
+        loaded = repo.load_config(config_path=config_name) if config_name else None
+        entries = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded else None
+        for entry in entries if isinstance(entries, Sequence) and not isinstance(entries, str) else ():
+            check(str(entry))
+        process(self, config_name, overrides, repo)
+
+    ConfigLoaderImpl._process_config_searchpath = check_and_process  # pyright: ignore[reportAttributeAccessIssue] (as above)
+
+
 def clear_text_resolvers() -> None:
     """Remove OmegaConf's resolvers that turn text into nodes, for the whole process.
 

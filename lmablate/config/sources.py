@@ -11,7 +11,7 @@ that the code reads.
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,7 @@ def _used_by(module: str, name: str) -> Iterator[Definition]:
                 yield module, node.id
             elif node.id in imports:
                 yield imports[node.id]
-    for every in (imports[key] for key in imports if key.startswith("*")):  # of `from .other import *`
-        yield every
+    yield from (imports[key] for key in imports if key.startswith("*"))  # of `from .other import *`
 
 
 @cache
@@ -81,17 +80,10 @@ def _tree(module: str) -> ast.Module:
 def _names(module: str) -> Mapping[str, list[ast.stmt]]:
     """Return the statements at the top of a module that define or change each name."""
     found: dict[str, list[ast.stmt]] = {}
-    for statement in _statements(_tree(module).body):
-        for name in _defined(statement):
+    for statement in _tree(module).body:
+        for name in () if isinstance(statement, ast.Import | ast.ImportFrom) else _defined(statement):
             found.setdefault(name, []).append(statement)
     return found
-
-
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module; those under `if`, `try`, `with` and `for` count as its own, in one piece."""
-    for statement in body:
-        if not isinstance(statement, ast.Import | ast.ImportFrom):
-            yield statement
 
 
 def _defined(statement: ast.stmt) -> set[str]:
@@ -163,6 +155,8 @@ def _canonical(statements: list[ast.stmt]) -> str:
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
+    """Removes the statements that are only text from classes and functions."""
+
     def generic_visit(self, node: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)
         if isinstance(body, list) and isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

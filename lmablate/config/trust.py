@@ -39,8 +39,8 @@ def refuse_foreign_classes(node: Any) -> None:
     Raises:
         UserError: if there is one; the message names it and what is allowed.
     """
-    for target in _targets(node):
-        if not (is_our_class(target) or is_trusted_class(target)):
+    for target in targets_of(node):
+        if not (is_our_class(target) or _is_trusted_class(target)):
             package = target.partition(".")[0]
             may_be_own = PATH_OF_CLASS.fullmatch(target) and package != "lmablate"
             hint = f" If {package} is yours, say so: {TRUST}={package}, or --trust {package}." if may_be_own else ""
@@ -68,7 +68,7 @@ def refuse_unsafe_config(cfg: DictConfig) -> None:
     if not isinstance(callbacks, dict) or not callbacks.items() <= CALLBACKS.items():
         raise UserError("hydra.callbacks is refused: a config may not have Hydra call anything.")
     for key in ("launcher", "sweeper"):  # Hydra itself checks that these are launchers and sweepers
-        if isinstance(hydra[key], dict) and (nested := next(_targets([*hydra[key].values()]), None)):
+        if isinstance(hydra[key], dict) and (nested := next(targets_of([*hydra[key].values()]), None)):
             raise UserError(f"_target_={nested} in hydra.{key} is refused: a config may only name lmablate's classes.")
     for key in ("job_logging", "hydra_logging"):
         if not isinstance(hydra[key], dict) or hydra[key].get("root") is not None:
@@ -77,7 +77,7 @@ def refuse_unsafe_config(cfg: DictConfig) -> None:
         raise UserError("hydra.job.env_set is refused: set environment variables in your shell.")
 
 
-def _targets(node: Any) -> Iterator[str]:
+def targets_of(node: Any) -> Iterator[str]:
     """Yield every `_target_` at any depth of `node`."""
     if isinstance(node, dict):
         if "_target_" in node:
@@ -85,7 +85,7 @@ def _targets(node: Any) -> Iterator[str]:
         node = list(node.values())
     if isinstance(node, list):
         for child in node:
-            yield from _targets(child)
+            yield from targets_of(child)
 
 
 def is_our_class(target: str) -> bool:
@@ -102,7 +102,19 @@ def is_our_class(target: str) -> bool:
     return isinstance(found, type) and found.__module__.startswith("lmablate.")
 
 
-def is_trusted_class(target: str) -> bool:
+def refuse_foreign_package(entry: str) -> None:
+    """Refuse an entry of a config's hydra.searchpath by which Hydra would import a package that is not trusted.
+
+    Raises:
+        UserError: if it is one.
+    """
+    package = entry.removeprefix("pkg://").replace("/", ".")
+    if entry.startswith("pkg://") and not trusted_by(package):
+        hint = f"name it in {TRUST} if it is yours"
+        raise UserError(f"hydra.searchpath has {entry}, which would be imported: {hint}.")
+
+
+def _is_trusted_class(target: str) -> bool:
     """Return whether `target` names a class that a package which the user trusts defines.
 
     Raises:
@@ -140,7 +152,7 @@ def import_trusted(module: str) -> ModuleType:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise UserError(f"{module} does not exist: it is neither installed nor a part of {folder}.") from None
         raise UserError(f"{module} cannot be imported: {error}.") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{module} cannot be imported: {last.filename}, line {last.lineno}: {reason}.") from error

@@ -31,6 +31,7 @@ from typing import Any
 from lmablate.errors import Diverged, UserError, reason
 from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
 from lmablate.runs import slurm
+from lmablate.runs.metrics import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,10 @@ class Run:
         is_list = isinstance(arguments, list) and all(isinstance(argument, str) for argument in arguments)
         return arguments if is_list else []
 
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the rows of metrics.jsonl, each with "step"; none if nothing has been logged yet."""
+        return read_metrics(self.metrics_path) if self.metrics_path.exists() else []
+
     def status(self) -> dict[str, Any]:
         """Read status.json; {"state": "missing"} if it does not exist or is damaged."""
         try:
@@ -243,3 +248,16 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 def all_runs(runs_dir: Path) -> list[Run]:
     """Return every run in `runs_dir`, sorted by id."""
     return [Run(path.parent) for path in sorted(runs_dir.glob("*/run.json"))]
+
+
+def done_with_other_code(runs_dir: Path, identity: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the finished runs that differ from this identity in the code of the user's own classes only."""
+    if "own_code" not in identity:
+        return []
+    found = []
+    for run in all_runs(runs_dir):
+        with suppress(UserError):
+            other = run.facts()["identity"]
+            if differences(other, identity) and not differences({**other, "own_code": identity["own_code"]}, identity):
+                found.append(run.id)
+    return [run for run in found if Run(runs_dir / run).status()["state"] == "done"]

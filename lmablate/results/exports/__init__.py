@@ -73,12 +73,20 @@ def open_experiment(
     Raises:
         UserError: if the files are missing or damaged.
     """
-    if csv_folder is None:
-        return load_exported(find_exports(name, None if exports is None else Path(exports)), name)
-    with TemporaryDirectory() as folder:
-        runs = read_runs("csv", Path(runs_dir), Path(csv_folder), name)
-        write_tables(runs, name, Path(folder), Thinning(), "none")
-        data = load_exported(Path(folder), name)
+    if csv_folder is not None:
+        return read_experiment(name, "csv", Path(runs_dir), Path(csv_folder))
+    return load_exported(find_exports(name, None if exports is None else Path(exports)), name)
+
+
+def read_experiment(name: str, source: SourceName, runs_dir: Path, folder: Path | None = None) -> Exported:
+    """Return an experiment from a source, without writing its tables anywhere; the arguments are those of `read_runs`.
+
+    Raises:
+        UserError: if a file is missing or damaged, or no run belongs to the experiment.
+    """
+    with TemporaryDirectory() as tables:
+        write_tables(read_runs(source, runs_dir, folder, name), name, Path(tables), Thinning(digits=17), "none")
+        data = load_exported(Path(tables), name)
         return replace(data, metrics=Metrics.from_frame(data.table))
 
 
@@ -94,6 +102,7 @@ __all__ = [
     "is_table_of",
     "load_exported",
     "open_experiment",
+    "read_experiment",
     "read_runs",
     "refresh_tables",
     "table_paths",
