@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_run_that_never_gave_a_sign_of_life_counts_as_silent():
     assert is_over([state("failed", 0.0)], NOW)
 
 
-def drawn(runs: list[WatchedRun], height: int, width: int = 80) -> list[str]:
+def drawn(runs: Sequence[WatchedRun], height: int, width: int = 80) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(live_table.live_view(runs, console, last=False))
     assert isinstance(console.file, io.StringIO)
@@ -81,7 +82,7 @@ def test_it_fits_the_terminal(arm, number, height):
 
 
 def test_the_runs_that_need_a_look_have_their_place_first():
-    runs = [(state("done", number=i, arm=f"seed={i}"), VALUES) for i in range(100)]
+    runs: list[WatchedRun] = [(state("done", number=i, arm=f"seed={i}"), VALUES) for i in range(100)]
     runs += [(state("failed", number=100, arm="seed=100"), {}), (state("running", number=101, arm="seed=101"), VALUES)]
     lines = drawn(runs, height=10)
     assert "seed=101" in lines[1]

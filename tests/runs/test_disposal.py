@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def make(
     (run.checkpoints / "step_00000010").mkdir(parents=True)
     (run.checkpoints / "step_00000010" / "model.safetensors").write_bytes(b"0" * 1_500_000)
     if state:
-        run.set_status(state, step=3, max_steps=10, **facts)
+        run.set_status(state, step=3, max_steps=10)
     return run
 
 
@@ -151,7 +152,7 @@ def test_what_is_no_run_stays(tmp_path, capsys, change):
     assert {path: path.lstat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))} == before
 
 
-def hold(path: Path, held: "multiprocessing.synchronize.Event") -> None:
+def hold(path: Path, held: Event) -> None:
     with locked(path):
         held.set()
         time.sleep(60)
@@ -208,6 +209,7 @@ def test_a_kill_while_files_are_deleted_leaves_no_half_of_a_run(tmp_path, monkey
 
 
 def test_a_run_that_fails_again_is_hidden_beside_the_first_one(tmp_path):
+    run = Run(tmp_path / "")
     for _ in range(3):
         run = make(tmp_path, "failed")
         assert dispose(find_useless(tmp_path, KINDS)[0], delete=False) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lmablate.config.build import build
 from lmablate.errors import UserError
@@ -19,6 +19,8 @@ from lmablate.training.tracking import Several, TensorBoard
 from tests.tiny import LONGER, configured, finish, in_a_fork, the_run, write_corpus
 from tests.training.test_tracking import Failing
 
+# A class that protobuf makes when it is imported.
+HPARAMS = plugin_data_pb2.HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 CONFIG = {"name": "x", "optim": {"lr": 0.5, "betas": [0.9, 0.95], "min_lr": None}, "train": {"compile": True}}
 ROWS = [{"step": step, "train/loss": 2.0 - step, "val/loss": 1.0 / (step + 1)} for step in range(8)]
 
@@ -53,7 +55,7 @@ def test_a_finished_run_has_its_config_and_last_scores_in_the_same_folder(tmp_pa
     folder = mirrored(tmp_path, ROWS)
     reader = read(folder)
     content = reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    start = HParamsPluginData.FromString(content).session_start_info.hparams
+    start = HPARAMS.FromString(content).session_start_info.hparams
     assert start["optim.lr"].number_value == 0.5
     assert start["optim.betas"].string_value == "[0.9, 0.95]"
     assert start["name"].string_value == "x"
