@@ -16,7 +16,7 @@ from lmablate.errors import UserError
 from lmablate.runs.metrics import read_metrics
 from lmablate.train import train
 from lmablate.training.tracking import Several, TensorBoard
-from tests.tiny import LONGER, configured, finish, in_a_fork, the_run, write_corpus
+from tests.tiny import LONGER, configured, exit_code, finish, in_a_fork, the_run, write_corpus
 from tests.training.test_tracking import Failing
 
 # A class that protobuf makes when it is imported.
@@ -153,3 +153,13 @@ def test_several_wants_trackers_by_name(trackers, words):
     node = OmegaConf.create({"_target_": "lmablate.training.tracking.Several", "trackers": trackers})
     with pytest.raises(UserError, match=words):
         build(node)
+
+
+def test_without_the_package_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.chdir(tmp_path)
+    for option in ("tensorboard", "wandb_and_tensorboard"):
+        assert exit_code([f"tracking={option}"]) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert "needs the package tensorboard" in sentence
+    assert list(tmp_path.iterdir()) == []

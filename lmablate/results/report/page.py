@@ -58,11 +58,13 @@ class About:
         title: its title.
         question: what is to be found out; empty for none.
         commands: those that make the page, once everything is trained.
+        family: a sentence about the claims that are judged together, if they are not all.
     """
 
     title: str = "Which parts of a small Transformer matter, and how sure are we?"
     question: str = ""
     commands: Sequence[str] = ("python -m lmablate.export experiment=all", "python -m lmablate.report")
+    family: str = ""
 
 
 @dataclass(frozen=True)

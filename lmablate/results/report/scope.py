@@ -22,6 +22,12 @@ from lmablate.results.report.study import Study
 from lmablate.runs.run import Run
 
 
+_FAMILY = (
+    "Only the claims that rest on {experiment} alone are judged here, as one family. A report on the whole study corrects "
+    "for more claims, so a verdict may be weaker there; decide before the runs which of the two you will quote."
+)
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a report is about.
@@ -126,7 +132,8 @@ class Scope:
         if self.experiment is None:
             return About(title or About.title, question)
         title = title or describe_experiment(self.experiment) or self.experiment.replace("_", " ")
-        return About(title, question, [shlex.join(["python", "-m", "lmablate.report", *self._typed()])])
+        again = shlex.join(["python", "-m", "lmablate.report", *self._typed()])
+        return About(title, question, [again], _FAMILY.format(experiment=self.experiment))
 
     def _typed(self) -> Sequence[str]:
         """Return the arguments that make the report again, in the folder of the project."""

@@ -91,6 +91,7 @@ def test_a_project_has_its_own_title_question_and_claims(folder: Path, monkeypat
     assert "Mine, all mine" in page
     assert page.count('id="claim-M1"') == 1
     assert "claim-M2" not in page
+    assert "Only the claims that rest on mine alone are judged here, as one family." in page
     assert "Which parts of a small Transformer" not in page
     assert list((folder / "sub").iterdir()) == []
 
