@@ -21,10 +21,10 @@ from lmablate.results.report.page import About
 from lmablate.results.report.study import Study
 from lmablate.runs.run import Run
 
-
+# Said where a study's claims are not judged together.
 _FAMILY = (
-    "Only the claims that rest on {experiment} alone are judged here, as one family. A report on the whole study corrects "
-    "for more claims, so a verdict may be weaker there; decide before the runs which of the two you will quote."
+    "Only the claims that rest on {experiment} alone are judged here, as one family. A report on the whole study "
+    "corrects for more claims, so a verdict may be weaker there; decide before the runs which of the two you will quote."
 )
 
 
