@@ -72,4 +72,4 @@ def arms_table(arms: list[ArmAudit]) -> Table:
 
 
 if __name__ == "__main__":
-    run_override_command(audit, __doc__)
+    run_override_command(audit)

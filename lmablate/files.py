@@ -94,7 +94,7 @@ def user_path(key: str, path: str | Path) -> Path:
         UserError: if it is empty, has a NUL character, names the home of a user who does not exist, or is one that no
             file can have: too long, or a circle of links.
     """
-    text = str(path)
+    text = os.fsdecode(str(path).encode("utf-8", "surrogateescape"))  # Python's own form under an ASCII locale
     if not text or "\0" in text:
         raise UserError(f"{key}={text!r} is not a path.")
     try:

@@ -68,4 +68,4 @@ def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, Traversable
 
 
 if __name__ == "__main__":
-    run_override_command(new, __doc__)
+    run_override_command(new)

@@ -68,4 +68,4 @@ def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path
 
 
 if __name__ == "__main__":
-    run_override_command(status, __doc__)
+    run_override_command(status)
