@@ -20,6 +20,14 @@ TINY = [
     "hydra.sweeper.params={model/pos: 'log_bias,rope,alibi', seed: '0,1'}",
 ]  # fmt: skip
 
+# Runs a notebook in its own folder.
+NOTEBOOK = """
+import sys, nbclient, nbformat
+from pathlib import Path
+path = Path(sys.argv[1])
+nbclient.NotebookClient(nbformat.read(path, 4), resources={"metadata": {"path": str(path.parent)}}).execute()
+"""
+
 
 class Installed:
     """An environment with the wheel, and the packages that it needs, but not this checkout."""
@@ -99,6 +107,9 @@ def test_a_new_project_runs_from_any_folder_in_it(installed: Installed, project:
     assert page == project / "analysis" / "report.html"
     assert "The log-distance bias ends at a lower validation loss than ALiBi." in page.read_text()
     assert "C07" not in page.read_text()
+    page = Path(installed.run("lmablate", "report", "experiment=positions", cwd=below).splitlines()[-1])
+    assert page == project / "analysis" / "positions.html"
+    installed.run("python", "-c", NOTEBOOK, str(project / "analysis" / "explore.ipynb"), cwd=below)
     run = next((project / "runs").glob("prenorm-logbias-*-s0-*"))
     facts = json.loads((run / "run.json").read_text())
     assert list(facts["identity"]["own_code"]) == ["mine.pos.LogBias"]
