@@ -24,7 +24,7 @@ from lmablate.runs.run import Run
 # Said where a study's claims are not judged together.
 _FAMILY = (
     "Only the claims that rest on {experiment} alone are judged here, as one family. A report on the whole study "
-    "corrects for more claims, so a verdict may be weaker there; decide before the runs which of the two you will quote."
+    "corrects for more claims, so a verdict may be weaker there: choose before the runs which of the two you quote."
 )
 
 
