@@ -20,6 +20,11 @@ class Arguments:
 
     The measurements come from the runs' own metrics.jsonl, from the files that wandb writes offline, or from CSV files
     saved from wandb's web page.
+
+      python -m lmablate.export experiment=mine
+          from ./runs to analysis/exports
+      python -m lmablate.export experiment=mine source=csv folder=downloads out=tables csv=none
+          from CSV files of wandb's page, as parquet only
     """
 
     experiment: Annotated[str, "one experiment, or all"] = "all"

@@ -20,7 +20,15 @@ WIDTH = 120
 
 @dataclass
 class Arguments:
-    """Draw the figures of an experiment from its exports, as PNG and SVG files, and print its results."""
+    """Draw the figures of an experiment from its exports, as PNG and SVG files, and print its results.
+
+    Nothing is trained.
+
+      python -m lmablate.figures experiment=mine
+          from analysis/exports to analysis/figures/mine
+      python -m lmablate.figures exports=tables out=figures
+          all experiments that have tables in a folder
+    """
 
     experiment: Annotated[str, "one experiment, or all that have exports"] = "all"
     exports: Annotated[Path, "the folder to which `lmablate.export` wrote the tables"] = Path("analysis/exports")

@@ -42,6 +42,14 @@ def degrade_characters() -> None:
             reconfigure(errors="lmablate.plain")
 
 
+# What every command takes besides its own arguments, for --help.
+COMMON_FLAGS = """\
+Every command takes these, too:
+
+  --config-dir FOLDER   a folder of your own yaml files, which are found before lmablate's
+  --trust PACKAGE       a package whose classes a config may name; LMABLATE_TRUST=PACKAGE,... does the same"""
+
+
 def typed_arguments() -> list[str]:
     """Return the arguments of this process as text in UTF-8, which Python does not decode under an ASCII locale."""
     return [_as_utf8(argument) for argument in sys.argv[1:]]

@@ -27,7 +27,7 @@ from lmablate.config.compose import (
     plain_sweeps,
     register_schema,
 )
-from lmablate.config.console import asks_for_help, command_ending, docstring_of, typed_arguments
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.folders import expand_folders, spare_read_only_runs
 from lmablate.config.project import searched_by_us, take_trust
@@ -61,7 +61,7 @@ def run_hydra_command(
     # No job fails here, see JobFailed: what is left are overrides that do not compose, and launchers that do not exist.
     with command_ending(lambda error: _describe_mistake(error) or _describe_hydra(error)):
         if asks_for_help(arguments):
-            print(usage(docstring_of(task)).strip())
+            print(f"{usage(docstring_of(task)).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
         arguments = take_trust(arguments)
@@ -110,7 +110,7 @@ def run_override_command(task: Callable[[list[str]], Any]) -> None:
     arguments = typed_arguments()
     with command_ending(_describe_mistake):
         if asks_for_help(arguments):
-            print(docstring_of(task).strip())
+            print(f"{docstring_of(task).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
         hydra_patches.clear_text_resolvers()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lmablate.config.console import asks_for_help, command_ending, docstring_of, typed_arguments
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.project import default_path, take_config_dir, take_trust
 from lmablate.errors import UserError
@@ -151,7 +151,7 @@ def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec],
     argv = typed_arguments()
     with command_ending():
         if asks_for_help(argv):
-            print(_usage(program, spec, task))
+            print(f"{_usage(program, spec, task)}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(argv)
         task(parse(take_config_dir(take_trust(argv)), spec))
