@@ -60,7 +60,8 @@ class Line:
         keys = [piece.key for piece in self.pieces if piece.key]
         known = [piece.runs for piece in self.pieces if piece.runs is not UNKNOWN]
         of_experiment = [key for key in keys if key.startswith(("seed", "name", "model", "arch"))]
-        if len(keys) > len(set(keys)) or ("experiment" in keys and of_experiment and REFUSED not in known):
+        others = [piece.runs for piece in self.pieces if piece.key != "experiment"]
+        if len(keys) > len(set(keys)) or ("experiment" in keys and of_experiment and REFUSED not in others):
             return UNKNOWN
         return math.prod(runs or 0 for runs in known) if len(known) == len(self.pieces) else UNKNOWN
 
