@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from lmablate.audit import arms_table
 from lmablate.evidence import Claim, Kind, Verdict
 from lmablate.export import Arguments, export
-from lmablate.figures import results_table
 from lmablate.plan import costs_table
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.factors import factor_columns
 from lmablate.results.exports.recorded import COLUMNS, RecordedRun, printable
 from lmablate.results.plots import curve_figure, summary
+from lmablate.results.plots.summary import results_table
 from lmablate.results.plots.text import fitted
 from lmablate.results.report.page import make_section, render_page
 from lmablate.results.report.study import Study

@@ -33,5 +33,5 @@ def draw_all(exports: Path, names: list[str], out: Path) -> Mapping[str, FigureF
 
 
 def _draw(exports: Path, out: Path, name: str) -> FigureFiles:
-    plan = plots.plan_gallery(load_exported(exports, name), plots.OVER_TRAINING)
+    plan = plots.plan_gallery(load_exported(exports, name))
     return {stem: plots.save_figure(draw(), out / name / stem)[1] for stem, draw in plan.items()}

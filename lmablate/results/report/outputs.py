@@ -68,7 +68,7 @@ class Outputs:
         refuse_foreign("verdicts", [self.verdicts], is_csv, f"the verdicts {study}")
         refuse_foreign("markdown", [self.markdown] if self.markdown else [], is_markdown, f"the verdicts {study}")
         for name, data in experiments.items():
-            for stem in plots.plan_gallery(data, plots.OVER_TRAINING):
+            for stem in plots.plan_gallery(data):
                 paths = plots.figure_paths(self.figures / name / stem)
                 refuse_foreign("figures", paths, plots.is_figure, plots.MARK)
 
