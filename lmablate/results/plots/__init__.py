@@ -18,7 +18,7 @@ style       colours, names of factors, and saving
 """
 
 from lmablate.results.plots.curves import curve_figure
-from lmablate.results.plots.gallery import MAIN_FIGURE, gallery, plan_gallery
+from lmablate.results.plots.gallery import MAIN_FIGURE, Planned, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure
 from lmablate.results.plots.overview import METRICS, overview_figure
 from lmablate.results.plots.quantities import profiles
@@ -30,6 +30,7 @@ __all__ = [
     "MARK",
     "METRICS",
     "Look",
+    "Planned",
     "curve_figure",
     "figure_bytes",
     "figure_paths",

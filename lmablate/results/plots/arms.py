@@ -61,7 +61,7 @@ class Arms:
         others: the factors that divide the figure into panels.
         levels: the levels of `factor`, in order.
         colours: colour by level. If no factor varies, the colour is that of an arm called like the experiment.
-        arms: the arms, in the order of their levels.
+        arms: the arms, in the order of the levels of each factor.
     """
 
     def __init__(self, data: Exported, factors: Sequence[str] = (), axis: str | None = None):
@@ -88,10 +88,14 @@ class Arms:
         if self.factor:
             self.levels = sort_levels(data.runs[self.factor].unique().tolist())
             self.colours = colours_of(self.levels)
-        self.arms = sorted(self._group_runs(), key=lambda arm: self.levels.index(arm.level))
+        ranks = {name: sort_levels(data.runs[name].unique().tolist()) for name in data.factors}
+        self.arms = sorted(
+            self._group_runs(), key=lambda arm: [ranks[name].index(level) for name, level in arm.levels.items()]
+        )
 
     def _group_runs(self) -> list[Arm]:
-        names = sorted(self.data.factors, key=lambda name: name != self.factor)  # stable: only `factor` moves ahead
+        ordered = [name for name in [self.factor, *self.others] if name]
+        names = [*ordered, *(name for name in self.data.factors if name not in ordered)]
         groups = group_rows(self.data.runs, names) if names else [((), self.data.runs)]
         arms = []
         for values, runs in groups:

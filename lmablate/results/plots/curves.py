@@ -1,5 +1,6 @@
 """Metrics over training: the smoothed mean over seeds, its band, and the raw values pale underneath."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -106,8 +107,8 @@ def draw_curves(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, loo
     """
     start = max(arms.warmup_ends.values()) if cut else 0
     for arm in members:
-        _draw_complete(axes, arms, arm, metric, start)
-        _draw_incomplete(axes, arms, arm, metric, start)
+        _draw_complete(axes, arms, arm, metric, start, look.points)
+        _draw_incomplete(axes, arms, arm, metric, start, look.points)
     if not axes.get_lines():
         axes.text(0.5, 0.5, "no values", color=GREY, ha="center", va="center", transform=axes.transAxes)
     low, high = look.limits_of(STEPS)
@@ -124,7 +125,7 @@ def draw_curves(axes: Axes, arms: Arms, members: Sequence[Arm], metric: str, loo
     return _notes(arms, metric, bool(ends))
 
 
-def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
+def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int, points: int) -> None:
     """Draw the mean over seeds, a band from the lowest to the highest seed, and the raw mean pale below."""
     raw = arms.drawable(metric, arm.complete).dropna()
     if raw.empty:
@@ -136,23 +137,23 @@ def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) ->
         return
     steps, mean = smooth.index.to_numpy(), smooth.mean(axis=1).to_numpy()
     if dense:
-        x, y = envelope(raw.index.to_numpy(), raw.mean(axis=1).to_numpy())
+        x, y = envelope(raw.index.to_numpy(), raw.mean(axis=1).to_numpy(), points // 2)
         axes.plot(x, y, color=arm.colour, alpha=0.22, lw=0.6, zorder=1, label=RAW)
     if smooth.shape[1] > 1:
         low, high = smooth.min(axis=1).to_numpy(), smooth.max(axis=1).to_numpy()
-        axes.fill_between(steps, low, high, color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
+        axes.fill_between(*_thin(points, steps, low, high), color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
     marks = SINGLE_POINT if len(steps) == 1 else {"marker": "" if dense else "o", "ms": 2.6}
-    axes.plot(*_thin(steps, mean), **marks, color=arm.colour, mew=0, zorder=2, label=drawn(arms.name(arm)))
+    axes.plot(*_thin(points, steps, mean), **marks, color=arm.colour, mew=0, zorder=2, label=drawn(arms.name(arm)))
 
 
-def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most a thousand points, the last among them: a smooth curve needs no more."""
-    stride = -(-len(steps) // 1000)
-    chosen = np.arange(len(steps) - 1, -1, -stride)[::-1]
-    return steps[chosen], values[chosen]
+def _thin(points: int, *columns: np.ndarray) -> list[np.ndarray]:
+    """Return at most `points` rows of the columns, the last among them: a smooth curve needs no more."""
+    n = len(columns[0])
+    chosen = np.arange(n - 1, -1, -max(1, math.ceil(n / points)))[::-1]
+    return [column[chosen] for column in columns]
 
 
-def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) -> None:
+def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int, points: int) -> None:
     """Draw each run that failed or is still running; a cross where a diverged one was last finite."""
     wide = arms.drawable(metric, arm.incomplete)
     for run in wide.columns:
@@ -162,7 +163,7 @@ def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int) 
         if curve.empty:
             continue
         label = "_" if arm.complete or run != wide.columns[0] else drawn(arms.name(arm))
-        x, y = _thin(curve.index.to_numpy(), curve.to_numpy())
+        x, y = _thin(points, curve.index.to_numpy(), curve.to_numpy())
         marks = SINGLE_POINT if len(x) == 1 else {}
         axes.plot(x, y, **marks, color=arm.colour, lw=0.9, ls=(0, (3, 1.5)), zorder=1.8, label=label)
         if run in arm.diverged:

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 
@@ -20,8 +21,28 @@ from lmablate.results.plots.style import STEPS, Look
 
 # The name of the first figure, which shows the experiment at a glance.
 MAIN_FIGURE = "overview"
+LEARNING_RATE_CAPTION = "Final validation loss against the peak learning rate. The best rate of each arm is ringed."
 # What a file's name may not have, and how long it may be.
 _UNFIT, _LONGEST = re.compile(r"[^\w.+=,-]+", re.ASCII), 80
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A figure that is drawn when it is called.
+
+    Attributes:
+        caption: a sentence about what it shows.
+        draw: draws it.
+        in_overview: whether the main figure shows the same.
+    """
+
+    caption: str
+    draw: Callable[[], Figure]
+    in_overview: bool = False
+
+    def __call__(self) -> Figure:
+        """Return the figure."""
+        return self.draw()
 
 
 def gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None = None) -> Iterator[tuple[str, Figure]]:
@@ -38,9 +59,7 @@ def gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None = Non
     return ((name, draw()) for name, draw in plan_gallery(data, metrics, look).items())
 
 
-def plan_gallery(
-    data: Exported, metrics: Sequence[str] = (), look: Look | None = None
-) -> dict[str, Callable[[], Figure]]:
+def plan_gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None = None) -> dict[str, Planned]:
     """Return what draws each figure, by file name, in the order of `gallery`; empty if there is nothing to draw.
 
     Args:
@@ -56,23 +75,23 @@ def plan_gallery(
     chosen = _checked("metrics", metrics, arms) if metrics else drawable_metrics(arms)
     _checked("limits", [name for name in look.limits if name != STEPS], arms)
     main = tuple(metric for metric in METRICS if metric in chosen)
-    plan: dict[str, Callable[[], Figure]] = {}
+    plan: dict[str, Planned] = {}
     if main:
-        plan[MAIN_FIGURE] = partial(overview_figure, data, look, main)
-    page_has_room = len(arms.panels()) <= MAX_PANELS
-    curves = [metric for metric in chosen if INDEX not in metric]
-    if page_has_room:
-        for metric in curves:
-            name = _file_name(metric, plan)
-            plan[name] = partial(curve_figure, data, metric, look)
-            if metric in METRICS and has_steps_after_warmup(arms):
-                plan[f"{name}_after_warmup"] = partial(curve_figure, data, metric, look, cut=True)
-        for pattern in (metric for metric in chosen if INDEX in metric):
-            plan[_file_name(pattern, plan)] = partial(profile_figure, data, pattern, look)
+        names = [arms.quantity(metric).name for metric in main]
+        plan[MAIN_FIGURE] = Planned(f"{_listed(names).capitalize()}.", partial(overview_figure, data, look, main))
     if LEARNING_RATE in data.factors and "val/loss" in chosen:
         over_rates = Arms(data, look.factors, axis=LEARNING_RATE)
         if len(over_rates.panels()) <= MAX_PANELS:
-            plan["learning_rate"] = partial(learning_rate_figure, data, look)
+            plan["learning_rate"] = Planned(LEARNING_RATE_CAPTION, partial(learning_rate_figure, data, look))
+    for metric in chosen if len(arms.panels()) <= MAX_PANELS else ():
+        quantity, name = arms.quantity(metric), _file_name(metric, plan)
+        caption = quantity.caption or f"{quantity.label[:1].upper()}{quantity.label[1:]}."
+        is_main = metric in METRICS
+        draw = partial(profile_figure if INDEX in metric else curve_figure, data, metric, look)
+        plan[name] = Planned(caption, draw, is_main)
+        if is_main and has_steps_after_warmup(arms):
+            cut = partial(curve_figure, data, metric, look, cut=True)
+            plan[f"{name}_after_warmup"] = Planned(f"{caption} After warm-up.", cut, is_main)
     return plan
 
 
@@ -108,6 +127,10 @@ def _checked(key: str, metrics: Sequence[str], arms: Arms) -> list[str]:
             names = ", ".join(known)
             raise UserError(f"{key}={metric} is not measured in {arms.data.experiment}: {hint} has {names}.")
     return [*dict.fromkeys(metrics)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _file_name(metric: str, taken: Collection[str]) -> str:

@@ -149,12 +149,14 @@ class Look:
         limits: lowest and highest value by metric or pattern of metrics, and of the axis of steps under the name STEPS.
             None stands for an end that the values choose.
         legend: whether each figure has a legend; a page has one for all of its figures.
+        points: how many points a curve has at most.
     """
 
     width: Width = "page"
     factors: Sequence[str] = ()
     limits: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     legend: bool = True
+    points: int = 1000
 
     def limits_of(self, name: str) -> tuple[float | None, float | None]:
         """Return the limits of a metric, a pattern or the steps; None for each that was not given."""
