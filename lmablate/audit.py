@@ -37,8 +37,9 @@ def audit(arguments: list[str]) -> None:
     sweep = expand_sweep(arguments)
     if own["overwrite"] not in ("true", "false"):
         raise UserError(f"overwrite={own['overwrite']} is not allowed: it must be true or false.")
-    if out and own["overwrite"] == "false":
-        refuse_foreign("out", [out], partial(is_audit_of, arms=sweep.arms), "an audit of one of these arms")
+    overwrite = own["overwrite"] == "true"
+    is_ours = partial(is_audit_of, arms=sweep.arms)
+    refuse_foreign("out", [out] if out else [], is_ours, "an audit of one of these arms", overwrite)
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
     console = open_console(160)
     console.print(arms_table(list(arms.values())))
@@ -71,4 +72,4 @@ def arms_table(arms: list[ArmAudit]) -> Table:
 
 
 if __name__ == "__main__":
-    run_override_command(audit, __doc__)
+    run_override_command(audit)

@@ -20,6 +20,11 @@ class Arguments:
 
     The measurements come from the runs' own metrics.jsonl, from the files that wandb writes offline, or from CSV files
     saved from wandb's web page.
+
+      python -m lmablate.export experiment=mine
+          from ./runs to analysis/exports
+      python -m lmablate.export experiment=mine source=csv folder=downloads out=tables csv=none
+          from CSV files of wandb's page, as parquet only
     """
 
     experiment: Annotated[str, "one experiment, or all"] = "all"
@@ -53,9 +58,8 @@ def export(args: Arguments) -> None:
     for experiment in sorted(experiments) if chosen is None else [chosen]:
         runs = {run.id for run in recorded if experiment in run.experiments}
         try:
-            if not args.overwrite:
-                are_ours = partial(is_table_of, runs=runs)
-                refuse_foreign("out", table_paths(experiment, args.out, args.csv), are_ours, "a table of these runs")
+            paths, are_ours = table_paths(experiment, args.out, args.csv), partial(is_table_of, runs=runs)
+            refuse_foreign("out", paths, are_ours, "a table of these runs", args.overwrite)
             paths = write_tables(recorded, experiment, args.out, thinning, args.csv, damage.append)
         except UserError as error:
             damage.append(error)

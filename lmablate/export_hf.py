@@ -12,7 +12,15 @@ from lmablate.inference.load import load_run
 
 @dataclass
 class Arguments:
-    """Write config.json, model.safetensors and tokenizer.json for AutoModelForCausalLM and AutoTokenizer."""
+    """Write config.json, model.safetensors and tokenizer.json for AutoModelForCausalLM and AutoTokenizer.
+
+    The run must have the architecture of Llama or of GPT-2.
+
+      python -m lmablate.export_hf run=prenorm-rope out=model
+          AutoModelForCausalLM.from_pretrained("model") loads it
+      python -m lmablate.export_hf run=/somewhere/runs/ID out=model overwrite=true
+          a run anywhere, in the place of another export
+    """
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     out: Annotated[Path, "the folder to write"]
@@ -31,10 +39,8 @@ def export_hf(arguments: Arguments) -> None:
     """
     loaded = load_run(arguments.run, arguments.runs_dir)
     run, out = loaded.run.id, arguments.out
-    if not arguments.overwrite:
-        refuse_foreign(
-            "out", [out / name for name in FILES], lambda path: is_export_of(run, out), "an export of this run"
-        )
+    files = [out / name for name in FILES]
+    refuse_foreign("out", files, lambda path: is_export_of(run, out), "an export of this run", arguments.overwrite)
     save_pretrained(loaded.model, loaded.tokenizer, out, run)
     print(f"{arguments.out}  {loaded.run.id}, step {loaded.step}")
 

@@ -14,15 +14,17 @@ from lmablate.results.plots.style import Format, Width
 from lmablate.results.plots.summary import results_table
 from lmablate.results.terminal import open_console
 
-# Width of the table, in characters, if the output is not a terminal.
-WIDTH = 120
+WIDTH = 120  # of the table, in characters, if the output is not a terminal
 
 
 @dataclass
 class Arguments:
-    """Draw the figures of an experiment from its exports, and print its results.
+    """Draw the figures of an experiment from its exports, and print its results. Nothing is trained.
 
-    limits=val/loss:4:6,grad_norm::2,step:0:1000 sets the ends of axes; one that is left empty follows the values.
+    python -m lmablate.figures experiment=mine
+        from analysis/exports to analysis/figures/mine
+    python -m lmablate.figures experiment=mine width=column format=pdf metrics=val/loss limits=val/loss:4:6
+        one metric for a paper of two columns, its axis from 4 to 6
     """
 
     experiment: Annotated[str, "one experiment, or all that have exports"] = "all"
@@ -50,9 +52,8 @@ def draw(args: Arguments, name: str, look: plots.Look, metrics: list[str], forma
     plan = {args.out / name / stem: draw for stem, draw in plots.plan_gallery(data, metrics, look).items()}
     if not plan:
         raise UserError(f"{name} has nothing to draw: none of its metrics is one of {', '.join(plots.METRICS)}.")
-    if not args.overwrite:
-        paths = [path for stem in plan for path in plots.figure_paths(stem, formats)]
-        refuse_foreign("out", paths, plots.is_figure, plots.MARK)
+    paths = [path for stem in plan for path in plots.figure_paths(stem, formats)]
+    refuse_foreign("out", paths, plots.is_figure, plots.MARK, args.overwrite)
     drawn = [plots.save_figure(draw(), stem, formats) for stem, draw in plan.items()]
     open_console(WIDTH).print(results_table(data, look.factors))
     print(drawn[0][0])

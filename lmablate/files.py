@@ -94,7 +94,7 @@ def user_path(key: str, path: str | Path) -> Path:
         UserError: if it is empty, has a NUL character, names the home of a user who does not exist, or is one that no
             file can have: too long, or a circle of links.
     """
-    text = str(path)
+    text = os.fsdecode(str(path).encode("utf-8", "surrogateescape"))  # Python's own form under an ASCII locale
     if not text or "\0" in text:
         raise UserError(f"{key}={text!r} is not a path.")
     try:
@@ -216,7 +216,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
 
 
-def refuse_foreign(key: str, paths: Iterable[Path], is_ours: Callable[[Path], bool], what: str) -> None:
+def refuse_foreign(
+    key: str, paths: Iterable[Path], is_ours: Callable[[Path], bool], what: str, overwrite: bool
+) -> None:
     """Refuse to replace what is not ours: this is the one rule about files that exist already.
 
     A command replaces a file only by a newer version of itself: lmablate wrote it, and it belongs to the same study.
@@ -226,14 +228,19 @@ def refuse_foreign(key: str, paths: Iterable[Path], is_ours: Callable[[Path], bo
         paths: what is to be written.
         is_ours: whether a file that exists is an older version of the one to be written.
         what: that version in words, such as "a figure of lmablate".
+        overwrite: whether to replace any file; a folder is never replaced.
 
     Raises:
-        UserError: if one exists and is not ours, or is a folder.
+        UserError: if one exists and is not ours, or is a folder, or has to be in what is no folder.
     """
     for path in paths:
         if path.is_dir():
             raise UserError(f"{key}: {path} is a folder, and a file cannot replace it.")
-        if path.exists() and not (path.is_file() and is_ours(path)):  # a pipe or a device is not even read
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        if not nearest.is_dir():
+            raise UserError(f"{key}: {path} cannot be written, because {nearest} is a file.")
+        replaceable = overwrite or not path.exists() or (path.is_file() and is_ours(path))  # a pipe is not even read
+        if not replaceable:
             raise UserError(f"{path} exists already and is not {what}: name another {key}=..., or add overwrite=true.")
 
 

@@ -45,4 +45,4 @@ def costs_table(arms: dict[str, ArmAudit]) -> Table:
 
 
 if __name__ == "__main__":
-    run_override_command(plan, __doc__)
+    run_override_command(plan)

@@ -55,4 +55,4 @@ if __name__ == "__main__":
     else:
         from lmablate.train import train  # not __main__.train: launchers pickle it by its name for other processes
 
-        run_hydra_command(train, lambda: train_help(__doc__, sys.argv[1:]), check)
+        run_hydra_command(train, lambda usage: train_help(usage, sys.argv[1:]), check)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -163,15 +163,18 @@ def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transfor
 def model_shape(cfg: DictConfig) -> Shape:
     """Return the sizes that the closed formulas for parameters and FLOPs need.
 
-    They are read off one block that is built without storage (on the meta device).
+    They are read off one block that is built without storage (on the meta device). Whatever parameters the classes of
+    one's own have beyond those that the formulas know are counted as `other_params`.
     """
     model, parts = cfg.model, _build_model_parts(cfg)
     with torch.device("meta"):
         pos = parts["pos"](model.d_model, model.n_heads, model.context_length)
         attn = CausalSelfAttention(model.d_model, model.n_heads)
         block = parts["norm"](model.d_model, attn, parts["act"](model.d_model, model.d_ff))
-        head = parts["tying"](1, 1)
-    return Shape(
+        head = parts["tying"](cfg.tokenizer.vocab_size, model.d_model)
+    positions = count_parameters(pos)
+    learned = positions == model.context_length * model.d_model
+    standard = Shape(
         vocab_size=cfg.tokenizer.vocab_size,
         d_model=model.d_model,
         n_layers=model.n_layers,
@@ -180,7 +183,11 @@ def model_shape(cfg: DictConfig) -> Shape:
         context_length=model.context_length,
         mlp_matrices=block.mlp.matrices,
         tied=head.tied,
-        learned_positions=count_parameters(pos) > 0,
+        learned_positions=learned,
         norm_params=count_parameters(block.norm_1),
         final_norm=count_parameters(block.final_norm()) > 0,
     )
+    counted = count_parameters(block) * model.n_layers + count_parameters(head) + positions
+    declared = standard.parameters() - cfg.tokenizer.vocab_size * model.d_model
+    final_norm = standard.norm_params * standard.final_norm
+    return replace(standard, other_params=counted - (declared - final_norm))

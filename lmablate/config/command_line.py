@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
 from lmablate.config import schema
+from lmablate.config.project import conf_folders, typed_folder
 from lmablate.config.suggest import close_to, describe_word
 from lmablate.errors import UserError
 
@@ -56,7 +57,7 @@ class CommandLine:
     def for_hydra(self) -> list[str]:
         """Return the arguments as Hydra wants them: all flags first, then the overrides."""
         flags = [*self.shows, *(["--multirun"] if self.multirun else [])]
-        for flag in ("config_dir", "config_path", "config_name"):
+        for flag in ("config_path", "config_name"):  # `conf_folders` has config_dir
             if value := getattr(self, flag):
                 flags += ["--" + flag.replace("_", "-"), value]
         return [*flags, *self.overrides]
@@ -115,7 +116,10 @@ def parse_command_line(arguments: Sequence[str], shows: bool = False) -> Command
         raise UserError(f"{flags[0]} is a flag of lmablate.train; this command has its own --help.")
     text_keys = schema.text_keys()
     overrides = [_readable(override, _group_names(typed.config_dir), text_keys) for override in typed.overrides]
-    folders = {key: _folder(key, getattr(typed, key)) for key in ("config_dir", "config_path")}
+    folders = {
+        key: value if value is None else typed_folder(key, value)
+        for key, value in (("config_dir", typed.config_dir), ("config_path", typed.config_path))
+    }
     line = CommandLine(
         overrides, typed.multirun, **folders, config_name=typed.config_name or CommandLine.config_name, shows=flags
     )
@@ -192,19 +196,9 @@ def _unknown_flag(argument: str, parser: argparse.ArgumentParser) -> str:
     return f"{argument} is not a flag" + (f": did you mean {hint}?" if hint else ": --help shows all.")
 
 
-def _folder(key: str, value: str | None) -> str | None:
-    """Return the absolute path of a folder that a flag names."""
-    if value is None:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_dir():
-        raise UserError(f"--{key.replace('_', '-')} {value} is not a folder.")
-    return str(path)
-
-
 def _group_names(config_dir: str | None) -> set[str]:
-    """Return the names of the groups at the top of conf/, and of the user's own folder."""
-    folders = [schema.CONF, *([Path(config_dir).expanduser()] if config_dir else [])]
+    """Return the names of the groups at the top of conf/, and of the user's own folders."""
+    folders = [*conf_folders(), *([Path(config_dir).expanduser()] if config_dir else [])]
     return {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,9 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
 from lmablate.config.folders import expand_folders
-from lmablate.config.hydra_patches import prepend_to_search_path
+from lmablate.config.hydra_patches import check_search_paths
+from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
 from lmablate.config.suggest import describe_python_error
+from lmablate.config.trust import refuse_foreign_package
 from lmablate.errors import UserError
 
 NO_ARGUMENTS = CommandLine([])
@@ -39,8 +42,9 @@ def register_schema() -> None:
     for key in strict_keys():
         path, _, last = key.rpartition(".")
         node = OmegaConf.select(schema, path) if path else schema
-        node._content[last] = AnyNode(node[last], key=last, parent=node)
+        node._content[last] = AnyNode(node._get_node(last)._value(), key=last, parent=node)
     ConfigStore.instance().store(name="schema", node=schema)
+    check_search_paths(refuse_foreign_package)
 
 
 @contextmanager
@@ -51,12 +55,12 @@ def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
         line: the command line, whose --config-dir and --config-path count.
     """
     register_schema()
+    if line is not NO_ARGUMENTS:
+        use_config_dir(line.config_dir)
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:
-        with initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
-            if line.config_dir:
-                prepend_to_search_path(line.config_dir)
+        with searched_by_us(), initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
             yield
     finally:
         GlobalHydra.instance().hydra = outer
@@ -229,3 +233,23 @@ def group_choices(hydra_cfg: Any = None) -> dict[str, str]:
         hydra_cfg = HydraConfig.get()
     chosen = hydra_cfg.runtime.choices
     return {key: str(value) for key, value in chosen.items() if not key.startswith("hydra/") and value is not None}
+
+
+def job_arguments() -> list[str]:
+    """Return the arguments of `lmablate.train` by which the running Hydra job alone is trained; empty outside a job.
+
+    In a project they are to be typed in its folder.
+    """
+    if not HydraConfig.initialized():
+        return []
+    hydra_cfg = HydraConfig.get()
+    folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+    project = find_project()
+    own = [folder for folder in folders if not (project and Path(folder) == project.conf) and Path(folder) != CONF]
+    main = [source.path for source in hydra_cfg.runtime.config_sources if source.provider == "main"]
+    flags = [word for package in trusted_packages() for word in ("--trust", package)]
+    for folder in own:
+        flags += ["--config-path" if folder in main else "--config-dir", folder]
+    if hydra_cfg.job.config_name != NO_ARGUMENTS.config_name:
+        flags += ["--config-name", str(hydra_cfg.job.config_name)]
+    return [*flags, *map(str, hydra_cfg.overrides.task)]

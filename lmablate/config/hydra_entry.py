@@ -6,7 +6,8 @@ The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the 
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -26,9 +27,10 @@ from lmablate.config.compose import (
     plain_sweeps,
     register_schema,
 )
-from lmablate.config.console import asks_for_help, command_ending
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
 from lmablate.config.folders import expand_folders, spare_read_only_runs
+from lmablate.config.project import searched_by_us, take_trust
 from lmablate.config.schema import CONF
 from lmablate.config.suggest import describe_composition, describe_python_error
 from lmablate.config.trust import refuse_unsafe_config
@@ -41,7 +43,7 @@ class JobFailed(Exception):
 
 def run_hydra_command(
     task: Callable[[DictConfig], Any],
-    usage: str | Callable[[], str],
+    usage: Callable[[str], str],
     check: Callable[[DictConfig], Any],
 ) -> None:
     """Run `task` as a command over conf/config.yaml: once, or, under -m, once for each job of a sweep.
@@ -51,17 +53,18 @@ def run_hydra_command(
 
     Args:
         task: called with the composed config of each job.
-        usage: what --help prints.
+        usage: returns what --help prints, from the docstring of the command's module.
         check: called with the config of a single run before anything is written, even by Hydra.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = sys.argv[1:]
+    arguments = typed_arguments()
     # No job fails here, see JobFailed: what is left are overrides that do not compose, and launchers that do not exist.
     with command_ending(lambda error: _describe_mistake(error) or _describe_hydra(error)):
         if asks_for_help(arguments):
-            print((usage if isinstance(usage, str) else usage()).strip())
+            print(f"{usage(docstring_of(task)).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
+        arguments = take_trust(arguments)
         line = parse_command_line(arguments, shows=True)
 
         def check_composed(cfg: DictConfig) -> None:
@@ -81,9 +84,12 @@ def run_hydra_command(
             line = plain_sweeps(line)
         hydra_patches.set_command_line(line.for_hydra())
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
+            with searched_by_us():
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
         except JobFailed as error:
             cause = error.__cause__ or error
+            if isinstance(cause, OSError) and cause.filename is None:  # of the output: a closed pipe, a full disk
+                raise cause from None
             by_user = isinstance(cause, UserError | HydraException | OmegaConfBaseException)
             if not by_user and not isinstance(cause, Diverged | OSError):
                 traceback.print_exception(cause)
@@ -91,24 +97,24 @@ def run_hydra_command(
             sys.exit(2 if by_user else 1)
 
 
-def run_override_command(task: Callable[[list[str]], Any], usage: str | None) -> None:
+def run_override_command(task: Callable[[list[str]], Any]) -> None:
     """Run `task` as a command that composes configs itself, from the overrides on its command line.
 
-    After a mistake by the user the process prints one sentence and ends with exit code 2.
+    After a mistake by the user the process prints one sentence and ends with exit code 2. --help prints the docstring
+    of the command's module.
 
     Args:
         task: called with the command line's arguments.
-        usage: what --help prints: the docstring of the command's module.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = sys.argv[1:]
+    arguments = typed_arguments()
     with command_ending(_describe_mistake):
         if asks_for_help(arguments):
-            print((usage or "").strip())
+            print(f"{docstring_of(task).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
         hydra_patches.clear_text_resolvers()
-        task(arguments)
+        task(take_trust(arguments))
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
@@ -165,6 +171,19 @@ def _describe_hydra(error: Exception) -> str:
     if isinstance(error, LookupError | TypeError | AttributeError | AssertionError):
         return describe_python_error(error)
     return _one_sentence(error)
+
+
+@contextmanager
+def mistakes_described() -> Iterator[None]:
+    """Raise a UserError, with one sentence, for overrides in the block that do not compose.
+
+    Raises:
+        UserError: if they do not.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_describe_mistake(error) or str(error)) from None
 
 
 def _default_config() -> DictConfig | None:

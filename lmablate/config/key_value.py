@@ -11,17 +11,16 @@ arguments = parse(["experiment=llama"], Arguments)
 
 import dataclasses
 import difflib
-import inspect
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lmablate.config.console import asks_for_help, command_ending
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.config.project import default_path, take_config_dir, take_trust
 from lmablate.errors import UserError
 from lmablate.files import user_path
 
@@ -87,6 +86,8 @@ def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
     for name, key in keys.items():
         if name not in values and key.default is dataclasses.MISSING:
             raise UserError(f"{name}=... is missing: {key.help}.")
+        if name not in values and isinstance(key.default, Path):
+            values[name] = default_path(key.default)
     return spec(**values)
 
 
@@ -120,9 +121,9 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     return value
 
 
-def _usage(program: str, spec: type) -> str:
+def _usage(program: str, spec: type, task: Callable[..., Any]) -> str:
     """Return the text of --help: the keys, their meaning and their defaults."""
-    lines = [inspect.cleandoc(spec.__doc__ or ""), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    lines = [docstring_of(task, spec.__name__), "", f"  python -m {program} [KEY=VALUE ...]", ""]
     for key in _keys_of(spec).values():
         default = "required" if key.default is dataclasses.MISSING else f"default {_as_typed(key.default)}"
         lines.append(f"  {key.name:<14}{key.help} ({default})")
@@ -147,10 +148,10 @@ def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec],
         spec: the dataclass of its arguments.
         task: called with the parsed arguments.
     """
-    argv = sys.argv[1:]
+    argv = typed_arguments()
     with command_ending():
         if asks_for_help(argv):
-            print(_usage(program, spec))
+            print(f"{_usage(program, spec, task)}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(argv)
-        task(parse(argv, spec))
+        task(parse(take_config_dir(take_trust(argv)), spec))

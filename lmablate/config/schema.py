@@ -12,7 +12,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+# The yaml files of lmablate: a part of the installed package, or, in a checkout, a folder beside it.
+_HERE = Path(__file__).resolve()
+CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "conf") if path.is_dir())
 
 # The groups of the model, in the order in which a run's label names them.
 MODEL_GROUPS = ("norm", "pos", "act", "tying", "init")
@@ -145,8 +147,8 @@ class Config:
     tracking: Any = MISSING
     diagnostics: Any = MISSING
     scale: Any = None
-    runs_dir: str = "runs"
-    data_dir: str = "data"
+    runs_dir: str = "${in_project:runs}"
+    data_dir: str = "${in_project:data}"
     skip_failed: bool = False
 
 

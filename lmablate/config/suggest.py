@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from lmablate.config.schema import CONF
+from lmablate.config.project import conf_folders
 from lmablate.errors import reason
 
 # Hydra's messages about a key or an option that does not exist.
@@ -43,11 +43,12 @@ def close_to(word: str, choices: Iterable[str]) -> str | None:
 
 
 def _options() -> dict[str, list[str]]:
-    """Return the options of every group in conf/, by group."""
+    """Return the options of every group in conf/ and in the user's own folders, by group."""
     options: dict[str, list[str]] = {}
-    for path in sorted(CONF.rglob("*.yaml")):
-        if path.parent != CONF:
-            options.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
+    for folder in conf_folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            if path.parent != folder:
+                options.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
     return options
 
 

@@ -212,16 +212,40 @@ def load_claim(path: str | Path) -> Claim:
         UserError: if it is not a valid claim; the message is one sentence that names the file, the claim, the key, its
             value and what is allowed.
     """
-    raw = read_yaml(Path(path))
+    return parse_claim(read_yaml(Path(path)), str(path))
+
+
+def parse_claim(raw: Any, source: str) -> Claim:
+    """Return the claim of a mapping with the keys of a claim's yaml.
+
+    Args:
+        raw: the mapping.
+        source: where it comes from, for the message.
+
+    Raises:
+        UserError: as `load_claim`.
+    """
+    raw = _as_written(raw)
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: a claim has the keys {', '.join(CLAIM_KEYS)}; this file has {_shown(raw)}.")
-    where = f"{path}: claim {raw['id']}" if _ID.fullmatch(str(raw.get("id"))) else str(path)
+        raise UserError(f"{source}: a claim has the keys {', '.join(CLAIM_KEYS)}; this has {_shown(raw)}.")
+    where = f"{source}: claim {raw['id']}" if _ID.fullmatch(str(raw.get("id"))) else source
     claim = _read_keys(raw, CLAIM_KEYS, OPTIONAL, where)
     inherited = {key: raw[key] for key in INHERITED if key in raw}
     all_of = [_parse_predicate(inherited | test, f"{where}: all_of[{i}]") for i, test in enumerate(claim["all_of"])]
     own: dict[str, Any] = {key: value for key, value in claim.items() if key not in INHERITED}
     own["all_of"] = tuple(all_of)
     return Claim(**own)
+
+
+def _as_written(value: Any) -> Any:
+    """Return a nested value as a yaml file gives it: numbers, booleans and None as the text that is typed for them."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_written(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_written(inner) for inner in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _parse_predicate(raw: dict[str, Any], where: str) -> Predicate:

@@ -1,5 +1,6 @@
 """Read a run back from its folder, to use its model; the run need not be finished."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config.build import build, build_model
+from lmablate.config.sources import class_fingerprints
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import TokenFile
 from lmablate.errors import UserError, reason
@@ -16,6 +18,8 @@ from lmablate.model import Transformer
 from lmablate.runs.run import Run
 from lmablate.tokenizer import Tokenizer
 from lmablate.training.checkpoint import load_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,14 @@ def load_run(name: str | Path, runs_dir: Path | str = "runs", device: str = "cpu
 
     Raises:
         UserError: if there is no such run, if a file of it is missing or damaged, or if its config names a class that
-            lmablate does not define.
+            neither lmablate nor a package that the user trusts defines.
     """
     run = find_run(name, runs_dir)
     cfg = read_run_config(run.folder / "config.yaml")
+    trained_with = run.facts()["identity"].get("own_code", {})
+    for target, fingerprint in class_fingerprints(OmegaConf.to_container(cfg.model)).items():
+        if trained_with.get(target, fingerprint) != fingerprint:
+            log.warning("%s has changed since run %s was trained: the text may be another model's", target, run.id)
     model = build_model(cfg)
     state = load_checkpoint(run.checkpoints, model)
     if state is None:

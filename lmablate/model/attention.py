@@ -171,8 +171,13 @@ def fused_causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_PO
 
 
 def causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_POSITIONS) -> Output:
-    """Return what `attention` returns, by the fastest form: in blocks on a CPU, by torch's kernels elsewhere."""
+    """Return what `attention` returns, by the fastest form: in blocks on a CPU, by torch's kernels elsewhere.
+
+    Both forms give the position scheme's bias no gradient, so a bias that needs one takes `attention` itself.
+    """
     _check_heads(q, k, v, causal=True)
+    if pos.biases and not pos.bias_is_constant:
+        return attention(q, k, v, pos.bias)
     if q.device.type != "cpu":
         return fused_causal_attention(q, k, v, pos)
     if q.shape[-2] == k.shape[-2]:

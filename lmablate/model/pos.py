@@ -4,7 +4,7 @@ Each has three hooks, which change nothing in the base class `Position`:
 
     embed(x, start)      adds to the token embeddings           (learned, sinusoidal)
     rotate(q, k, start)  turns queries and keys in each head    (RoPE)
-    bias(scores)         adds a constant to attention scores    (ALiBi)
+    bias(scores)         changes the attention scores           (ALiBi)
 
 `start` is the position of the first token: 0, unless a cache already holds earlier tokens.
 """
@@ -30,11 +30,16 @@ Stream = Float[Tensor, "*batch time d_model"]
 class Position(nn.Module):
     """Base of the schemes: no position information unless a subclass overrides a hook.
 
+    A subclass that overrides `bias` may set `bias_is_constant`, if it adds numbers that depend neither on parameters
+    nor on the scores. The faster forms of attention are for such a bias only.
+
     Args:
         d_model: width of the residual stream.
         n_heads: attention heads per layer.
         context_length: tokens of a training sequence.
     """
+
+    bias_is_constant = False
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__()
@@ -50,7 +55,7 @@ class Position(nn.Module):
         return q, k
 
     def bias(self, scores: Scores) -> Scores:
-        """Return the scores plus a constant; the queries have the *last* of the keys' positions."""
+        """Return the scores, changed by the distances; the queries have the *last* of the keys' positions."""
         return scores
 
     @property
@@ -186,6 +191,7 @@ class ALiBi(Position):
     Slopes are 2^(-8h/n_heads) for h = 1..n_heads; if n_heads is a power of two, these are the paper's numbers.
     """
 
+    bias_is_constant = True
     slopes: Tensor
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:

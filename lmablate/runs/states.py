@@ -32,6 +32,7 @@ class RunState:
         max_steps: updates in all.
         seconds_left: estimate of the training time left, while it runs.
         detail: the error, the reason why the run counts as dead, or the job that it waits for.
+        heartbeat: Unix time of its last sign of life; 0 if there was none.
     """
 
     run: str
@@ -41,6 +42,7 @@ class RunState:
     max_steps: int | None = None
     seconds_left: float | None = None
     detail: str = ""
+    heartbeat: float = 0.0
 
 
 def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list[RunState]:
@@ -87,7 +89,8 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
     if state == "failed":
         detail = "; ".join(filter(None, [detail, *_errors_of_other_ranks(run)]))
     left = status.get("seconds_left") if state == "running" else None
-    return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail)
+    heartbeat = status["heartbeat"] if isinstance(status.get("heartbeat"), int | float) else 0.0
+    return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail, heartbeat)
 
 
 def _errors_of_other_ranks(run: Run) -> list[str]:

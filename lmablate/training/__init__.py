@@ -9,7 +9,7 @@ optimizer_state  the state of any optimizer as named tensors and JSON
 journal          metrics, status and progress of a run while it trains
 divergence       finds the first step that is not finite
 distributed      several processes that train one run together
-tracking         mirrors of the metrics: wandb
+tracking         mirrors of the metrics: wandb, TensorBoard, several at once
 progress         the progress line on a terminal
 """
 

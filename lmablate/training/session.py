@@ -1,6 +1,7 @@
 """One run, from its config to its result: checks, data, identity, folder, lock, training."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config.build import build, build_all, build_model, check_config, resolve_config
-from lmablate.config.compose import group_choices
+from lmablate.config.compose import group_choices, job_arguments
 from lmablate.config.identity import run_facts, run_identity, run_label
 from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.data.tokens import check_lengths
 from lmablate.diagnostics.probe import declared_metrics
 from lmablate.files import Busy, disk_errors_named, shown_path
 from lmablate.machine import available_threads, keep_freed_memory, pick_device
-from lmablate.runs.run import CODE_VERSION, Run
+from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code
 from lmablate.runs.stop_signal import StopFlag
 from lmablate.tokenizer import Tokenizer
 from lmablate.training.distributed import Workers
@@ -27,8 +28,17 @@ from lmablate.training.trainer import Trainer, TrainingData
 log = logging.getLogger(__name__)
 
 
-def train_run(cfg: DictConfig) -> float:
-    """Train the run that `cfg` describes, unless it is done, and return its validation loss in nats per token."""
+def train_run(
+    cfg: DictConfig, choices: Mapping[str, str] | None = None, arguments: Sequence[str] | None = None
+) -> float:
+    """Train the run that `cfg` describes, unless it is done, and return its validation loss in nats per token.
+
+    Args:
+        cfg: its config, not yet resolved.
+        choices: the chosen option of each group; None for those of the running Hydra job.
+        arguments: those of `lmablate.train` that stand for this run alone; None for those of the running Hydra job.
+    """
+    choices = group_choices() if choices is None else choices
     keep_freed_memory()
     device = check_run(cfg)
     cfg = resolve_config(cfg)
@@ -39,15 +49,17 @@ def train_run(cfg: DictConfig) -> float:
         prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
         check_lengths(prepared.train.array, prepared.valid.array, cfg.model.context_length)
         identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
+        for other in done_with_other_code(Path(cfg.runs_dir), identity):
+            log.warning("run %s was trained with other code of your classes, and stays: this is another run", other)
         run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.add_to_experiment(cfg.name, group_choices())
+    run.add_to_experiment(cfg.name, choices, job_arguments() if arguments is None else arguments)
     trained = False
     try:
         with workers:
             if run.is_due(cfg.skip_failed):
                 with run.lock() if workers.is_main else nullcontext():
                     if run.is_due(cfg.skip_failed):  # another process may have finished it meanwhile
-                        _fit(cfg, run, prepared, workers)
+                        _fit(cfg, run, prepared, workers, choices)
                         trained = True
                     workers.barrier()
     except Busy as error:
@@ -70,7 +82,7 @@ def check_run(cfg: DictConfig) -> torch.device:
     return pick_device(cfg.train.device)
 
 
-def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
+def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, choices: Mapping[str, str]) -> None:
     """Build what the resolved config names, and train."""
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
@@ -81,7 +93,7 @@ def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) ->
         declared = declared_metrics(probes)
         if workers.is_main:
             tokenizer.save(run.tokenizer_path)
-            run.add_facts(**run_facts(cfg, group_choices()), tokenizer=tokenizer.fingerprint, metrics=declared)
+            run.add_facts(**run_facts(cfg, choices), tokenizer=tokenizer.fingerprint, metrics=declared)
             config: Any = OmegaConf.to_container(cfg, resolve=True)
             tracker.start(run.folder, run.id, cfg.name, config)
         Trainer(

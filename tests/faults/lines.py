@@ -213,7 +213,7 @@ WRONG = [
     "seed=", "seed=1e3", "seed='x'", "seed=\"1", "seed=(1)", "seed=1=2", "seed=${nope}", "seed=${oc.env:NOPE}",
     "seed=interval(0,1)",
     "name=", "name=''", "name=a/b", "name=..", "name=.", "name=-x", "name=~", "name=../victim.txt", "name=/victim.txt",
-    "name='a b'", "name=[a]", "name={a:1}", "name=null", "name=a\\,b", "name=" + "n" * 200, "name=é", "name='a\nb'",
+    "name='a b'", "name=[a]", "name={a:1}", "name=null", "name=" + "n" * 200, "name=é", "name='a\nb'",
     "name=a:b",
     "optim.lr=fast", "optim.lr=-1", "optim.lr=nan", "optim.lr=inf", "optim.lr=null", "optim.lr=[1]", "optim.betas=3",
     "optim.betas=[0.9]", "optim.betas=[0.9,1]", "optim.betas=[a,b]", "optim.min_lr=2", "optim.grad_clip=0", "optim=3",
@@ -330,7 +330,7 @@ EXPERIMENTS: list[tuple[str, int | None]] = [
                      "name: mine\nhydra: {sweeper: {params: {seed: '0,1'}}}\n")
     ],
 ]  # fmt: skip
-FROM_CONF = [("positional_encoding", 8), ("llama", 2), ("weight_tying", 8), ("warmup", UNKNOWN), ("aa", UNKNOWN)]
+FROM_CONF = [("positional_encoding", 8), ("llama", 2), ("weight_tying", UNKNOWN), ("warmup", UNKNOWN), ("aa", UNKNOWN)]
 
 VARIABLES: dict[str, list[str | None]] = {
     "OMP_NUM_THREADS": ["1", "4,2", "x", "0", "-1", "", "1.5", "9" * 30, "１"],
@@ -467,12 +467,19 @@ FORMS = [
     ("plain ", REFUSED),
 ]
 SOURCES = [("metrics", 1), ("wandb", REFUSED), ("csv", UNKNOWN), ("", REFUSED), ("Metrics", REFUSED), ("x", REFUSED)]
+OVERWRITE: list[tuple[str, int | None]] = [("true", 1), ("false", 1), ("yes", REFUSED), ("1", REFUSED), ("", REFUSED)]
+KINDS: list[tuple[str, int | None]] = [
+    ("failed", 1), ("died", 1), ("superseded,failed", 1), ("failed,failed", 1), ("", REFUSED), ("failed,", REFUSED),
+    ("Failed", REFUSED), ("done", REFUSED), ("failed died", REFUSED), ("null", REFUSED), ("\x1b[31m", REFUSED),
+]  # fmt: skip
+HOW = [("hide", 1), ("delete", 1), ("", REFUSED), ("Hide", REFUSED), ("remove", REFUSED), ("null", REFUSED)]
 # Of each command: the keys that a line must have, and those that it may have, with their values; the keys that write.
 Values = Sequence[tuple[str, int | None]]
 NEEDED: dict[str, dict[str, Values]] = {
     "evaluate": {"run": RUN_NAMES},
     "generate": {"run": RUN_NAMES, "max_tokens": [("1", 1), ("2", 1), *WHOLE[3:]]},
     "export": {},
+    "clean": {},
     "figures": {},
     "report": {},
     "export_hf": {"run": RUN_NAMES, "out": NEW_FOLDERS},
@@ -497,10 +504,12 @@ POSSIBLE: dict[str, dict[str, Values]] = {
     "report": {"exports": [("analysis/exports", 1), ("odd", UNKNOWN), *NOT_A_FOLDER], "out": NEW_FILES,
     "verdicts": NEW_FILES,
                "claims": [("odd", UNKNOWN), ("configs/scale", REFUSED), *NOT_A_FOLDER], "figures": NEW_FOLDERS,
-               "markdown": [("null", 1), *NEW_FILES]},
+               "markdown": [("null", 1), *NEW_FILES], "experiment": EXPERIMENT_NAMES,
+               "runs_dir": [("null", 1), *RUNS, *NOT_A_FOLDER], "notebook": OVERWRITE,
+               "reference": [("null", 1), ("adhoc", UNKNOWN), ("", UNKNOWN), ("a=b,c", UNKNOWN), ("\x1b", UNKNOWN)]},
     "export_hf": {"runs_dir": RUNS},
+    "clean": {"runs_dir": [*RUNS, *NOT_A_FOLDER], "which": KINDS, "how": HOW, "apply": OVERWRITE},
 }  # fmt: skip
-OVERWRITE: list[tuple[str, int | None]] = [("true", 1), ("false", 1), ("yes", REFUSED), ("1", REFUSED), ("", REFUSED)]
 for command in ("export", "figures", "report", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE
 # Commands that take seconds if nothing is wrong; the test in real processes lets them succeed.

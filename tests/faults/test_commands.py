@@ -112,6 +112,7 @@ def run_line(line: Line, world: Surroundings) -> Outcome:
         asked += [
             f"{piece.writes}/../{name}" for piece in line.pieces if piece.key == "out" for name in BESIDE_THE_PAGE
         ]
+        asked += [typed.partition("=")[2] for typed in line.arguments if typed.startswith("exports=")]
     targets = [world.meant_by(placed(path)) for path in [*asked, *DEFAULTS.get(line.command, [])] if "\0" not in path]
     changed = world.changed_since(before)
     world.restore(changed)
@@ -198,7 +199,7 @@ def less_than_asked(line: Line, outcome: Outcome) -> list[str]:
         return [] if prompts == 1 or answered == prompts else [f"{answered} of {prompts} prompts answered"]
     wanted = {
         "evaluate": "nats per token", "generate": "", "export": "adhoc: 1 run", "export_hf": "step 1",
-        "figures": "overview.png", "report": given.get("out", "report.html"),
+        "figures": "overview.png", "clean": "0 runs", "report": given.get("out", ".html"),
     }  # fmt: skip
     missing = wanted.get(line.command, "").encode(line.output, "replace").decode(line.output) not in outcome.out
     return ["the output lacks its result"] if missing else []
@@ -213,7 +214,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
 COMMANDS = {
     "evaluate": (60, 3000, 0.6), "generate": (60, 3000, 0.6), "export": (60, 3000, 0.6), "export_hf": (60, 3000, 0.6),
     "figures": (60, 3000, 0.6), "report": (60, 3000, 0.6), "train": (6, 350, 0.8), "prepare": (6, 350, 0.8),
-    "plan": (6, 350, 0.8), "audit": (6, 350, 0.8), "status": (6, 350, 0.8), "lr_sweep": (6, 350, 0.8),
+    "clean": (60, 3000, 0.6), "plan": (6, 350, 0.8),
+    "audit": (6, 350, 0.8), "status": (6, 350, 0.8), "lr_sweep": (6, 350, 0.8),
 }  # fmt: skip
 COMPOSING = ("train", "prepare", "plan", "audit", "status", "lr_sweep")
 LINES = [
@@ -264,6 +266,7 @@ REAL = {
     "evaluate": (["run=runs/{run}"], "nats per token"),
     "generate": (["run=runs/{run}", "max_tokens=2", "prompt=the ± cat"], "the"),
     "export": (["out=new"], "adhoc: 1 run"),
+    "clean": (["apply=true"], "0 runs"),
     "export_hf": (["run=runs/{run}", "out=new"], "step 1"),
     "figures": (["exports=analysis/exports", "out=new"], "overview.png"),
     "report": (["exports=analysis/exports", "figures=new", "out=new/page.html", "verdicts=new/v.csv"], "page.html"),

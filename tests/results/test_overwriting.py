@@ -109,14 +109,27 @@ def test_a_foreign_file_stays_and_nothing_is_written(
     assert workshop.files() == before
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(("command", "output", "key"), OUTPUTS)
 def test_a_folder_in_the_place_of_a_file_is_named(
-    workshop: Workshop, command: Callable[..., None], output: str, key: str
+    workshop: Workshop, command: Callable[..., None], output: str, key: str, overwrite: bool
 ) -> None:
     (workshop.folder / output).mkdir(parents=True)
     before = workshop.files()
     with pytest.raises(UserError, match=f"{key}: .* is a folder"):
-        command(workshop)
+        command(workshop, overwrite=overwrite)
+    assert workshop.files() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("command", "output", "key"), [row for row in OUTPUTS if "/" in row[1]])
+def test_a_file_in_the_place_of_a_folder_is_named(
+    workshop: Workshop, command: Callable[..., None], output: str, key: str, overwrite: bool
+) -> None:
+    (workshop.folder / output.partition("/")[0]).write_text("mine")
+    before = workshop.files()
+    with pytest.raises(UserError, match=f"{key}: .* is a file"):
+        command(workshop, overwrite=overwrite)
     assert workshop.files() == before
 
 

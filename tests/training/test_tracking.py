@@ -105,7 +105,7 @@ def test_a_tracker_may_fail_at_any_moment_and_says_so_once(tmp_path, caplog, at,
     tracker.finish()
     raised = failing.calls.count(at) > after
     assert len(caplog.records) == int(raised)
-    assert not raised or "from here on the metrics are in metrics.jsonl only" in caplog.text
+    assert not raised or "from here on it mirrors nothing, metrics.jsonl has every row" in caplog.text
     assert not raised or failing.calls[-1] == at  # it is not called again
 
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.config.project import yaml_files
+from lmablate.config.schema import MODEL_GROUPS
 from lmablate.files import read_yaml
 
 # A run's id: the classes of its groups, its seed and a hash. See `config.identity.run_label`.
@@ -14,11 +16,14 @@ _RUN_ID = re.compile("-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + 
 _NAME_AND_SEED = re.compile(r"(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>[0-9]{1,15})", re.DOTALL)
 
 
-@cache
 def class_options(group: str) -> dict[str, str]:
     """Return the option of each class of model/`group`, with the class in lower case: {"prenorm": "pre", ...}."""
-    paths = sorted((CONF / "model" / group).glob("*.yaml"))
-    return {_class_of(read_yaml(path)): path.stem for path in paths}
+    return _options_in(tuple(sorted(yaml_files(f"model/{group}").items())))
+
+
+@cache
+def _options_in(files: tuple[tuple[str, Path], ...]) -> dict[str, str]:
+    return {_class_of(read_yaml(path)): option for option, path in files}
 
 
 def _class_of(node: Any) -> str:

@@ -17,6 +17,16 @@ text        names that are drawn as they are, and fit
 style       colours, names of factors, and saving
 """
 
+import os
+import sys
+
+try:
+    import matplotlib  # noqa: F401
+except ValueError:  # MPLBACKEND names no backend; to save a figure, any will do
+    os.environ["MPLBACKEND"] = "agg"
+    for half_imported in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[half_imported]
+
 from lmablate.results.plots.curves import curve_figure
 from lmablate.results.plots.gallery import MAIN_FIGURE, Planned, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure

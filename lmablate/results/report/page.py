@@ -10,10 +10,9 @@ import jinja2
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from lmablate.config.schema import CONF
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
-from lmablate.files import read_lines
+from lmablate.results.descriptions import describe_experiment
 from lmablate.results.exports import Exported
 from lmablate.results.frames import distinct_values, get_column
 from lmablate.results.plots import summary
@@ -21,6 +20,7 @@ from lmablate.results.plots.arms import Arms
 from lmablate.results.plots.style import factor_name
 from lmablate.results.report import forest, plain_words, verdict_table
 from lmablate.results.report.calibration import FEWEST_SEEDS, NullTest, Pairing
+from lmablate.results.report.comparison import HEAD, Comparison
 from lmablate.results.report.draw_all import Picture
 from lmablate.results.report.printed import format_ratio
 from lmablate.results.report.rates import RateCurves, rate_curves
@@ -31,6 +31,23 @@ HERE = Path(__file__).parent
 # The numbers in a verdict's sentence, and the minus signs among them.
 NUMBERS = re.compile(r"effect \S+, \d+% interval \S+ to \S+,")
 MINUS = re.compile(r"(?<= )-(?=\d)")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of itself.
+
+    Attributes:
+        title: its title.
+        question: what is to be found out; empty for none.
+        commands: those that make the page, once everything is trained.
+        family: a sentence about the claims that are judged together, if they are not all.
+    """
+
+    title: str = "Which parts of a small Transformer matter, and how sure are we?"
+    question: str = ""
+    commands: Sequence[str] = ("python -m lmablate.export experiment=all", "python -m lmablate.report")
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,9 +66,10 @@ class Section:
         pictures: the figures, the overview first.
         rates: loss by learning rate; None if the rate does not vary.
         runs: one row per run.
-        command: the command that trains it.
+        command: the commands that train it, one per line.
         scale: the option of the group `scale`; empty if unknown.
         machine: the processor of the audit; empty if unknown.
+        comparison: its arms compared with one of them; None for no such table.
     """
 
     name: str
@@ -68,10 +86,16 @@ class Section:
     command: str
     scale: str
     machine: str
+    comparison: Comparison | None = None
 
 
 def make_section(
-    data: Exported, audit: Mapping[str, Any], pictures: Sequence[Picture], verdicts: Sequence[Verdict]
+    data: Exported,
+    audit: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    verdicts: Sequence[Verdict],
+    commands: Sequence[str] = (),
+    comparison: Comparison | None = None,
 ) -> Section:
     """Return the section about one experiment.
 
@@ -80,11 +104,13 @@ def make_section(
         audit: the findings of `lmablate.audit`. If they are empty, confounds are found in how the runs started.
         pictures: its figures.
         verdicts: the verdicts on all claims.
+        commands: those that train its runs, as these recorded them; none if that is not known.
+        comparison: its arms compared with one of them.
     """
     arms = Arms(data)
     return Section(
         name=data.experiment,
-        description=_description(data.experiment),
+        description=describe_experiment(data.experiment),
         verdicts=[v for v in verdicts if data.experiment in v.claim.experiments],
         confounds=audit["warnings"] if audit else find_confounds_in_exports(data),
         sizes=_run_sizes(data.runs),
@@ -94,23 +120,15 @@ def make_section(
         pictures=pictures,
         rates=rate_curves(data),
         runs=data.runs,
-        command=audit.get("command", f"python -m lmablate.train experiment={data.experiment}"),
+        command="\n".join(commands) or audit.get("command", f"python -m lmablate.train experiment={data.experiment}"),
         scale=audit.get("scale") or "",
         machine=audit.get("machine", ""),
+        comparison=comparison,
     )
 
 
 def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[:, (table != "").any()]
-
-
-def _description(experiment: str) -> str:
-    """Return the comment at the head of the experiment's yaml, without its number and full stop; empty without one."""
-    path = CONF / "experiment" / f"{experiment}.yaml"
-    lines = read_lines(path) if path.exists() else []
-    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
-    text = re.sub(r"^\d+:\s*", "", " ".join(comments))
-    return text[:1].upper() + text[1:].removesuffix(".")
 
 
 def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
@@ -125,13 +143,14 @@ def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
     return sizes
 
 
-def _foundation(finished: pd.DataFrame) -> str:
-    """Return the sentence about the runs on which the verdicts rest."""
+def _foundation(finished: pd.DataFrame, judged: bool) -> str:
+    """Return the sentence about the runs on which the verdicts, or only the results, rest."""
     sizes = _run_sizes(finished)
     parameters = f" of models with {sizes['parameters']} parameters" if "parameters" in sizes else ""
     tokens = sizes.get("training tokens each")
     trained = f"{',' if parameters else ''} trained on {tokens} tokens each" if tokens else ""
-    return f"The verdicts rest on {counted(len(finished), 'finished run')}{parameters}{trained}."
+    what = "verdicts" if judged else "results"
+    return f"The {what} rest on {counted(len(finished), 'finished run')}{parameters}{trained}."
 
 
 def _known(finished: pd.DataFrame, fact: str) -> list[str]:
@@ -145,6 +164,7 @@ def render_page(
     sections: Sequence[Section],
     tests: Sequence[NullTest],
     pairs: Sequence[Pairing],
+    about: About | None = None,
 ) -> str:
     """Return the page's HTML. The same arguments give the same bytes.
 
@@ -154,6 +174,7 @@ def render_page(
         sections: one for each experiment, in order.
         tests: the verdicts where nothing differs.
         pairs: the gain of pairing by seed in each experiment.
+        about: title, question and commands of the page; None for those of lmablate's own study.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -172,14 +193,15 @@ def render_page(
     by_kind = {kind: [v for v in verdicts if v.kind == kind] for kind in Kind}
     return environment.get_template("page.html").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        foundation=_foundation(study.finished),
+        about=about or About(),
+        foundation=_foundation(study.finished, bool(verdicts)),
         fingerprints=_known(study.finished, "data_fingerprint"),
         code_versions=_known(study.finished, "code_version"),
         fewest_seeds=FEWEST_SEEDS,
         verdicts=verdicts,
         by_kind={kind: members for kind, members in by_kind.items() if members},
         meanings=verdict_table.MEANINGS,
-        summary=verdict_table.count_sentence(verdicts),
+        summary=verdict_table.count_sentence(verdicts) if verdicts else "",
         forest=forest,
         interval=verdict_table.format_interval,
         seeds=verdict_table.format_seeds_needed,
@@ -190,4 +212,5 @@ def render_page(
         mark=plain_words.part_mark,
         marks=plain_words.MARKS,
         in_words=plain_words.label_in_words,
+        compared=HEAD,
     )

@@ -3,11 +3,56 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich import box
+from rich.table import Table
+
 from lmablate.errors import counted
+from lmablate.evidence import Verdict
+from lmablate.results.report import verdict_table
 from lmablate.results.report.calibration import NullTest, Pairing
+from lmablate.results.report.comparison import HEAD, Comparison
+from lmablate.results.terminal import open_console
+
+# Width of a table, in characters, if the output is not a terminal.
+_WIDTH = 150
 
 
-def trust_lines(tests: Sequence[NullTest], pairs: Sequence[Pairing], verdicts: Path) -> Iterator[str]:
+def print_findings(
+    verdicts: Sequence[Verdict],
+    comparison: Comparison | None,
+    tests: Sequence[NullTest],
+    pairs: Sequence[Pairing],
+    path: Path,
+) -> None:
+    """Print the comparison of one experiment's arms, the verdicts, and how far these can be trusted.
+
+    Args:
+        verdicts: the verdicts on all claims.
+        comparison: None for none.
+        tests: the verdicts where nothing differs.
+        pairs: the gain of pairing by seed.
+        path: the table of verdicts, which lists the runs.
+    """
+    console = open_console(_WIDTH)
+    if comparison is not None:
+        console.print(_comparison_table(comparison))
+    if verdicts:
+        console.print(verdict_table.terminal_table(verdicts))
+        for line in _trust_lines(tests, pairs, path):
+            console.print(line, soft_wrap=True)
+
+
+def _comparison_table(comparison: Comparison) -> Table:
+    """Return the comparison for the terminal."""
+    table = Table(title=comparison.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in HEAD:
+        table.add_column(column, justify="left" if column == HEAD[0] else "right", no_wrap=True)
+    for arm in comparison.arms:
+        table.add_row(*arm.cells())
+    return table
+
+
+def _trust_lines(tests: Sequence[NullTest], pairs: Sequence[Pairing], verdicts: Path) -> Iterator[str]:
     """Yield lines about the runs behind the verdicts, and how far the verdicts can be trusted.
 
     Args:

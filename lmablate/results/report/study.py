@@ -25,13 +25,13 @@ class Study:
     experiments: Mapping[str, Exported]
 
     @classmethod
-    def load(cls, folder: Path) -> "Study":
-        """Load every experiment in `folder`.
+    def load(cls, folder: Path, names: Sequence[str] = ()) -> "Study":
+        """Load these experiments in `folder`, or every one if none is named.
 
         Raises:
             UserError: if it has no exports, or damaged ones.
         """
-        names = exported_names(folder)
+        names = names or exported_names(folder)
         if not names:
             raise UserError(f"exports={folder} holds no table: make one with `python -m lmablate.export`.")
         return cls({name: load_exported(folder, name) for name in names})

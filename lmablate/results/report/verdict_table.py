@@ -106,11 +106,14 @@ def markdown_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _markdown_start(claim: Claim) -> str:
-    """Return the beginning of a claim's row: its text is text, and no markup, whatever is in it."""
-    text = MARKUP.sub(r"\\\g<0>", " ".join(claim.reported.split()))
-    if text.count("~") > 1:  # a single one is text
-        text = text.replace("~", "\\~")
-    return f"| {claim.id} | {text} |"
+    """Return the beginning of a claim's row."""
+    return f"| {claim.id} | {markdown_text(claim.reported)} |"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text as Markdown prints it in a cell: it is text, and no markup, whatever is in it."""
+    text = MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    return text.replace("~", "\\~") if text.count("~") > 1 else text  # a single one is text
 
 
 def is_csv_of(path: Path, claims: Sequence[Claim]) -> bool:

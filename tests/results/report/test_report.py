@@ -119,7 +119,7 @@ def test_the_command_prints_verdicts_and_runs_without_torch_hydra_or_wandb(folde
         "print([m for m in ('torch', 'hydra', 'wandb') if m in sys.modules])"
     )
     keys = arguments(folder, tmp_path).__dict__
-    typed = [f"{key}={value}" for key, value in keys.items()]
+    typed = [f"{key}={value}" for key, value in keys.items() if value is not None]
     done = subprocess.run([sys.executable, "-c", code, *typed], capture_output=True, text=True, check=True)
     assert "Of 1 claim, 1 holds." in done.stdout
     assert (
