@@ -73,11 +73,11 @@ def curve_figure(data: Exported, metric: str, look: Look | None = None, cut: boo
             _add_token_axis(grid[0], arms)
         add_note(figure, notes)
         if look.legend:
-            add_names(figure, grid, arms)
+            _add_names(figure, grid, arms)
     return figure
 
 
-def add_names(figure: Figure, grid: Sequence[Axes], arms: Arms) -> None:
+def _add_names(figure: Figure, grid: Sequence[Axes], arms: Arms) -> None:
     """Name the arms at the ends of their lines if there is one panel with room beside it, else in a legend."""
     if len(grid) == 1 and labels_fit(grid[0]):
         label_lines(grid[0])
