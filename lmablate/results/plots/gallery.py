@@ -110,7 +110,7 @@ def drawable_metrics(arms: Arms) -> list[str]:
 
 
 def _is_telling(name: str, arms: Arms) -> bool:
-    return not is_known(name) or arms.data.metrics.rows(name)["step"].nunique() > 1
+    return not is_known(name) or len({*arms.data.metrics.rows(name)["step"]}) > 1
 
 
 def _checked(key: str, metrics: Sequence[str], arms: Arms) -> list[str]:

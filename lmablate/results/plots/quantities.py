@@ -105,7 +105,8 @@ def quantity_of(metric: str, declared: Mapping[str, Sequence[str]] | None = None
     if metric in KNOWN:
         return KNOWN[metric]
     if declared and metric in declared:
-        return Quantity(*declared[metric])
+        name, unit = declared[metric]
+        return Quantity(name, unit)
     pattern, index = pattern_of(metric)
     if index is not None and (pattern in KNOWN or (declared and pattern in declared)):
         whole = quantity_of(pattern, declared)

@@ -112,7 +112,7 @@ def _set_limits(axes: Axes, extent: _Extent, given: tuple[float | None, float | 
 def _values_of(axes: Axes) -> _Extent | None:
     """Return the extent of a panel's curves and bands; None if it has none."""
     lines = [line.get_ydata() for line in axes.get_lines() if line.get_label() not in (RAW, NOTE)]
-    bands = [path.vertices[:, 1] for band in axes.collections for path in band.get_paths()]
+    bands = [np.asarray(path.vertices)[:, 1] for band in axes.collections for path in band.get_paths()]
     values = _finite([*lines, *bands])
     return _Extent(float(values.min()), float(values.max())) if len(values) else None
 

@@ -199,7 +199,7 @@ def figure_bytes(figure: Figure, form: Format, **style: Any) -> bytes:
     """Return a figure as the content of a file; `style` replaces keys of STYLE."""
     buffer = io.BytesIO()
     with styled():
-        matplotlib.rcParams.update(style)
+        matplotlib.rcParams.update(style)  # pyright: ignore[reportCallIssue, reportArgumentType]
         figure.savefig(buffer, format=form, dpi=200, metadata={**UNTOLD[form], SOURCE_KEYS[form]: MARK})
     figure.set_layout_engine("none")  # the other formats have the same layout
     return buffer.getvalue()
