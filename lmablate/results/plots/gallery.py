@@ -72,7 +72,7 @@ def plan_gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None 
     """
     look = look or Look()
     arms = Arms(data, look.factors)
-    chosen = _checked("metrics", metrics, arms) if metrics else drawable_metrics(arms)
+    chosen = _checked("metrics", metrics, arms) if metrics else _drawable_metrics(arms)
     _checked("limits", [name for name in look.limits if name != STEPS], arms)
     main = tuple(metric for metric in METRICS if metric in chosen)
     plan: dict[str, Planned] = {}
@@ -95,7 +95,7 @@ def plan_gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None 
     return plan
 
 
-def drawable_metrics(arms: Arms) -> list[str]:
+def _drawable_metrics(arms: Arms) -> list[str]:
     """Return the metrics and patterns that have a figure if nobody chooses: those of KNOWN, then those of others.
 
     One member of a pattern of KNOWN, such as the loss at the end of the only window that fits, has none unless it was

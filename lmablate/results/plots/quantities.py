@@ -107,7 +107,7 @@ def quantity_of(metric: str, declared: Mapping[str, Sequence[str]] | None = None
     if declared and metric in declared:
         name, unit = declared[metric]
         return Quantity(name, unit)
-    pattern, index = pattern_of(metric)
+    pattern, index = _pattern_of(metric)
     if index is not None and (pattern in KNOWN or (declared and pattern in declared)):
         whole = quantity_of(pattern, declared)
         return Quantity(f"{whole.name}, {index_name(pattern)} {index}", whole.unit, whole.caption, drawn=whole.drawn)
@@ -117,10 +117,10 @@ def quantity_of(metric: str, declared: Mapping[str, Sequence[str]] | None = None
 
 def is_known(metric: str) -> bool:
     """Return whether KNOWN describes a metric, as such or by its pattern."""
-    return metric in KNOWN or pattern_of(metric)[0] in KNOWN
+    return metric in KNOWN or _pattern_of(metric)[0] in KNOWN
 
 
-def pattern_of(metric: str) -> tuple[str, int | None]:
+def _pattern_of(metric: str) -> tuple[str, int | None]:
     """Return a metric's name with {i} in place of the number at its end, and the number; None if there is none."""
     match = re.search(r"[0-9]{1,9}(?=x?$)", metric)
     if not match:
@@ -132,7 +132,7 @@ def profiles(metrics: Sequence[str]) -> dict[str, dict[int, str]]:
     """Return the patterns among the metrics' names, such as "dead_units/layer_{i}", each with its metrics by index."""
     found: dict[str, dict[int, str]] = {}
     for metric in metrics:
-        pattern, index = pattern_of(metric)
+        pattern, index = _pattern_of(metric)
         if index is not None:
             found.setdefault(pattern, {})[index] = metric
     return {pattern: dict(sorted(members.items())) for pattern, members in found.items() if len(members) > 1}

@@ -24,10 +24,10 @@ SAFE = " !$'()*+,-./:;<=>?@[]^_`{|}~"
 
 def data_uri(svg: bytes) -> str:
     """Return a picture of matplotlib as the address of an image in a page."""
-    return "data:image/svg+xml," + quote(compact_svg(svg), safe=SAFE)
+    return "data:image/svg+xml," + quote(_compact_svg(svg), safe=SAFE)
 
 
-def compact_svg(svg: bytes) -> str:
+def _compact_svg(svg: bytes) -> str:
     """Return a picture without its descriptions, unused names and superfluous digits, its styles named once each."""
     root = ET.fromstring(svg)
     for element in [*root.iter()]:
