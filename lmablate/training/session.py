@@ -14,6 +14,7 @@ from lmablate.config.compose import group_choices, job_arguments
 from lmablate.config.identity import run_facts, run_identity, run_label
 from lmablate.data.prepare import PreparedData, prepare_data
 from lmablate.data.tokens import check_lengths
+from lmablate.diagnostics.probe import declared_metrics
 from lmablate.files import Busy, disk_errors_named, shown_path
 from lmablate.machine import available_threads, keep_freed_memory, pick_device
 from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code
@@ -88,12 +89,14 @@ def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, ch
     data = TrainingData(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
     with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
         model, tracker = build_model(cfg), Guarded(build(cfg.tracking))
+        probes = build_all(cfg.diagnostics.probes)
+        declared = declared_metrics(probes)
         if workers.is_main:
             tokenizer.save(run.tokenizer_path)
-            run.add_facts(**run_facts(cfg, choices), tokenizer=tokenizer.fingerprint)
+            run.add_facts(**run_facts(cfg, choices), tokenizer=tokenizer.fingerprint, metrics=declared)
             config: Any = OmegaConf.to_container(cfg, resolve=True)
             tracker.start(run.folder, run.id, cfg.name, config)
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
-            probes=build_all(cfg.diagnostics.probes), tracker=tracker, workers=workers, stop=stop,
+            probes=probes, tracker=tracker, workers=workers, stop=stop,
         ).fit()  # fmt: skip

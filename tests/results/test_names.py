@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from lmablate.audit import arms_table
 from lmablate.evidence import Claim, Kind, Verdict
 from lmablate.export import Arguments, export
-from lmablate.figures import results_table
 from lmablate.plan import costs_table
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.factors import factor_columns
 from lmablate.results.exports.recorded import COLUMNS, RecordedRun, printable
 from lmablate.results.plots import curve_figure, summary
+from lmablate.results.plots.summary import results_table
 from lmablate.results.plots.text import fitted
 from lmablate.results.report.page import make_section, render_page
 from lmablate.results.report.study import Study
@@ -77,7 +77,7 @@ class Cells(HTMLParser):
 @pytest.fixture(scope="module")
 def page(data: Exported) -> Cells:
     study = Study({"x": data})
-    return Cells(render_page(study, [], [make_section(data, {}, {}, [])], [], []))
+    return Cells(render_page(study, [], [make_section(data, {}, (), [])], [], []))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +136,7 @@ def unescaped(row: str) -> str:
 def test_all_texts_of_claims_are_on_the_page(data: Exported) -> None:
     claims = [replace(claim(name), id=f"C{i}") for i, name in enumerate(NAMES)]
     verdicts = [Verdict(each, Kind.NOT_RUN, f"Not run: {each.text} -3.") for each in claims]
-    page = Cells(render_page(Study({"x": data}), verdicts, [make_section(data, {}, {}, verdicts)], [], []))
+    page = Cells(render_page(Study({"x": data}), verdicts, [make_section(data, {}, (), verdicts)], [], []))
     for each in claims:
         assert {each.text, each.reported, each.note, f"Not run: {each.text} -3."} <= page.texts
     assert len({*page.ids}) == len(page.ids)

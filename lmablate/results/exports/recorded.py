@@ -1,5 +1,6 @@
 """Runs with a description and curves, as every reader returns them, before they become a table."""
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -45,8 +46,10 @@ FACTS = (
     "warmup_steps",
     "error",
 )
+# A column that is there only if a probe of the experiment describes its metrics: {metric: [name, unit]} as JSON.
+METRIC_NAMES = "metric_names"
 # Columns of the tables of an experiment that are not factors.
-COLUMNS = ("run", "experiment", "seed", "state", *FACTS, "val/loss", "step", "metric", "value")
+COLUMNS = ("run", "experiment", "seed", "state", *FACTS, METRIC_NAMES, "val/loss", "step", "metric", "value")
 # The state of a run whose measurements cannot be read.
 DAMAGED = "damaged"
 
@@ -67,7 +70,7 @@ class RecordedRun:
         read_curves: reads the measurements when it is called, so that those of all runs need not be in memory.
         choices: option by group.
         config: value by dotted key.
-        facts: the columns FACTS that are known.
+        facts: the columns FACTS that are known, and METRIC_NAMES.
         experiments: the experiments that the run belongs to, each with the choices that it recorded for the run.
     """
 
@@ -119,6 +122,7 @@ def recorded_from_folder(run: Run, read_curves: Callable[[], Curves]) -> Recorde
             **{key: identity.get(key) for key in ("data_fingerprint", "code_version")},
             **schedule_of(config),
             "error": status.get("error"),
+            METRIC_NAMES: json.dumps(facts["metrics"], sort_keys=True) if facts.get("metrics") else None,
         }
         return RecordedRun(
             id=run.id,

@@ -1,7 +1,9 @@
 """The tables of an experiment, read back from the files that `table` wrote."""
 
 import io
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import pyarrow as pa
 from lmablate.errors import UserError
 from lmablate.files import checked_experiment, read_text
 from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import COLUMNS, FACTS
+from lmablate.results.exports.recorded import COLUMNS, FACTS, METRIC_NAMES
 
 # Columns that each table of runs has.
 NEEDED = ("run", "experiment", "seed", "state", *FACTS, "val/loss")
 # Facts that are text, whatever they look like.
-TEXT_FACTS = ("run", "experiment", "state", "error", "data_fingerprint")
+TEXT_FACTS = ("run", "experiment", "state", "error", "data_fingerprint", METRIC_NAMES)
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Exported:
         experiment: its name.
         metrics: its measurements.
         runs: one row per run, with its seed, factors, state, facts (the columns FACTS) and final validation loss.
+        declared: name and unit of the metrics that a probe of the runs describes.
     """
 
     experiment: str
     metrics: Metrics
     runs: pd.DataFrame
+    declared: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -71,7 +75,21 @@ def load_exported(folder: Path, experiment: str) -> Exported:
         raise UserError(f"{descriptions} holds no run.")
     if not pd.api.types.is_integer_dtype(runs["seed"]):
         raise UserError(f"{descriptions} has a seed that is not a whole number.")
-    return Exported(experiment, metrics, runs)
+    texts = runs[METRIC_NAMES].dropna().unique() if METRIC_NAMES in runs else ()
+    return Exported(experiment, metrics, runs, _declared_metrics(texts, descriptions))
+
+
+def _declared_metrics(texts: Iterable[str], path: Path) -> dict[str, list[str]]:
+    """Return name and unit by metric; of two descriptions of a metric, the later one."""
+    declared: dict[str, list[str]] = {}
+    for text in texts:
+        try:
+            found = json.loads(text)
+            for metric, (name, unit) in found.items():
+                declared[metric] = [str(name), str(unit)]
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{path}: the column {METRIC_NAMES} is damaged: {error}.") from None
+    return declared
 
 
 def _is_number(kind: pa.DataType) -> bool:

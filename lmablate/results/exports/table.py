@@ -23,6 +23,7 @@ from lmablate.results.exports.factors import factor_columns
 from lmablate.results.exports.recorded import (
     DAMAGED,
     FACTS,
+    METRIC_NAMES,
     Curve,
     Curves,
     OnDamage,
@@ -176,7 +177,8 @@ def is_table_of(path: Path, runs: Collection[str]) -> bool:
 
 
 def _run_rows(runs: Sequence[RecordedRun], experiment: str, factors: dict[str, list[Scalar]]) -> pd.DataFrame:
-    facts = {name: [run.facts.get(name) for run in runs] for name in FACTS}
+    described = [METRIC_NAMES] if any(run.facts.get(METRIC_NAMES) for run in runs) else []
+    facts = {name: [run.facts.get(name) for run in runs] for name in [*FACTS, *described]}
     return pd.DataFrame(
         {
             "run": [run.id for run in runs],

@@ -2,14 +2,15 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lmablate.results.plots.panels import longest_name
+from lmablate.results.plots.panels import POINTS_PER_INCH, longest_name
 
-# Height of a label, as a fraction of the axes.
-HEIGHT = 0.052
-# Font size, and the longest label and the most labels that have room beside the axes, in points.
-SIZE, LONGEST, MOST = 7.5, 110.0, 12
+# Font size, distance of labels, and the longest label that has room beside the axes, in points.
+SIZE, GAP, LONGEST = 7.5, 9.4, 110.0
+# The parts of a figure's width and height that labels may take.
+ACROSS, DOWN = 0.25, 0.5
 
 
 def _labelled(axes: Axes) -> list[Line2D]:
@@ -19,15 +20,22 @@ def _labelled(axes: Axes) -> list[Line2D]:
 def labels_fit(axes: Axes) -> bool:
     """Return whether the names of the labelled lines have room beside the axes."""
     names = [str(line.get_label()) for line in _labelled(axes)]
-    return len(names) <= MOST and longest_name(names, SIZE) <= LONGEST
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    across, down = figure.get_size_inches() * POINTS_PER_INCH * (ACROSS, DOWN)
+    return len(names) * GAP <= down and longest_name(names, SIZE) <= min(LONGEST, across)
 
 
 def label_lines(axes: Axes) -> None:
     """Write the name of each labelled line at its right end, in its colour."""
-    lines = _labelled(axes)
+    lines, figure = _labelled(axes), axes.get_figure(root=True)
+    assert figure
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # only now the axes have their size
+    gap = GAP * figure.dpi / POINTS_PER_INCH / axes.bbox.height
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [to_axes.transform((0.0, float(np.asarray(line.get_ydata())[-1])))[1] for line in lines]
-    for line, y in zip(lines, spread_apart(np.clip(ends, 0, 1).tolist(), HEIGHT), strict=True):
+    for line, y in zip(lines, spread_apart(np.clip(ends, 0, 1).tolist(), gap), strict=True):
         axes.annotate(
             str(line.get_label()), (1, y), (5, 0), "axes fraction", textcoords="offset points",
             color=line.get_color(), fontsize=SIZE, va="center", annotation_clip=False,

@@ -1,7 +1,11 @@
 """An experiment as a small table: one row per arm, mean over seeds and standard deviation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from rich import box
+from rich.table import Table
 
 from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import LARGEST, Arm, Arms
@@ -14,21 +18,33 @@ MEAN = {"grad norm": "grad_norm", "tokens/s": "tokens_per_s"}
 DECIMALS = {"val loss": 4, "bits/byte": 4, "grad norm": 3, "tokens/s": 0}
 
 
-def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
+def summary(data: Exported, factors: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table with one row per arm, the lowest validation loss first.
 
     Only finished runs count. The column `seeds` gives their number, and the number of all runs if that is larger.
 
     Args:
         data: the experiment.
-        factor: the factor that comes first in the arms' names; by default the first one.
+        factors: the order of the factors in the arms' names; those that are not named follow.
 
     Returns:
         The columns variant, seeds, parameters, and those of FINAL and MEAN as the text "mean ± standard deviation".
     """
-    arms = Arms(data, factor)
+    arms = Arms(data, factors)
     rows = [_row(arms, arm) for arm in arms.arms]
     return pd.DataFrame(rows).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+
+
+def results_table(data: Exported, factors: Sequence[str] = ()) -> Table:
+    """Return the `summary` of an experiment for the terminal."""
+    frame = summary(data, factors)
+    title = f"{data.experiment}: mean over seeds ± standard deviation"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in frame.columns:
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    for values in frame.itertuples(index=False):
+        table.add_row(*map(str, values))
+    return table
 
 
 def _row(arms: Arms, arm: Arm) -> dict[str, object]:

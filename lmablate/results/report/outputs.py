@@ -120,7 +120,7 @@ class Outputs:
             same = partial(is_notebook_like, notebook=notebook)
             refuse_foreign("out", [self.notebook], same, "the notebook of this command, unedited", overwrite)
         for name, data in experiments.items():
-            for stem in plots.plan_gallery(data, plots.OVER_TRAINING):
+            for stem in plots.plan_gallery(data):
                 paths = plots.figure_paths(self.figures / name / stem)
                 refuse_foreign("figures", paths, plots.is_figure, plots.MARK, overwrite)
 

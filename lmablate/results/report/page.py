@@ -1,6 +1,5 @@
 """The study as one HTML page that loads nothing from elsewhere."""
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,45 +8,29 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from matplotlib.colors import to_hex
 
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.results.descriptions import describe_experiment
 from lmablate.results.exports import Exported
 from lmablate.results.frames import distinct_values, get_column
-from lmablate.results.plots import MAIN_FIGURE, summary
-from lmablate.results.report import forest, verdict_table
+from lmablate.results.plots import summary
+from lmablate.results.plots.arms import Arms
+from lmablate.results.plots.style import factor_name
+from lmablate.results.report import forest, plain_words, verdict_table
 from lmablate.results.report.calibration import FEWEST_SEEDS, NullTest, Pairing
 from lmablate.results.report.comparison import HEAD, Comparison
-from lmablate.results.report.draw_all import FigureFiles
+from lmablate.results.report.draw_all import Picture
 from lmablate.results.report.printed import format_ratio
 from lmablate.results.report.rates import RateCurves, rate_curves
 from lmablate.results.report.starts import find_confounds_in_exports
 from lmablate.results.report.study import Study
 
 HERE = Path(__file__).parent
-# The figures that the page shows, by file name, in this order. All other figures are in the folder of figures.
-CAPTIONS = {
-    "overview": "Training loss, validation loss and gradient norm before clipping.",
-    "learning_rate": "Final validation loss against the peak learning rate. The best rate of each arm is ringed.",
-    "tied_grad_cosine": "Cosine between the input and the output part of a tied matrix's gradient. "
-    "Below zero they conflict.",
-    "untied_grad_cosine": "Cosine between the gradients of the two matrices of an untied model.",
-    "residual_branch_ratio_attn_layer": "Size of attention's contribution to the residual stream, over the size of the "
-    "stream, by layer.",
-    "residual_branch_ratio_mlp_layer": "Size of the MLP's contribution to the residual stream, over the size of the "
-    "stream, by layer.",
-    "residual_stream_cosine_layer": "Cosine of the residual stream before and after each layer.",
-    "residual_drop_loss_layer": "Rise of the loss if the residual stream skips a layer.",
-    "dead_units_layer": "Fraction of MLP units that no token of a fixed batch activates, by layer.",
-    "position_loss_bin": "Loss in each eighth of the training context.",
-    "position_lossx": "Loss in the last quarter of a context of 1, 2 and 4 training contexts.",
-    "grad_norm_layer": "Gradient norm of each layer at the end of training.",
-}
 # The numbers in a verdict's sentence, and the minus signs among them.
 NUMBERS = re.compile(r"effect \S+, \d+% interval \S+ to \S+,")
 MINUS = re.compile(r"(?<= )-(?=\d)")
-LONG_NUMBER = re.compile(rb"(\d{2,}\.\d{2})\d+")
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,9 @@ class Section:
         confounds: one sentence for each confound among its arms.
         sizes: size and length of its runs: a number or a range, by unit.
         arms: its results, one row per arm.
-        figures: file name, caption, and the picture as a data URI.
+        factor: what the colours of the pictures stand for; empty if nothing varies.
+        colours: (name of an arm, its colour) of the pictures, for the legend that they have in common.
+        pictures: the figures, the overview first.
         rates: loss by learning rate; None if the rate does not vary.
         runs: one row per run.
         command: the commands that train it, one per line.
@@ -93,7 +78,9 @@ class Section:
     confounds: list[str]
     sizes: Mapping[str, str]
     arms: pd.DataFrame
-    figures: list[tuple[str, str, str]]
+    factor: str
+    colours: list[tuple[str, str]]
+    pictures: Sequence[Picture]
     rates: RateCurves | None
     runs: pd.DataFrame
     command: str
@@ -105,7 +92,7 @@ class Section:
 def make_section(
     data: Exported,
     audit: Mapping[str, Any],
-    drawn: FigureFiles,
+    pictures: Sequence[Picture],
     verdicts: Sequence[Verdict],
     commands: Sequence[str] = (),
     comparison: Comparison | None = None,
@@ -115,11 +102,12 @@ def make_section(
     Args:
         data: the experiment.
         audit: the findings of `lmablate.audit`. If they are empty, confounds are found in how the runs started.
-        drawn: the files of its figures.
+        pictures: its figures.
         verdicts: the verdicts on all claims.
         commands: those that train its runs, as these recorded them; none if that is not known.
         comparison: its arms compared with one of them.
     """
+    arms = Arms(data)
     return Section(
         name=data.experiment,
         description=describe_experiment(data.experiment),
@@ -127,7 +115,9 @@ def make_section(
         confounds=audit["warnings"] if audit else find_confounds_in_exports(data),
         sizes=_run_sizes(data.runs),
         arms=_without_empty_columns(summary(data)),
-        figures=[(name, CAPTIONS[name], _data_uri(drawn[name])) for name in CAPTIONS if name in drawn],
+        factor=factor_name(arms.factor),
+        colours=[(name, to_hex(arms.colours[level])) for level, name in arms.names.items()],
+        pictures=pictures,
         rates=rate_curves(data),
         runs=data.runs,
         command="\n".join(commands) or audit.get("command", f"python -m lmablate.train experiment={data.experiment}"),
@@ -166,12 +156,6 @@ def _foundation(finished: pd.DataFrame, judged: bool) -> str:
 def _known(finished: pd.DataFrame, fact: str) -> list[str]:
     """Return the values of a fact of the finished runs, in order of appearance."""
     return [str(value) for value in distinct_values(get_column(finished, fact))] or ["unknown"]
-
-
-def _data_uri(svg: Path) -> str:
-    """Return a picture as a data URI, to a hundredth of a point: neither screen nor printer shows more."""
-    picture = LONG_NUMBER.sub(rb"\1", svg.read_bytes())
-    return "data:image/svg+xml;base64," + base64.b64encode(picture).decode()
 
 
 def render_page(
@@ -224,6 +208,9 @@ def render_page(
         sections=sections,
         tests=tests,
         pairs=pairs,
-        main=MAIN_FIGURE,
+        plain=plain_words.plain_sentence,
+        mark=plain_words.part_mark,
+        marks=plain_words.MARKS,
+        in_words=plain_words.label_in_words,
         compared=HEAD,
     )

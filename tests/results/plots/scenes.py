@@ -173,9 +173,8 @@ def drawn_texts(figure: Figure) -> list[Text]:
     return [*shown.values()]
 
 
-def overlaps(figure: Figure, slack: float = 2.0) -> Iterator[str]:
+def overlaps(figure: Figure, texts: list[Text], slack: float = 2.0) -> Iterator[str]:
     """Yield a sentence for each pair of texts that overlap by more than `slack` pixels, and for each one cut off."""
-    texts = drawn_texts(figure)
     boxes = [text.get_window_extent() for text in texts]
     for (one, a), (other, b) in combinations(zip(texts, boxes, strict=True), 2):
         across = min(a.x1, b.x1) - max(a.x0, b.x0)

@@ -200,7 +200,8 @@ def test_an_experiment_that_cannot_be_drawn_does_not_block_the_others(
     if name == "headless":
         (tmp_path / "exports" / "headless.parquet").write_bytes(b"")
     saved: list[Any] = []
-    monkeypatch.setattr("lmablate.results.plots.save_figure", lambda figure, stem: saved.append(stem) or [stem])
+    target = "lmablate.results.plots.save_figure"
+    monkeypatch.setattr(target, lambda figure, stem, formats: saved.append(stem) or [stem])
     args = figures.Arguments("all", tmp_path / "exports", tmp_path / "figures")
     with pytest.raises(UserError, match=name):
         figures.figures(args)
