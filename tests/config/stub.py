@@ -1,4 +1,4 @@
-"""A command whose task prints what it was given, under real Hydra and without a model."""
+"""Print the job: a command whose task prints what it was given, under real Hydra and without a model."""
 
 import json
 
@@ -22,4 +22,4 @@ def print_job(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_hydra_command(print_job, "Print the job.", lambda cfg: None)
+    run_hydra_command(print_job, str, lambda cfg: None)

@@ -141,7 +141,8 @@ def _draw_complete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int, po
         axes.plot(x, y, color=arm.colour, alpha=0.22, lw=0.6, zorder=1, label=RAW)
     if smooth.shape[1] > 1:
         low, high = smooth.min(axis=1).to_numpy(), smooth.max(axis=1).to_numpy()
-        axes.fill_between(*_thin(points, steps, low, high), color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
+        x, low, high = _thin(points, steps, low, high)
+        axes.fill_between(x, low, high, color=arm.colour, alpha=0.18, lw=0, zorder=1.5)
     marks = SINGLE_POINT if len(steps) == 1 else {"marker": "" if dense else "o", "ms": 2.6}
     axes.plot(*_thin(points, steps, mean), **marks, color=arm.colour, mew=0, zorder=2, label=drawn(arms.name(arm)))
 

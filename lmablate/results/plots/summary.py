@@ -79,8 +79,9 @@ def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
         return ""
     if (values.abs() >= LARGEST).any():
         return "too large"
-    mean = _number(values.mean(), decimals)
-    return f"{mean} ± {_number(values.std(ddof=1), decimals)}" if len(values) > 1 else mean
+    numbers = values.to_numpy(dtype=float)
+    mean = _number(float(numbers.mean()), decimals)
+    return f"{mean} ± {_number(float(numbers.std(ddof=1)), decimals)}" if len(numbers) > 1 else mean
 
 
 def _number(value: float, decimals: int) -> str:
