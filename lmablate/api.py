@@ -250,10 +250,11 @@ def draw_runs(table: "pd.DataFrame", facts: "pd.DataFrame | None" = None) -> "di
     from lmablate.results.exports import Exported, Metrics
     from lmablate.results.plots import gallery
 
-    table = _completed(table if "experiment" in table.columns else table.assign(experiment="runs"))
+    table = table if "experiment" in table.columns else table.assign(experiment="runs")
     names = table["experiment"].unique()
     if len(names) != 1:
         raise UserError(f"the table has {len(names)} experiments: choose one.")
+    table = _completed(table)
     runs = _facts(table) if facts is None else facts
     figures = dict(gallery(Exported(str(names[0]), Metrics.from_frame(table), runs)))
     if not figures:

@@ -19,12 +19,14 @@ WIDTH = 120  # of the table, in characters, if the output is not a terminal
 
 @dataclass
 class Arguments:
-    """Draw the figures of an experiment from its exports, and print its results. Nothing is trained.
+    """Draw the figures of an experiment from its exports, and print its results.
 
-    python -m lmablate.figures experiment=mine
-        from analysis/exports to analysis/figures/mine
-    python -m lmablate.figures experiment=mine width=column format=pdf metrics=val/loss limits=val/loss:4:6
-        one metric for a paper of two columns, its axis from 4 to 6
+    Nothing is trained.
+
+      python -m lmablate.figures experiment=mine
+          from analysis/exports to analysis/figures/mine
+      python -m lmablate.figures experiment=mine width=column format=pdf metrics=val/loss limits=val/loss:4:6
+          one metric for a paper of two columns, its axis from 4 to 6
     """
 
     experiment: Annotated[str, "one experiment, or all that have exports"] = "all"

@@ -27,6 +27,7 @@ def python(script: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "python.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -78,7 +79,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: lmablate.judge_table(NUMBERS, [CLAIM | {"margin": "x"}]), "claims[0]: claim X1: margin=x is not allowed"),
     (lambda: lmablate.judge_table(NUMBERS, [{}]), "claims[0]: id is missing"),
     (lambda: lmablate.judge_table(NUMBERS, "nowhere"), "There is no folder of claims at nowhere"),
-    (lambda: lmablate.draw_runs(NUMBERS), "the table has nothing to draw"),
+    (lambda: lmablate.draw_runs(NUMBERS.iloc[:0]), "the table has 0 experiments: choose one"),
     (lambda: lmablate.draw_runs(NUMBERS.drop(columns="metric")), "the table has no column metric"),
     (
         lambda: lmablate.draw_runs(pd.concat([NUMBERS.assign(experiment=name) for name in "ab"])),
@@ -126,6 +127,7 @@ def test_keywords_are_typed_as_a_user_types_them(monkeypatch: pytest.MonkeyPatch
     assert seen == [["model/pos=rope", "seed=0,1", "a=true", "b=null", "c=0.001", "d=x", "e=0,1", "f=true,y"]]
 
 
+@pytest.mark.slow
 def test_a_run_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os, signal, threading, lmablate

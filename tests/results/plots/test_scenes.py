@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ NUMBER = re.compile(r"−?\d+(\.\d+)?([kMGT]|·10[⁰¹²³⁴⁵⁶⁷⁸⁹⁻
 SIZES = {NOTE_SIZE, *(size for key, size in STYLE.items() if key.endswith("size") and isinstance(size, int | float))}
 
 
-@pytest.mark.parametrize("width", get_args(Width))
+@pytest.mark.parametrize("width", ["page", pytest.param("column", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scene", SCENES)
 def test_every_figure_can_be_drawn_and_read(tmp_path: Path, scene: str, width: Width) -> None:
     with warnings.catch_warnings():

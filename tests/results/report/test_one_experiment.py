@@ -96,6 +96,7 @@ def test_a_project_has_its_own_title_question_and_claims(folder: Path, monkeypat
     assert list((folder / "sub").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_project_without_claims_has_a_page_of_all_its_experiments(folder: Path) -> None:
     make_project(folder)
     assert report() == 0
@@ -106,6 +107,7 @@ def test_a_project_without_claims_has_a_page_of_all_its_experiments(folder: Path
     assert exit_code([], "lmablate.report") == 0  # and may be replaced by a newer one
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_and_more_runs_a_newer_page(folder: Path) -> None:
     def made() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in (folder / "analysis").rglob("*") if path.is_file()}
@@ -127,6 +129,7 @@ def test_exports_alone_are_enough(folder: Path) -> None:
     assert "<pre>python -m lmablate.train experiment=mine\npython -m lmablate.report experiment=mine</pre>" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["analysis", ".", "elsewhere"])
 def test_the_notebook_runs_from_any_folder(folder: Path, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_project(folder, CLAIM)
@@ -165,6 +168,7 @@ def test_what_is_not_ours_stays(folder: Path, capsys, name: str, content: str, w
     assert path.read_text() != content
 
 
+@pytest.mark.slow
 def test_an_edited_notebook_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report("notebook=true") == 0
     path = folder / "analysis" / "mine.ipynb"
@@ -174,6 +178,7 @@ def test_an_edited_notebook_stays(folder: Path, capsys: pytest.CaptureFixture[st
     assert report() == 0
 
 
+@pytest.mark.slow
 def test_tables_of_more_runs_stay(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report() == 0
     shutil.rmtree(next(iter(all_runs(folder / "runs"))).folder)
@@ -204,6 +209,7 @@ def test_a_mistake_gets_one_sentence(folder: Path, capsys, arguments: list[str],
     assert words in sentence
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_train_these_runs(tmp_path: Path) -> None:
     """The page of a sweep in a project, with a config folder of one's own: its commands find every run done."""
     make_project(tmp_path)
