@@ -12,10 +12,7 @@ class OwnConfigs(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Put the user's own folders before conf/."""
-        try:
-            from lmablate.config import project  # here, because Hydra imports this module in every program
-        except ImportError:
-            return
+        from lmablate.config import project  # here, because Hydra imports this module in every program
 
         if project.searches():
             for folder in reversed(project.conf_folders()[:-1]):
