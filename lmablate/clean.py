@@ -8,7 +8,6 @@ from lmablate.config.key_value import run_key_value_command
 from lmablate.errors import UserError, counted, one_line, print_error
 from lmablate.files import disk_errors_named
 from lmablate.runs.disposal import HIDDEN, KINDS, dispose, find_useless
-from lmablate.runs.run import all_runs
 
 
 @dataclass
@@ -42,8 +41,6 @@ def clean(args: Arguments) -> None:
         raise UserError(f"which={args.which} is not allowed: {unknown[0]!r} is not known; {allowed}.")
     if not args.runs_dir.is_dir():
         raise UserError(f"runs_dir={args.runs_dir} is not a folder.")
-    if not all_runs(args.runs_dir) and not (args.runs_dir / HIDDEN).exists():
-        raise UserError(f"runs_dir={args.runs_dir} holds no run.")
     gone = []
     for useless in find_useless(args.runs_dir, kinds):
         with disk_errors_named("runs_dir", args.runs_dir):

@@ -136,7 +136,9 @@ NOTHING: list[tuple[str, int | None]] = [
     "dangling",
                  "victim.txt/x", "*", "?", "no where", "no=where", "日本", "\udcff", "${HOME}", "-x/y", "no\nwhere")
 ]  # fmt: skip
-NOT_A_FOLDER = [*NOTHING, ("victim.txt", REFUSED), ("/dev/null", REFUSED), ("empty", REFUSED), ("notes", REFUSED)]
+NO_FOLDERS = [*NOTHING, ("victim.txt", REFUSED), ("/dev/null", REFUSED)]
+WITHOUT_RUNS = ("empty", "notes")
+NOT_A_FOLDER = [*NO_FOLDERS, *((name, REFUSED) for name in WITHOUT_RUNS)]
 RUNS: list[tuple[str, int | None]] = [
     ("runs", 1), ("./runs", 1), ("{root}/up/up/up/work/runs", 1), ("~/../work/runs", 1), ("empty/../runs", 1),
     ("runs/", 1)
@@ -509,7 +511,8 @@ POSSIBLE: dict[str, dict[str, Values]] = {
                "runs_dir": [("null", 1), *RUNS, *NOT_A_FOLDER], "notebook": OVERWRITE,
                "reference": [("null", 1), ("adhoc", UNKNOWN), ("", UNKNOWN), ("a=b,c", UNKNOWN), ("\x1b", UNKNOWN)]},
     "export_hf": {"runs_dir": RUNS},
-    "clean": {"runs_dir": [*RUNS, *NOT_A_FOLDER], "which": KINDS, "how": HOW, "apply": OVERWRITE},
+    # Where there is no run, there is nothing to clean, and that is done.
+    "clean": {"runs_dir": [*RUNS, *NO_FOLDERS, *((name, 1) for name in WITHOUT_RUNS)], "which": KINDS, "how": HOW, "apply": OVERWRITE},
 }  # fmt: skip
 for command in ("export", "figures", "report", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE

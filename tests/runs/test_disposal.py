@@ -236,8 +236,6 @@ MISTAKES = [
     (["apply=yes"], "apply=yes is not allowed: it must be true or false"),
     (["runs_dir=nowhere"], "runs_dir=nowhere is not a folder"),
     (["runs_dir=/dev/null"], "runs_dir=/dev/null is not a folder"),
-    ([], "runs_dir=runs holds no run"),
-    (["apply=true", "runs_dir=."], "runs_dir=. holds no run"),
     (["aply=true"], "did you mean apply=...?"),
 ]
 
