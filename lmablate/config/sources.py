@@ -5,24 +5,33 @@ It covers the class and all that it uses of the trusted packages, in its own mod
 constants. Comments, docstrings and layout do not count.
 
 What cannot be seen in the source is not covered: a name that is looked up as text (`getattr(module, name)`), and files
-that the code reads.
+that the code reads. A constant that is edited while a process lives is not noticed, unlike a function.
 """
 
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 from lmablate.config.trust import import_trusted, targets_of, trusted_by
+from lmablate.errors import UserError
 
 Definition = tuple[str, str]  # of a module and a name in it; the name is "" for the whole module
 
 
 def class_fingerprints(config: Any) -> dict[str, str]:
-    """Return the fingerprint of each class of the user's own in a plain config, by the class's path."""
+    """Return the fingerprint of each class of the user's own in a plain config, by the class's path.
+
+    Raises:
+        UserError: if a function has been edited since this process imported it, and so is not what runs here.
+    """
+    for reader in (_tree, _names, _imports):
+        reader.cache_clear()  # a notebook lives longer than a version of a file
     own = sorted({target for target in targets_of(config) if trusted_by(target)})
     return {target: _fingerprint(*_defined_at(target)) for target in own}
 
@@ -41,9 +50,41 @@ def _fingerprint(module: str, name: str) -> str:
         if definition in seen:
             continue
         seen.add(definition)
+        _check_loaded(*definition)
         waiting += _used_by(*definition)
     canonical = "\n".join(f"{module}.{name}: {_canonical(_nodes(module, name))}" for module, name in sorted(seen))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _check_loaded(module: str, name: str) -> None:
+    """Check that this process runs what the file says, as after an edit only a new process or a reload does."""
+    loaded = getattr(sys.modules.get(module), name, None) if name else None
+    members = [loaded, *vars(loaded).values()] if isinstance(loaded, type) else [loaded]
+    written = _code_by_name(compile(_tree(module), "", "exec"))
+    for member in members:
+        function = getattr(member, "__func__", getattr(member, "fget", member))
+        if not isinstance(function, FunctionType) or function.__module__ != module:
+            continue
+        if _plain(function.__code__) not in map(_plain, written.get(function.__code__.co_qualname, [])):
+            raise UserError(f"{module}.{name} has been edited since it was imported: start Python anew, or reload it.")
+
+
+def _code_by_name(code: CodeType) -> dict[str, list[CodeType]]:
+    """Return the code of each function in a module, by its qualified name, which may have several definitions."""
+    found: dict[str, list[CodeType]] = {}
+    waiting = [code]
+    while waiting:
+        inner = [const for const in waiting.pop().co_consts if isinstance(const, CodeType)]
+        for each in inner:
+            found.setdefault(each.co_qualname, []).append(each)
+        waiting += inner
+    return found
+
+
+def _plain(code: CodeType) -> CodeType:
+    """Return code without its place in a file."""
+    consts = tuple(_plain(const) if isinstance(const, CodeType) else const for const in code.co_consts)
+    return code.replace(co_filename="", co_firstlineno=1, co_linetable=b"", co_consts=consts)
 
 
 def _nodes(module: str, name: str) -> list[ast.stmt]:

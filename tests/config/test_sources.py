@@ -148,3 +148,43 @@ def test_a_class_that_another_module_defines_is_found_through_an_import(tmp_path
     ]
     assert prints[0] == prints[1] != ""
     assert prints[0].strip() == fingerprint(tmp_path)
+
+
+# An edit while a process lives, as in a notebook: what is edited, whether it is reloaded, and what follows.
+LIVE = [
+    ("own/pos.py", "return inner(x) * SCALE", "return inner(x) / SCALE", "", "own.pos.outer has been edited"),
+    ("own/pos.py", "+ tables.FIRST", "- tables.FIRST", "", "own.pos.Mine has been edited"),
+    ("own/base.py", "return x", "return -x", "", "own.base.helper has been edited"),
+    ("own/pos.py", "return x + 1  # a comment", "return x + 1", "", "same"),
+    ("own/pos.py", "SCALE = 2.0", "\n\n\nSCALE = 2.0", "", "same"),
+    ("own/pos.py", "return inner(x) * SCALE", "return inner(x) / SCALE", "own.pos", "other"),
+]
+LIVE_SCRIPT = """
+import importlib, pathlib, sys
+from lmablate.config.sources import class_fingerprints
+from lmablate.errors import UserError
+file, old, new, reloaded = sys.argv[1:]
+config = {"model": {"pos": {"_target_": "own.pos.Mine"}}}
+before = class_fingerprints(config)
+path = pathlib.Path(file)
+path.write_text(path.read_text().replace(old, new))
+if reloaded:
+    importlib.invalidate_caches()
+    importlib.reload(sys.modules[reloaded])
+try:
+    print("same" if class_fingerprints(config) == before else "other")
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("file", "old", "new", "reloaded", "words"), LIVE)
+def test_a_process_never_names_code_that_it_does_not_run(
+    tmp_path: Path, file: str, old: str, new: str, reloaded: str, words: str
+) -> None:
+    write_package(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LIVE_SCRIPT, file, old, new, reloaded], cwd=tmp_path, capture_output=True,
+        text=True, check=False, env={"LMABLATE_TRUST": "own", "PATH": ""},
+    )  # fmt: skip
+    assert done.stdout.startswith(words), done.stdout + done.stderr

@@ -512,7 +512,10 @@ POSSIBLE: dict[str, dict[str, Values]] = {
                "reference": [("null", 1), ("adhoc", UNKNOWN), ("", UNKNOWN), ("a=b,c", UNKNOWN), ("\x1b", UNKNOWN)]},
     "export_hf": {"runs_dir": RUNS},
     # Where there is no run, there is nothing to clean, and that is done.
-    "clean": {"runs_dir": [*RUNS, *NO_FOLDERS, *((name, 1) for name in WITHOUT_RUNS)], "which": KINDS, "how": HOW, "apply": OVERWRITE},
+    "clean": {
+        "runs_dir": [*RUNS, *NO_FOLDERS, *((name, 1) for name in WITHOUT_RUNS)], "which": KINDS, "how": HOW,
+        "apply": OVERWRITE,
+    },
 }  # fmt: skip
 for command in ("export", "figures", "report", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE
