@@ -7,7 +7,7 @@ from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.evidence.contrasts import Contrast, Equality
 from lmablate.evidence.verdicts import decide
-from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT
+from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT, quantity_of
 from lmablate.results.plots.style import FACTOR_NAMES, LEVEL_NAMES, level_name
 from lmablate.results.report.verdict_table import format_number
 
@@ -22,10 +22,15 @@ LOG = "log "
 # What is said of a metric's values over training, by the word of a reading.
 REDUCED = {
     "first of ": "first ", "mean of ": "mean ", "sd of ": "standard deviation of the ", "change of ": "change of the ",
-    "spikes of ": "spikes of the ", "peak_to_median of ": "peak over median of the ",
+    "spikes of ": "share of spikes in the ", "peak_to_median of ": "peak over median of the ",
     "peak_step of ": "step of the peak of the ",
 }  # fmt: skip
-METRICS = re.compile(rf"(?<![\w./])({'|'.join(map(re.escape, sorted(KNOWN, key=len, reverse=True)))})(?![\w./])")
+# A metric, or a pattern of metrics with or without its index.
+METRICS = re.compile(
+    rf"(?<![\w./])({'|'.join(map(re.escape, sorted(KNOWN, key=len, reverse=True)))})(?![\w./])".replace(
+        re.escape("{i}"), r"(?:\{i\}|[0-9]+)"
+    )
+)
 ARM = re.compile(r"([\w./]+)=([^\s,()]+)")
 STRETCH = re.compile(r"\((\d+)%-(\d+)%\)")
 
@@ -44,13 +49,18 @@ def label_in_words(label: str) -> str:
         text = f"final {text}"
     for word, words in REDUCED.items():
         text = text.replace(word, words, 1) if text.startswith(word) else text
-    text = METRICS.sub(lambda metric: KNOWN[metric[0]].name, text)
+    text = METRICS.sub(lambda metric: _name_of(metric[0]), text)
     text = ARM.sub(lambda arm: _level(arm[1], arm[2]), text)
     for factor, name in FACTOR_NAMES.items():
         text = re.sub(rf"(?<![\w./]){re.escape(factor)}(?![\w./=])", name, text)
     text = text if text.startswith("the ") else f"the {text}"
     text = STRETCH.sub(r"(\1 % to \2 % of training)", text)
     return text.replace("(after_warmup)", "(after warm-up)").replace("(warmup)", "(during warm-up)")
+
+
+def _name_of(metric: str) -> str:
+    quantity = quantity_of(metric)
+    return f"share of {quantity.name}" if quantity.unit == "fraction" else quantity.name
 
 
 def _level(factor: str, level: str) -> str:
@@ -116,7 +126,7 @@ def _factor(value: float) -> str:
 
 def _is_loss(contrast: Contrast) -> bool:
     found = METRICS.search(contrast.label)
-    return bool(found) and KNOWN[found[0]].unit == LOSS_UNIT
+    return bool(found) and quantity_of(found[0]).unit == LOSS_UNIT
 
 
 def _why_open(contrast: Contrast) -> str:
