@@ -236,8 +236,8 @@ def refuse_foreign(
     for path in paths:
         if path.is_dir():
             raise UserError(f"{key}: {path} is a folder, and a file cannot replace it.")
-        nearest = next(parent for parent in path.absolute().parents if parent.exists())
-        if not nearest.is_dir():
+        nearest = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+        if not os.path.isdir(nearest):
             raise UserError(f"{key}: {path} cannot be written, because {nearest} is a file.")
         replaceable = overwrite or not path.exists() or (path.is_file() and is_ours(path))  # a pipe is not even read
         if not replaceable:

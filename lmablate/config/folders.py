@@ -16,13 +16,17 @@ def expand_folders(cfg: DictConfig) -> None:
     """Make the config's folders absolute, in place: `~` is the home folder, a relative path is taken from here.
 
     Raises:
-        UserError: if one of them is not a path.
+        UserError: if one of them is not a path, or cannot be a folder because a file is in its place.
     """
     for key in FOLDERS:
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if not isinstance(value, str):
             raise UserError(f"{key}={value} is not a path: it must be text.")
-        cfg[key] = str(user_path(key, value).absolute())
+        folder = user_path(key, value).absolute()
+        nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        if not os.path.isdir(nearest):
+            raise UserError(f"{key}={value} is not a folder: {nearest} is a file.")
+        cfg[key] = str(folder)
 
 
 def spare_read_only_runs(cfg: DictConfig) -> None:

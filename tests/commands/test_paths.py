@@ -62,6 +62,20 @@ def test_what_is_no_path_is_refused(typed: str) -> None:
         parse([f"out={typed}"], Export)
 
 
+@pytest.mark.parametrize("typed", ["file", "file/below", "./file", "/dev/null", "/dev/null/below", "link"])
+@pytest.mark.parametrize("key", ["runs_dir", "data_dir"])
+@pytest.mark.parametrize("command", ["train", "plan", "audit", "status", "lr_sweep", "prepare"])
+def test_a_file_in_the_place_of_a_folder_is_refused_by_every_command(
+    command: str, key: str, typed: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = home.parent / "work"
+    (work / "file").write_text("mine")
+    (work / "link").symlink_to("file")
+    assert exit_code([f"{key}={typed}", "hydra/launcher=basic"], f"lmablate.{command}") == 2
+    assert f"{key}={typed} is not a folder" in capsys.readouterr().err
+    assert sorted(path.name for path in work.iterdir()) == ["file", "link"]
+
+
 @pytest.mark.parametrize("style", ["relative", "home", "special"])
 def test_a_run_is_evaluated_from_another_folder(
     style: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
