@@ -29,6 +29,14 @@ class Piece:
     key: str = ""
     writes: str | None = None
 
+    @property
+    def places(self) -> list[str]:
+        """The paths to which the command may write because of it: without quotes, a comma makes a sweep over several."""
+        if self.writes is None:
+            return []
+        is_sweep = self.key in ("runs_dir", "data_dir") and self.typed == (f"{self.key}={self.writes}",)
+        return self.writes.split(",") if is_sweep else [self.writes]
+
 
 @dataclass(frozen=True)
 class Line:

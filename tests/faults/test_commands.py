@@ -105,9 +105,8 @@ def run_line(line: Line, world: Surroundings) -> Outcome:
             os.chdir(here)
             logging.getLogger().handlers.clear()
         shown = output.buffer.getvalue().decode(line.output) if isinstance(output.buffer, io.BytesIO) else ""
-    asked = [piece.writes for piece in line.pieces if piece.writes is not None]
-    if line.command in READERS_OF_RUNS:
-        asked = [piece.writes for piece in line.pieces if piece.writes is not None and piece.key != "runs_dir"]
+    read_only = ("runs_dir",) if line.command in READERS_OF_RUNS else ()
+    asked = [place for piece in line.pieces if piece.key not in read_only for place in piece.places]
     if line.command == "report":  # what it is not told stands beside the page
         asked += [
             f"{piece.writes}/../{name}" for piece in line.pieces if piece.key == "out" for name in BESIDE_THE_PAGE
