@@ -10,7 +10,6 @@ from typing import Any
 
 from lmablate.errors import UserError
 from lmablate.files import Busy, locked
-from lmablate.runs import slurm
 from lmablate.runs.run import Run, all_runs
 from lmablate.runs.states import collect_states
 
@@ -52,7 +51,6 @@ def find_useless(runs_dir: Path, kinds: Collection[str]) -> list[Useless]:
     """
     runs = [(run, facts) for run in all_runs(runs_dir) if (facts := _own_facts(run)) is not None]
     states = collect_states([(run, "", "") for run, _ in runs], runs_dir)
-    jobs = slurm.user_jobs() or {}
     newest: dict[str, tuple[int, str]] = {}  # version and id of the newest finished run, by what it has computed
     for (run, facts), state in zip(runs, states, strict=True):
         if state.state == "done":
@@ -60,7 +58,7 @@ def find_useless(runs_dir: Path, kinds: Collection[str]) -> list[Useless]:
     found = []
     for (run, facts), state in zip(runs, states, strict=True):
         status = run.status()
-        if state.state in ("running", "waiting") or str(status.get("slurm_job_id")) in jobs:
+        if state.state in ("running", "waiting") or state.in_queue:
             continue
         version, successor = newest.get(_subject(facts), (-1, ""))
         kind, why = state.state, state.detail

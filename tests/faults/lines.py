@@ -31,7 +31,7 @@ class Piece:
 
     @property
     def places(self) -> list[str]:
-        """The paths to which the command may write because of it: without quotes, a comma makes a sweep over several."""
+        """The paths to which it may make the command write: without quotes, a comma makes a sweep over several."""
         if self.writes is None:
             return []
         is_sweep = self.key in ("runs_dir", "data_dir") and self.typed == (f"{self.key}={self.writes}",)

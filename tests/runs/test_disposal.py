@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmablate.files import locked
-from lmablate.runs import disposal
+from lmablate.runs import disposal, slurm
 from lmablate.runs.disposal import HIDDEN, KINDS, dispose, find_useless
 from lmablate.runs.run import Run, all_runs
 from tests.tiny import exit_code
@@ -190,7 +190,7 @@ def test_a_run_that_was_trained_meanwhile_stays(tmp_path, state):
 def test_a_failed_run_that_slurm_has_queued_stays(tmp_path, monkeypatch):
     run = make(tmp_path, "failed")
     write_status(run, {"slurm_job_id": "12_3"})
-    monkeypatch.setattr(disposal.slurm, "user_jobs", lambda: {"12_3": "PENDING"})
+    monkeypatch.setattr(slurm, "user_jobs", lambda: {"12_3": "PENDING"})
     assert find_useless(tmp_path, KINDS) == []
 
 

@@ -127,8 +127,8 @@ def test_when_one_of_several_fails_the_others_go_on(tmp_path, at, caplog):
     for row in ROWS:
         tracker.log(row)
     tracker.finish()
-    assert len(points(read(tmp_path / "id"), "final/val/loss")) == 1
     assert len(caplog.records) == 1
+    assert len(points(read(tmp_path / "id"), "final/val/loss")) == 1
     assert failing.calls.count(at) == 1
 
 
