@@ -12,7 +12,15 @@ from lmablate.inference.score import Score, score
 
 @dataclass
 class Arguments:
-    """Score a trained run on every token of its validation file."""
+    """Score a trained run on every token of its validation file.
+
+    Prints nats per token, perplexity, bits per byte, and the loss by position.
+
+      python -m lmablate.evaluate run=prenorm-rope
+          the run in ./runs whose id begins so
+      python -m lmablate.evaluate run=/somewhere/runs/ID batch_size=64 device=cuda
+          a run anywhere, in larger batches on a GPU
+    """
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     runs_dir: Annotated[Path, "where runs are"] = Path("runs")

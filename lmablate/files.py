@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ YAML_LIMIT = 64 * 1024
 
 # Errors by which a file system says that it has no flock.
 _NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
+# Errors of a folder that cannot be made where it is wanted, such as in /proc.
+_NO_SUCH_PLACE = {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EISDIR}
 # A lease counts as abandoned after this time without a renewal.
 _LEASE_SECONDS = 60.0
 
@@ -69,6 +71,18 @@ def checked_name(key: str, name: object) -> str:
     )
 
 
+def checked_experiment(key: str, name: object) -> str:
+    """Return `name`, if an experiment may be called so: `experiment=all` stands for all of them.
+
+    Raises:
+        UserError: if no file may have the name, or if the name of its table would mean something else.
+    """
+    name = checked_name(key, name)
+    if name == "all" or name.endswith(".runs"):
+        raise UserError(f"{key}={name} is not allowed: no experiment may be called all, or end in .runs.")
+    return name
+
+
 def user_path(key: str, path: str | Path) -> Path:
     """Return the path that a user means by `path`, in which `~` stands for the home folder.
 
@@ -77,15 +91,22 @@ def user_path(key: str, path: str | Path) -> Path:
         path: what was typed.
 
     Raises:
-        UserError: if it is empty, has a NUL character, or names the home of a user who does not exist.
+        UserError: if it is empty, has a NUL character, names the home of a user who does not exist, or is one that no
+            file can have: too long, or a circle of links.
     """
-    text = str(path)
+    text = os.fsdecode(str(path).encode("utf-8", "surrogateescape"))  # Python's own form under an ASCII locale
     if not text or "\0" in text:
         raise UserError(f"{key}={text!r} is not a path.")
     try:
-        return Path(text).expanduser()
+        found = Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"{key}={text} is not allowed: there is no such user's home folder.") from None
+    try:
+        os.stat(found)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(f"{key}={text} is not allowed: {os.strerror(error.errno).lower()}.") from None
+    return found
 
 
 def text_blocks(source: io.BufferedIOBase, origin: str, errors: str = "strict") -> Iterator[str]:
@@ -184,6 +205,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The name of the part file is unique, so a process whose lock has expired cannot write into its successor's
     file. The name begins with a dot, so a part file that a kill left behind is not taken for a finished one.
     """
+    if path.is_dir():  # even through a link, which the rename would replace
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
@@ -191,6 +214,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def refuse_foreign(
+    key: str, paths: Iterable[Path], is_ours: Callable[[Path], bool], what: str, overwrite: bool
+) -> None:
+    """Refuse to replace what is not ours: this is the one rule about files that exist already.
+
+    A command replaces a file only by a newer version of itself: lmablate wrote it, and it belongs to the same study.
+
+    Args:
+        key: the argument that names the files or their folder.
+        paths: what is to be written.
+        is_ours: whether a file that exists is an older version of the one to be written.
+        what: that version in words, such as "a figure of lmablate".
+        overwrite: whether to replace any file; a folder is never replaced.
+
+    Raises:
+        UserError: if one exists and is not ours, or is a folder, or has to be in what is no folder.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{key}: {path} is a folder, and a file cannot replace it.")
+        nearest = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+        if not os.path.isdir(nearest):
+            raise UserError(f"{key}: {path} cannot be written, because {nearest} is a file.")
+        replaceable = overwrite or not path.exists() or (path.is_file() and is_ours(path))  # a pipe is not even read
+        if not replaceable:
+            raise UserError(f"{path} exists already and is not {what}: name another {key}=..., or add overwrite=true.")
 
 
 def publish(part: Path, path: Path) -> None:
@@ -244,6 +295,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _lies_on_the_way(path: object, folder: Path | str) -> bool:
+    """Return whether a path that an error names is `folder`, above it, or in it."""
+    if not isinstance(path, str | Path):
+        return False
+    wanted, found = Path(folder).absolute(), Path(path).absolute()
+    return wanted.is_relative_to(found) or found.is_relative_to(wanted)
+
+
 @contextmanager
 def disk_errors_named(key: str, folder: Path | str) -> Iterator[None]:
     """Turn a full disk, or a folder that cannot be written to, into a UserError that names the config key `key`."""
@@ -252,7 +311,8 @@ def disk_errors_named(key: str, folder: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{key}={folder} has no space left: free some, or name another folder.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        unusable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+        if error.errno in unusable or (error.errno in _NO_SUCH_PLACE and _lies_on_the_way(error.filename, folder)):
             raise UserError(f"{key}={folder} cannot be written to: {error.strerror}.") from error
         raise
 

@@ -17,7 +17,15 @@ from lmablate.inference.load import load_run
 
 @dataclass
 class Arguments:
-    """Continue a prompt with a trained run, up to <|endoftext|> or max_tokens."""
+    """Continue a prompt with a trained run, up to <|endoftext|> or max_tokens.
+
+    The same seed gives the same text.
+
+      python -m lmablate.generate run=prenorm-rope prompt="def main"
+          one text, as it is written
+      python -m lmablate.generate run=prenorm-rope prompts=prompts.txt temperature=0 max_tokens=50
+          the likeliest continuation of each line of a file
+    """
 
     run: Annotated[str, "a run's folder, or the beginning of its id"]
     prompt: Annotated[str, "the text to continue; an empty one begins a new document"] = ""

@@ -23,4 +23,4 @@ def lr_sweep(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_override_command(lr_sweep, __doc__)
+    run_override_command(lr_sweep)

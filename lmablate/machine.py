@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmablate.errors import UserError
+from lmablate.errors import UserError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,13 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def describe_machine() -> str:
+    """Return the processor, the number of threads and torch's version, on which the last bits of a result depend."""
+    import torch
+
+    return f"{processor_name()}, {counted(available_threads(), 'thread')}, torch {torch.__version__}"
+
+
 def pick_device(name: str) -> "torch.device":
     """Return the device for `train.device`: "auto" is a GPU if there is one, else the CPU.
 
@@ -84,7 +91,9 @@ def pick_device(name: str) -> "torch.device":
         raise UserError(f"train.device={name} is not on this machine: choose auto, cpu or, with a GPU, cuda.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"train.device={name} is not on this machine: it has {torch.cuda.device_count()} GPUs.")
+        raise UserError(
+            f"train.device={name} is not on this machine: it has {counted(torch.cuda.device_count(), 'GPU')}."
+        )
     return device
 
 

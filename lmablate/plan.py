@@ -10,12 +10,12 @@ Nothing is trained. Each arm is built and timed for a few steps; finished runs a
       the first round of `lmablate.lr_sweep` on that experiment
 """
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.errors import duration
+from lmablate.results.exports.recorded import printable
+from lmablate.results.terminal import open_console
 from lmablate.sweep.arm_audit import ArmAudit, audit_arm
 from lmablate.sweep.cost import sweep_cost
 from lmablate.sweep.jobs import expand_sweep
@@ -31,17 +31,18 @@ def plan(arguments: list[str]) -> None:
     if LR_SWEEP in arguments:
         sweep = expand_sweep(first_round(overrides, sweep))
     arms = {name: audit_arm(name, job) for name, job in sweep.arms.items()}
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(_table(arms))
+    console = open_console(120)
+    console.print(costs_table(arms))
     console.print(sweep_cost(sweep, arms).sentence(speeds=len(arms)))
 
 
-def _table(arms: dict[str, ArmAudit]) -> Table:
-    table = Table("arm", "parameters", "FLOPs/run", "h/run")
+def costs_table(arms: dict[str, ArmAudit]) -> Table:
+    """Return the size and cost of each arm, by its name."""
+    table = Table("arm", "parameters", "FLOPs/run", "time/run")
     for name, arm in arms.items():
-        table.add_row(name, f"{arm.parameters:,}", f"{arm.flops:.2e}", f"{arm.hours:.2g}")
+        table.add_row(printable(name), f"{arm.parameters:,}", f"{arm.flops:.2e}", duration(3600 * arm.hours))
     return table
 
 
 if __name__ == "__main__":
-    run_override_command(plan, __doc__)
+    run_override_command(plan)

@@ -28,4 +28,4 @@ def prepare(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     from lmablate.prepare import prepare  # not __main__.prepare: launchers pickle it by its name for other processes
 
-    run_hydra_command(prepare, __doc__ or "", check_config)
+    run_hydra_command(prepare, str, check_config)

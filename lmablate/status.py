@@ -1,62 +1,59 @@
 """Show the state of every run: `python -m lmablate.status [FOLDER | overrides of train] [watch=true]`.
 
-The exit code is 0 only if all runs are done. watch=true keeps the table up to date until they are done or have failed.
+The exit code is 0 only if all runs are done. watch=true shows a live table with loss, speed and time left, until all
+are done, or the others have failed or died and nobody runs them; Ctrl-C ends it. Runs are only read, never locked.
 
   python -m lmablate.status
       every run in ./runs
   python -m lmablate.status experiment=norm_location
       the runs of an experiment, including those that do not exist yet
+  python -m lmablate.status experiment=norm_location watch=true
+      the same while they train
 """
 
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-
-from lmablate.config.command_line import take_own_arguments, words
+from lmablate.config.command_line import lone_word, take_switch
 from lmablate.config.hydra_entry import run_override_command
+from lmablate.config.project import default_path
 from lmablate.config.suggest import describe_word
 from lmablate.errors import UserError
 from lmablate.files import user_path
+from lmablate.results.live_table import METRICS, WatchedRun, count_states, watch_runs
+from lmablate.results.run_table import states_table
+from lmablate.results.terminal import open_console
+from lmablate.runs.metrics import newest_values
 from lmablate.runs.run import Run, all_runs
-from lmablate.runs.states import RunState, collect_states
-
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "died": "red", "missing": "yellow"}
+from lmablate.runs.states import collect_states
 
 
 def status(arguments: list[str]) -> None:
     """Print one line per run, and the number of runs in each state."""
-    own, arguments = take_own_arguments(arguments, {"watch": "false"})
-    if own["watch"] not in ("true", "false"):
-        raise UserError(f"watch={own['watch']} is not allowed: it must be true or false.")
+    watch, arguments = take_switch(arguments, "watch")
     rows, runs_dir = _select_runs(arguments)
-    states = collect_states(rows, runs_dir)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if own["watch"] == "true":
-        with Live(_table(states), console=console, auto_refresh=False) as live:
-            while not all(state.state in ("done", "failed") for state in states):
-                time.sleep(2)
-                states = collect_states(rows, runs_dir)
-                live.update(_table(states), refresh=True)
+    console = open_console(160)
+
+    def look() -> list[WatchedRun]:
+        states = collect_states(rows, runs_dir)
+        return [
+            (state, newest_values(run.metrics_path, METRICS)) for state, (run, _, _) in zip(states, rows, strict=True)
+        ]
+
+    if watch:
+        states = watch_runs(look, console)
     else:
-        console.print(_table(states))
-    counts = Counter(state.state for state in states)
-    console.print(", ".join(f"{n} {state}" for state, n in counts.most_common()) or "no runs")
-    sys.exit(0 if states and set(counts) == {"done"} else 1)
+        states = collect_states(rows, runs_dir)
+        console.print(states_table(states))
+    console.print(count_states(states))
+    sys.exit(0 if states and all(state.state == "done" for state in states) else 1)
 
 
 def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path]:
     """Return the runs of a folder or of a sweep, each with its arm and its sorted overrides, and their folder."""
-    folders = words(arguments)
-    if len(folders) > 1 or (folders and len(arguments) > 1):
-        raise UserError(f"Name one folder of runs, or the overrides of a sweep, but not both: {' '.join(arguments)}.")
-    if folders or not arguments:
-        folder = user_path("FOLDER", folders[0]) if folders else Path("runs")
+    named = lone_word(arguments)
+    if named is not None or not arguments:
+        folder = default_path("runs") if named is None else user_path("FOLDER", named)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder that holds runs. {describe_word(str(folder))}")
         return [(run, "", "") for run in all_runs(folder)], folder
@@ -70,15 +67,5 @@ def _select_runs(arguments: list[str]) -> tuple[list[tuple[Run, str, str]], Path
     return rows, Path(sweep.jobs[0].cfg.runs_dir)
 
 
-def _table(states: list[RunState]) -> Table:
-    table = Table("run", "arm", "state", "step", "left", "detail")
-    for s in states:
-        colour = COLOURS.get(s.state, "white")
-        step = f"{s.step}/{s.max_steps}" if s.step is not None and s.max_steps else ""
-        left = f"{s.seconds_left:.0f} s" if s.seconds_left is not None else ""
-        table.add_row(s.run, s.arm, f"[{colour}]{s.state}[/{colour}]", step, left, escape(s.detail))
-    return table
-
-
 if __name__ == "__main__":
-    run_override_command(status, __doc__)
+    run_override_command(status)

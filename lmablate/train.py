@@ -18,96 +18,34 @@ Commands that take the same overrides, and have a --help of their own:
   python -m lmablate.prepare    its data, made ahead of training
 """
 
-import logging
 import runpy
 import sys
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from lmablate.config.build import build, build_all, build_model, check_config, resolve_config
-from lmablate.config.compose import group_choices
 from lmablate.config.help import train_help
 from lmablate.config.hydra_entry import run_hydra_command
-from lmablate.config.identity import run_facts, run_identity, run_label
-from lmablate.data.prepare import PreparedData, prepare_data
-from lmablate.data.tokens import check_lengths
-from lmablate.files import Busy, disk_errors_named, shown_path
-from lmablate.machine import available_threads, keep_freed_memory, pick_device
-from lmablate.runs.run import CODE_VERSION, Run
-from lmablate.runs.stop_signal import StopFlag
-from lmablate.tokenizer import Tokenizer
-from lmablate.training.distributed import Workers
-from lmablate.training.step import check_compiler
-from lmablate.training.tracking import Guarded
-from lmablate.training.trainer import Trainer, TrainingData
 
-log = logging.getLogger(__name__)
 # Flags of `train`, and the commands that they stand for.
 ALIASES = {"+plan=true": "lmablate.plan", "+lr_sweep=true": "lmablate.lr_sweep"}
 
 
 def train(cfg: DictConfig) -> float:
     """Train the run that `cfg` describes, unless it is done, and return its validation loss in nats per token."""
-    keep_freed_memory()
-    device = check_run(cfg)
-    cfg = resolve_config(cfg)
-    torch.set_num_threads(cfg.train.threads or available_threads())
-    workers = Workers.init(device)
-    workers.check_batch(cfg.train.batch_size)
-    with workers.main_process_first():
-        prepared = prepare_data(build(cfg.data), cfg.tokenizer, cfg.data_dir)
-        check_lengths(prepared.train.array, prepared.valid.array, cfg.model.context_length)
-        identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
-        run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
-    run.add_to_experiment(cfg.name, group_choices())
-    trained = False
-    try:
-        with workers:
-            if run.is_due(cfg.skip_failed):
-                with run.lock() if workers.is_main else nullcontext():
-                    if run.is_due(cfg.skip_failed):  # another process may have finished it meanwhile
-                        _fit(cfg, run, prepared, workers)
-                        trained = True
-                    workers.barrier()
-    except Busy as error:
-        log.warning("%s: skipped", error)
-        return float("nan")
-    status = run.status()
-    if workers.is_main and status["state"] == "done":
-        if not trained:
-            log.info("run %s is done already", run.id)
-        print(f"{shown_path(run.folder)}  val/loss {status['val/loss']:.4f}")
-    return status.get("val/loss", float("nan"))  # a run that failed before and is skipped has none
+    from lmablate.training.session import train_run  # here: it imports torch, which --help does without
+
+    return train_run(cfg)
 
 
-def check_run(cfg: DictConfig) -> torch.device:
-    """Check all that a run needs and that can be known before anything is written, and return its device."""
-    check_config(cfg)
-    available_threads()  # raises if OMP_NUM_THREADS is not a number
-    if cfg.train.compile:
-        check_compiler()
-    return pick_device(cfg.train.device)
+def check(cfg: DictConfig) -> None:
+    """Check a single run before anything is written.
 
+    Raises:
+        UserError: if the config is refused, or if this machine lacks what it asks for.
+    """
+    from lmablate.training.session import check_run  # here, for the same reason
 
-def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers) -> None:
-    """Build what the resolved config names, and train."""
-    settings: Any = OmegaConf.to_object(cfg)
-    tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
-    data = TrainingData(prepared.train.array, prepared.valid.array, tokenizer.token_lengths())
-    with run.recording_failure(workers.rank), disk_errors_named("runs_dir", cfg.runs_dir), StopFlag() as stop:
-        model, tracker = build_model(cfg), Guarded(build(cfg.tracking))
-        if workers.is_main:
-            tokenizer.save(run.tokenizer_path)
-            run.add_facts(**run_facts(cfg, group_choices()), tokenizer=tokenizer.fingerprint)
-            tracker.start(run.folder, run.id, cfg.name, OmegaConf.to_container(cfg, resolve=True))
-        Trainer(
-            model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
-            probes=build_all(cfg.diagnostics.probes), tracker=tracker, workers=workers, stop=stop,
-        ).fit()  # fmt: skip
+    check_run(cfg)
 
 
 if __name__ == "__main__":
@@ -117,4 +55,4 @@ if __name__ == "__main__":
     else:
         from lmablate.train import train  # not __main__.train: launchers pickle it by its name for other processes
 
-        run_hydra_command(train, lambda: train_help(__doc__), check_run)
+        run_hydra_command(train, lambda usage: train_help(usage, sys.argv[1:]), check)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import config as jaxtyping_config
@@ -18,6 +19,10 @@ import tests.annotations  # noqa: F401 (the import hook below reads it as an att
 # A shell that starts the tests in the background makes them ignore the interrupt, and `nohup` the hang-up.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A deadline would fail a test because another process has the cores, and random inputs would fail a change that has
+# nothing to do with what they found. `make test-faults` draws new inputs each time.
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("reproducible")
 torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may want the cores
 install_import_hook(["lmablate.model", "lmablate.training.optim"], "tests.annotations.checked")
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_structure import COMMANDS, LEAVES, PACKAGE, ROOT, import_graph, layers
+from tests.test_structure import COMMANDS, LEAVES, LIBRARY, PACKAGE, ROOT, import_graph, layers
 from tests.tiny import SMALL, command, overrides
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
@@ -29,7 +28,7 @@ def test_the_diagram_shows_the_layers_of_the_import_graph() -> None:
 
 def test_the_table_of_packages_shows_the_import_graph() -> None:
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|`]+) \|$", ARCHITECTURE, re.MULTILINE)
-    packages = {unit for unit in import_graph() if unit not in COMMANDS | LEAVES}
+    packages = {unit for unit in import_graph() if unit not in COMMANDS | LEAVES | LIBRARY}
     assert {package: listed(used) for package, used in rows} == {name: import_graph()[name] for name in packages}
 
 
@@ -60,9 +59,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_file_of_a_run_is_described(tmp_path: Path) -> None:
-    """A finished run with wandb and a run that diverged leave no file or key that docs/run_folder.md does not name."""
+    """A finished run with all trackers and a run that diverged leave nothing that docs/run_folder.md does not name."""
     page = (ROOT / "docs" / "run_folder.md").read_text()
-    done = command([*overrides(tmp_path), "tracking=wandb_offline"])
+    done = command([*overrides(tmp_path), "tracking=wandb_and_tensorboard"])
     assert done.returncode == 0, done.stderr
     diverged = command([*overrides(tmp_path), "optim.lr=1e30", "train.max_steps=20"])
     assert diverged.returncode == 1, diverged.stderr
@@ -80,49 +79,42 @@ def test_every_file_of_a_run_is_described(tmp_path: Path) -> None:
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 
 
-def extend(copy: Path, page: str) -> list[str]:
-    """Write the files of the page into a copy of the repository, as the page says. Returns its shell commands."""
+def extend(project: Path, page: str) -> list[str]:
+    """Write the files of the page into a project, as the page says. Returns its shell commands."""
     commands: list[str] = []
-    claims = 0
     for block in BLOCK.finditer(page):
-        code, paths = block["code"], re.findall(r"`([\w/]+\.(?:py|yaml))`", block["before"])
         if block["language"] == "sh":
-            commands += [line.split("#")[0].strip() for line in code.splitlines() if line.strip()]
-        elif paths:
-            path = copy / paths[-1]
-            path.write_text(path.read_text() + "\n\n" + code if path.exists() else code)
-        else:  # a claim, which goes into a folder of its own
-            claims += 1
-            (copy / "claims").mkdir(exist_ok=True)
-            (copy / "claims" / f"E{claims}.yaml").write_text(code)
+            commands += [line.split("#")[0].strip() for line in block["code"].splitlines() if line.strip()]
+        else:
+            (path,) = re.findall(r"`([\w/]+\.(?:py|yaml))`", block["before"])[-1:]
+            (project / path).parent.mkdir(parents=True, exist_ok=True)
+            (project / path).write_text(block["code"])
     return commands
 
 
 @pytest.mark.slow
 def test_the_examples_of_extending_run_as_typed(tmp_path: Path) -> None:
-    copy = tmp_path / "repository"
-    for folder in ("lmablate", "conf", "hydra_plugins", "tests"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
-    commands = extend(copy, (ROOT / "docs" / "extending.md").read_text())
-    environment = {**os.environ, "PYTHONPATH": str(copy), "WANDB_SILENT": "true"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true", "LMABLATE_TRUST": ""}
+    project = tmp_path / "mine"
 
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    def run(*line: str, folder: Path = project) -> str:
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    run("-m", "pytest", "-p", "no:cacheprovider", "tests/model/test_variants.py", "-k", "mish")
-    small = [*SMALL, f"data_dir={tmp_path / 'data'}"]
+    run(sys.executable, "-m", "lmablate.new", "mine", folder=tmp_path)
+    commands = extend(project, (ROOT / "docs" / "extending.md").read_text())
+    assert commands[:4] == ["lmablate new mine", "cd mine", "make test", "export LMABLATE_TRUST=mine"]
+    environment["LMABLATE_TRUST"] = "mine"
     assert any("lmablate.train" in line for line in commands)
-    for line in commands:
-        _, *arguments = line.split()  # python
+    for line in commands[4:]:
+        program, *arguments = line.split()
+        if program == "make":
+            run("make", *arguments, f"PYTHON={sys.executable}")
+            continue
         name = arguments[1]
-        if name in ("lmablate.train", "lmablate.plan", "lmablate.lr_sweep", "lmablate.audit"):
-            run(*arguments, *small)
-        elif name == "lmablate.report":
-            assert "E1" in run(*arguments, "claims=claims", "exports=analysis/exports")
-        else:
-            run(*arguments)
+        composes = name in ("lmablate.train", "lmablate.plan", "lmablate.lr_sweep", "lmablate.audit")
+        printed = run(sys.executable, *arguments, *(SMALL if composes else []))
+        if name == "lmablate.report":
+            assert "E1" in printed
+            assert "C01" not in printed

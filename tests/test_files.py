@@ -119,3 +119,31 @@ def test_a_json_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
 def test_a_checksum_is_that_of_the_content(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_is_not_replaced_by_a_file_even_through_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("folder", "link"):
+        with pytest.raises(IsADirectoryError), atomic_write(tmp_path / name) as part:
+            part.write_text("x")
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "folder", "named"),
+    [
+        (errno.ENOENT, "/proc/nope", "/proc/nope", True),
+        (errno.ENOENT, "/proc/nope", "/proc/nope/runs", True),
+        (errno.ENAMETOOLONG, "/d/" + "n" * 300, "/d", True),
+        (errno.EISDIR, "/d/run.json", "/d", True),
+        (errno.ENOENT, "/somewhere/else.txt", "/d", False),
+        (errno.ENOENT, None, "/d", False),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_its_key(number, path, folder, named):
+    with pytest.raises(UserError if named else OSError) as error, disk_errors_named("data_dir", folder):
+        raise OSError(number, os.strerror(number), path)
+    assert isinstance(error.value, UserError) == named
+    assert not named or str(error.value).startswith(f"data_dir={folder} cannot be written to: ")

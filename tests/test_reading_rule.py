@@ -16,10 +16,11 @@ from lmablate.generate import read_prompts
 from lmablate.inference.load import read_run_config
 from lmablate.results.exports.csv_pages import read_csv_pages
 from lmablate.results.exports.jsonl import read_curves
+from lmablate.results.exports.recorded import FACTS
 from lmablate.results.exports.stored import load_exported
 from lmablate.results.report.starts import load_audit
+from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.byte_alphabet import to_printable
-from lmablate.tokenizer.interchange import load_gpt2
 from tests.results.exports.helpers import points_of
 
 CLAIM = """\
@@ -34,7 +35,11 @@ all_of:
     arm: {arm: é}
     constant: 1e-3
 """
-RUNS = "run,experiment,seed,variant,state,val/loss\né-s1,x,1,é,done,2.5\nb,x,2,b,done,2\n"
+RUNS = (
+    f"run,experiment,seed,variant,state,{','.join(FACTS)},val/loss\n"
+    f"é-s1,x,1,é,done{',' * len(FACTS)},2.5\n"
+    f"b,x,2,b,done{',' * len(FACTS)},2\n"
+)
 
 
 def read_corpus(path: Path) -> Any:
@@ -53,7 +58,7 @@ def read_exported(path: Path) -> Any:
     path.rename(path.with_name("x.runs.csv"))
     table = pd.DataFrame({"run": ["b"], "variant": ["b"], "step": [0], "metric": ["m"], "value": [0.0]})
     table.to_parquet(path.with_name("x.parquet"))
-    return load_exported(path.parent, "x").runs.to_dict()
+    return load_exported(path.parent, "x").runs.to_csv()
 
 
 def read_audit(path: Path) -> Any:
@@ -64,7 +69,7 @@ def read_audit(path: Path) -> Any:
 def read_gpt2(path: Path) -> Any:
     tokens = [*(to_printable(bytes([i])) for i in range(256)), "Ġa"]
     path.with_name("vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    return load_gpt2(path.with_name("vocab.json"), path).merges
+    return Tokenizer.from_files(path.with_name("vocab.json"), path).merges
 
 
 # What is read, and a text of this kind with a character of two bytes.

@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from lmablate.config.console import degrade_characters
-from lmablate.errors import UserError
+from lmablate.errors import UserError, counted
 from lmablate.runs.job_list import JobEntry, append_jobs
 from lmablate.runs.stop_signal import Preempted
 
@@ -64,6 +64,7 @@ class HydraJob:
         """Return the job's own config, `hydra` included; `job_id` is the scheduler's id."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(self.overrides))
         with open_dict(config):
+            config.hydra.sweep.dir = self.config.hydra.sweep.dir  # the app may have moved it
             config.hydra.job.id = job_id
             config.hydra.job.num = self.number
         return config
@@ -212,6 +213,6 @@ def _log_summary(outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         return
     failed = [outcome for outcome in outcomes if outcome.result is None]
-    log.info("%d of %d jobs done", len(outcomes) - len(failed), len(outcomes))
+    log.info("%d of %s done", len(outcomes) - len(failed), counted(len(outcomes), "job"))
     for outcome in failed:
         log.error("%s: %s", outcome.job.label, outcome.failure)

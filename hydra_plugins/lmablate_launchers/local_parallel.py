@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmablate.errors import counted
 from lmablate.machine import available_cores
 from lmablate.runs.stop_signal import StopFlag
 
@@ -54,7 +55,8 @@ class LocalParallelLauncher(SweepLauncher):
 
     def run(self, jobs: Sequence[HydraJob]) -> Sequence[Outcome]:
         """Run the jobs on this machine, in order, `n_jobs` at a time."""
-        log.info("%d jobs, %d at a time, %d threads per job", len(jobs), self.n_jobs, self.threads_per_job)
+        threads = counted(self.threads_per_job, "thread")
+        log.info("%s, %d at a time, %s per job", counted(len(jobs), "job"), self.n_jobs, threads)
         logs = self.sweep_dir / "logs"
         logs.mkdir(exist_ok=True)
         self.list_jobs((job, str(job.number), logs / f"{job.number}.log") for job in jobs)
@@ -137,7 +139,7 @@ class _RunningJob:
 
 
 def _stop(running: Sequence[_RunningJob], reason: str | None) -> None:
-    log.info("%s: waiting for %d jobs to save and stop; Ctrl-C kills them at once", reason, len(running))
+    log.info("%s: waiting for %s to save and stop; Ctrl-C kills at once", reason, counted(len(running), "job"))
     for job in running:
         job.process.ask_to_stop()
     for job in running:

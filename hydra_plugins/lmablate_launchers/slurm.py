@@ -27,6 +27,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
+from lmablate.errors import counted
 from lmablate.machine import THREAD_VARIABLES
 from lmablate.runs import slurm
 from lmablate.runs.stop_signal import Preempted
@@ -103,7 +104,13 @@ class SlurmLauncher(SweepLauncher):
         submissions = self._submit(jobs)
         self.list_jobs((s.job, s.job_id, s.log_file) for s in submissions)
         first, last = submissions[0].job_id, submissions[-1].job_id
-        log.info("%d jobs submitted, %s to %s; their list and logs are in %s", len(jobs), first, last, self.sweep_dir)
+        log.info(
+            "%s submitted, %s to %s; their list and logs are in %s",
+            counted(len(jobs), "job"),
+            first,
+            last,
+            self.sweep_dir,
+        )
         if self.detach:
             return []
         try:

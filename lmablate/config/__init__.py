@@ -1,9 +1,17 @@
 """Turn a command line into a checked config, and a config into objects.
 
+console       what all commands share: output, exit codes
+command_line  read flags and overrides by Hydra's grammar
+suggest       what a misspelled key, group, option or word may have meant
+help          the --help of train, with the groups and the config
 schema        the keys, their types and defaults; which of them make up a run's identity
+project       the user's own project: its yaml files, and whose code its user trusts
+folders       the folders that a config names
+arguments     check what a config passes to a class
 build         check a config, resolve `match`, and build the model and the other parts that the config names
 identity      a run's identity, label and recorded facts
 trust         the classes that a config may name
+sources       a fingerprint of the code of one's own classes
 credentials   keep keys and passwords out of configs
 compose       compose a config from overrides, outside of hydra.main
 hydra_entry   run a command under Hydra: one sentence per mistake, fixed exit codes

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,17 @@ def check_arguments(key: str, node: Mapping[str, Any]) -> None:
             raise UserError(f"{key}.{name} is not an argument of {node['_target_']}: {takes}.")
         if not _accepts(hints.get(name, Any), value):
             raise UserError(f"{key}.{name}={value!r} is not allowed: it must be {_words(hints[name])}.")
+        for inner_key, inner in _nested_nodes(f"{key}.{name}", value):
+            check_arguments(inner_key, inner)
+
+
+def _nested_nodes(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the outermost nodes in an argument that name a class themselves, each with its dotted key."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        yield key, value
+    elif isinstance(value, Mapping | list):
+        for name, child in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _nested_nodes(f"{key}.{name}", child)
 
 
 def path_arguments(node: Mapping[str, Any]) -> list[str]:

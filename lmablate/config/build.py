@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from lmablate.config import schema
 from lmablate.config.arguments import check_arguments, path_arguments
 from lmablate.config.credentials import config_leaves, refuse_secrets
+from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
-from lmablate.files import checked_name, user_path
+from lmablate.files import checked_experiment, user_path
 from lmablate.model import CausalSelfAttention, Transformer
 from lmablate.model.size import Shape, count_parameters
 
@@ -35,7 +36,7 @@ def check_config(cfg: DictConfig) -> None:
         if not isinstance(value, kind):
             rule = "text, in quotes" if kind is str else "true or false"
             raise UserError(f"{key}={value} is not allowed: it must be {rule}.")
-    checked_name("name", cfg.name)
+    checked_experiment("name", cfg.name)
     check_seed("seed", cfg.seed)
     for key, least in schema.AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
@@ -44,6 +45,8 @@ def check_config(cfg: DictConfig) -> None:
     if cfg.train.precision not in schema.PRECISIONS:
         allowed = " or ".join(schema.PRECISIONS)
         raise UserError(f"train.precision={cfg.train.precision!r} is not allowed: choose {allowed}.")
+    if not schema.DEVICE.fullmatch(cfg.train.device):
+        raise UserError(f"train.device={cfg.train.device} is not allowed: choose auto, cpu, cuda or cuda:N.")
     if not cfg.optim.grad_clip > 0:
         raise UserError(
             f"optim.grad_clip={cfg.optim.grad_clip} is not allowed: it must be positive (.inf switches clipping off)."
@@ -127,13 +130,14 @@ def build_all(nodes: Iterable[DictConfig]) -> list[Any]:
 
 
 def resolve_config(cfg: DictConfig) -> DictConfig:
-    """Return a checked copy of `cfg`, in which `match` has solved for d_ff.
+    """Return a checked copy of `cfg`, in which paths are absolute and `match` has solved for d_ff.
 
     Raises:
         UserError: if `check_config` refuses the config, or if no d_ff makes the sizes match.
     """
     check_config(cfg)
     cfg = cfg.copy()
+    expand_folders(cfg)
     for name in path_arguments(cfg.data):
         if cfg.data[name] is not None:
             cfg.data[name] = str(user_path(f"data.{name}", cfg.data[name]).absolute())
@@ -159,15 +163,18 @@ def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transfor
 def model_shape(cfg: DictConfig) -> Shape:
     """Return the sizes that the closed formulas for parameters and FLOPs need.
 
-    They are read off one block that is built without storage (on the meta device).
+    They are read off one block that is built without storage (on the meta device). Whatever parameters the classes of
+    one's own have beyond those that the formulas know are counted as `other_params`.
     """
     model, parts = cfg.model, _build_model_parts(cfg)
     with torch.device("meta"):
         pos = parts["pos"](model.d_model, model.n_heads, model.context_length)
         attn = CausalSelfAttention(model.d_model, model.n_heads)
         block = parts["norm"](model.d_model, attn, parts["act"](model.d_model, model.d_ff))
-        head = parts["tying"](1, 1)
-    return Shape(
+        head = parts["tying"](cfg.tokenizer.vocab_size, model.d_model)
+    positions = count_parameters(pos)
+    learned = positions == model.context_length * model.d_model
+    standard = Shape(
         vocab_size=cfg.tokenizer.vocab_size,
         d_model=model.d_model,
         n_layers=model.n_layers,
@@ -176,7 +183,11 @@ def model_shape(cfg: DictConfig) -> Shape:
         context_length=model.context_length,
         mlp_matrices=block.mlp.matrices,
         tied=head.tied,
-        learned_positions=count_parameters(pos) > 0,
+        learned_positions=learned,
         norm_params=count_parameters(block.norm_1),
         final_norm=count_parameters(block.final_norm()) > 0,
     )
+    counted = count_parameters(block) * model.n_layers + count_parameters(head) + positions
+    declared = standard.parameters() - cfg.tokenizer.vocab_size * model.d_model
+    final_norm = standard.norm_params * standard.final_norm
+    return replace(standard, other_params=counted - (declared - final_norm))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
 from lmablate.config import schema
+from lmablate.config.project import conf_folders, typed_folder
 from lmablate.config.suggest import close_to, describe_word
 from lmablate.errors import UserError
 
@@ -25,6 +26,10 @@ SEPARATORS = {
     OverrideLexer.COMMA, OverrideLexer.EQUAL, OverrideLexer.POPEN, OverrideLexer.PCLOSE, OverrideLexer.BRACKET_OPEN,
     OverrideLexer.BRACKET_CLOSE, OverrideLexer.BRACE_OPEN, OverrideLexer.BRACE_CLOSE,
 }  # fmt: skip
+# Characters by which a value may have parts.
+STRUCTURE = set(",[]{}'\"\\$")
+# What Hydra's --info shows.
+INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 # Functions of the grammar that sweep over the values in their parentheses.
 SWEEPS = {"choice", "sort", "shuffle", "tag"}
 
@@ -52,7 +57,7 @@ class CommandLine:
     def for_hydra(self) -> list[str]:
         """Return the arguments as Hydra wants them: all flags first, then the overrides."""
         flags = [*self.shows, *(["--multirun"] if self.multirun else [])]
-        for flag in ("config_dir", "config_path", "config_name"):
+        for flag in ("config_path", "config_name"):  # `conf_folders` has config_dir
             if value := getattr(self, flag):
                 flags += ["--" + flag.replace("_", "-"), value]
         return [*flags, *self.overrides]
@@ -60,6 +65,15 @@ class CommandLine:
     def parsed(self) -> list[Override]:
         """Return the overrides as Hydra parses them."""
         return OverridesParser.create().parse_overrides(self.overrides)
+
+
+class _Once(argparse.Action):
+    """Stores a flag's value, and refuses a second one, which would replace it silently."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
 
 
 class _Flags(argparse.ArgumentParser):
@@ -70,12 +84,12 @@ class _Flags(argparse.ArgumentParser):
         self.add_argument("overrides", nargs="*")
         self.add_argument("-m", "--multirun", action="store_true")
         self.add_argument("-r", "--run", action="store_true")
-        self.add_argument("-cd", "--config-dir")
-        self.add_argument("-cp", "--config-path")
-        self.add_argument("-cn", "--config-name", default="config")
-        self.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
-        self.add_argument("-p", "--package")
-        self.add_argument("-i", "--info", nargs="?", const="all")
+        self.add_argument("-cd", "--config-dir", action=_Once)
+        self.add_argument("-cp", "--config-path", action=_Once)
+        self.add_argument("-cn", "--config-name", action=_Once)
+        self.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], action=_Once)
+        self.add_argument("-p", "--package", action=_Once)
+        self.add_argument("-i", "--info", nargs="?", const="all", choices=INFO, action=_Once)
         for flags in (["--resolve"], ["--hydra-help"], ["-sc", "--shell-completion"], ["-h", "--help"]):
             self.add_argument(*flags, action="store_true")
 
@@ -102,16 +116,40 @@ def parse_command_line(arguments: Sequence[str], shows: bool = False) -> Command
         raise UserError(f"{flags[0]} is a flag of lmablate.train; this command has its own --help.")
     text_keys = schema.text_keys()
     overrides = [_readable(override, _group_names(typed.config_dir), text_keys) for override in typed.overrides]
-    folders = {key: _folder(key, getattr(typed, key)) for key in ("config_dir", "config_path")}
-    line = CommandLine(overrides, typed.multirun, **folders, config_name=typed.config_name, shows=flags)
+    folders = {
+        key: value if value is None else typed_folder(key, value)
+        for key, value in (("config_dir", typed.config_dir), ("config_path", typed.config_path))
+    }
+    line = CommandLine(
+        overrides, typed.multirun, **folders, config_name=typed.config_name or CommandLine.config_name, shows=flags
+    )
     _refuse_lost_sweeps(line.parsed())
     return line
 
 
-def words(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments that are neither flags, with their values, nor KEY=VALUE."""
+def lone_word(arguments: Sequence[str]) -> str | None:
+    """Return the argument that is neither a flag nor KEY=VALUE; None if there is none.
+
+    Raises:
+        UserError: if it is not the only argument.
+    """
     typed, _ = _Flags().parse_known_intermixed_args(list(arguments))
-    return [argument for argument in typed.overrides if "=" not in argument and not argument.startswith("~")]
+    words = [argument for argument in typed.overrides if "=" not in argument and not argument.startswith("~")]
+    if words and len(arguments) > 1:
+        raise UserError(f"{words[0]!r} must be the only argument: other arguments are KEY=VALUE.")
+    return words[0] if words else None
+
+
+def take_switch(arguments: Sequence[str], key: str) -> tuple[bool, list[str]]:
+    """Separate a command's own KEY=true or KEY=false, which is false by default, from the other arguments.
+
+    Raises:
+        UserError: if it is given twice, or has another value.
+    """
+    own, rest = take_own_arguments(arguments, {key: "false"})
+    if own[key] not in ("true", "false"):
+        raise UserError(f"{key}={own[key]} is not allowed: it must be true or false.")
+    return own[key] == "true", rest
 
 
 def take_own_arguments(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -158,19 +196,9 @@ def _unknown_flag(argument: str, parser: argparse.ArgumentParser) -> str:
     return f"{argument} is not a flag" + (f": did you mean {hint}?" if hint else ": --help shows all.")
 
 
-def _folder(key: str, value: str | None) -> str | None:
-    """Return the absolute path of a folder that a flag names."""
-    if value is None:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_dir():
-        raise UserError(f"--{key.replace('_', '-')} {value} is not a folder.")
-    return str(path)
-
-
 def _group_names(config_dir: str | None) -> set[str]:
-    """Return the names of the groups at the top of conf/, and of the user's own folder."""
-    folders = [schema.CONF, *([Path(config_dir).expanduser()] if config_dir else [])]
+    """Return the names of the groups at the top of conf/, and of the user's own folders."""
+    folders = [*conf_folders(), *([Path(config_dir).expanduser()] if config_dir else [])]
     return {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
 
 
@@ -187,12 +215,35 @@ def _readable(override: str, groups: set[str], text_keys: set[str]) -> str:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except (HydraException, RecursionError) as error:
-        raise UserError(_unreadable(override, error)) from None
+        if not _is_plain_text(override):
+            raise UserError(_unreadable(override, error)) from None
+        key, _, value = override.partition("=")
+        return _readable(f"{key}={QuotedString(value, Quote.double).with_quotes()}", groups, text_keys)
     if not parsed.key_or_group:
         raise UserError(f"{override} has no key: an override is KEY=VALUE.")
     if is_group and isinstance(parsed.value(), list):
         raise UserError(f"{override} would merge the options of {key}: choose one; -m and commas make a sweep.")
+    if is_group and _names_a_path(parsed):
+        raise UserError(f"{override} is not allowed: an option has a name, which is no path.")
+    if is_group and not parsed.is_delete() and not parsed.is_sweep_override() and parsed.value() is None:
+        raise UserError(f"{override} is not allowed: ~{key} chooses no option of the group.")
     return override
+
+
+def _names_a_path(parsed: Override) -> bool:
+    """Return whether an option of a group is written as a path that leaves the group; Hydra would follow it."""
+    value: Any = parsed.value()
+    options = value.list if isinstance(value, ChoiceSweep) else [value]
+    return any(str(option).startswith("/") or ".." in str(option).split("/") for option in options)
+
+
+def _is_plain_text(override: str) -> bool:
+    """Return whether a value that Hydra cannot read has none of the characters that give it parts: it is text then.
+
+    So `runs_dir=~/a b (1)=c` needs no quotes but the shell's.
+    """
+    value = override.partition("=")[2]
+    return value != "" and STRUCTURE.isdisjoint(value)
 
 
 def _quote_names(override: str) -> str:
@@ -233,6 +284,7 @@ def _unreadable(override: str, error: Exception) -> str:
     if not equals and not override.startswith("~"):
         return describe_word(override)
     reason = str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__
+    reason = reason.partition(" expecting ")[0]  # what follows are names of the grammar's tokens
     advice = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
     return f"{override} cannot be read ({reason}): put a value with special characters in quotes, {advice}."
 

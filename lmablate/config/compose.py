@@ -1,25 +1,35 @@
 """Compose configs from overrides outside `hydra.main`, exactly as `python -m lmablate.train` does."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
-from lmablate.config.hydra_patches import prepend_to_search_path
-from lmablate.config.schema import CONF, FOLDERS, Config, strict_keys
+from lmablate.config.folders import expand_folders
+from lmablate.config.hydra_patches import check_search_paths
+from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
+from lmablate.config.schema import CONF, Config, strict_keys
+from lmablate.config.suggest import describe_python_error
+from lmablate.config.trust import refuse_foreign_package
 from lmablate.errors import UserError
-from lmablate.files import user_path
 
 NO_ARGUMENTS = CommandLine([])
+# Values of one key of a sweep.
+MOST_VALUES = 10_000
 
 
 def register_schema() -> None:
@@ -32,8 +42,9 @@ def register_schema() -> None:
     for key in strict_keys():
         path, _, last = key.rpartition(".")
         node = OmegaConf.select(schema, path) if path else schema
-        node._content[last] = AnyNode(node[last], key=last, parent=node)
+        node._content[last] = AnyNode(node._get_node(last)._value(), key=last, parent=node)
     ConfigStore.instance().store(name="schema", node=schema)
+    check_search_paths(refuse_foreign_package)
 
 
 @contextmanager
@@ -44,12 +55,12 @@ def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
         line: the command line, whose --config-dir and --config-path count.
     """
     register_schema()
+    if line is not NO_ARGUMENTS:
+        use_config_dir(line.config_dir)
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:
-        with initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
-            if line.config_dir:
-                prepend_to_search_path(line.config_dir)
+        with searched_by_us(), initialize_config_dir(line.config_path or str(CONF), version_base="1.3"):
             yield
     finally:
         GlobalHydra.instance().hydra = outer
@@ -63,9 +74,19 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         HydraException: if the overrides do not compose.
     """
     line = parse_command_line(overrides)
-    cfg = compose(line.config_name, overrides=line.overrides)
+    cfg = _composed(line.config_name, line.overrides)
     expand_folders(cfg)
     return cfg
+
+
+def _composed(config_name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
+    """Return what Hydra composes; for some mistakes in a yaml file it raises Python's errors, and here its own."""
+    try:
+        return compose(config_name, overrides=list(overrides), **options)
+    except (ValueError, TypeError, AttributeError, LookupError, OSError, AssertionError, yaml.YAMLError) as error:
+        if isinstance(error, UserError | OmegaConfBaseException | HydraException):
+            raise
+        raise ConfigCompositionException(describe_python_error(error)) from error
 
 
 def compose_job(
@@ -79,7 +100,7 @@ def compose_job(
     Raises:
         HydraException: if the overrides do not compose.
     """
-    cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    cfg = _composed(config_name, overrides, return_hydra_config=True)
     expand_folders(cfg)
     hydra_cfg = cfg.hydra
     with open_dict(cfg):
@@ -102,27 +123,48 @@ def plain_sweeps(line: CommandLine) -> CommandLine:
 
 
 def plain_parameters(hydra_cfg: DictConfig) -> None:
-    """Do the same to the sweep in a composed config's `hydra` node, in place."""
+    """Do the same to the sweep in a composed config's `hydra` node, in place.
+
+    Raises:
+        UserError: if it sweeps over experiments, whose own sweeps Hydra would lose.
+    """
     params = hydra_cfg.sweeper.get("params") or {}
+    if "experiment" in params:
+        raise UserError(f"hydra.sweeper.params has experiment={params['experiment']}: give each its own command.")
     for key in list(params):
-        params[key] = plain_override(f"{key}={params[key]}").partition("=")[2]
+        params[key] = _plain_override(f"{key}={params[key]}").partition("=")[2]
 
 
-def plain_override(text: str) -> str:
+def _plain_override(text: str) -> str:
     """Return an override as Hydra's sweeper reads it rightly; call it inside `config_folder`."""
     return _plain_sweep(parse_command_line([text]).overrides[0])
 
 
 def _plain_sweep(text: str) -> str:
-    """Return the override with its sweep over options written out, if it is one."""
+    """Return the override with its sweep over options written out, if it is one.
+
+    Raises:
+        UserError: if it sweeps over nothing, or over more than anybody trains.
+    """
     loader = GlobalHydra.instance().config_loader()
     (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
-    if not override.is_choice_sweep() or not _options_of(override.key_or_group):
+    options = _options_of(override.key_or_group)
+    if override.is_interval_sweep() or (options and override.is_range_sweep()):
+        raise UserError(f"{text} is not allowed: a sweep is over {'options of the group' if options else 'values'}.")
+    if not override.is_sweep_override():
         return text
-    options = [_option_name(option) for option in override.sweep_iterator()]
-    if not options:
-        raise UserError(f"{text} matches none of {', '.join(_options_of(override.key_or_group))}.")
-    return f"{override.get_key_element()}=" + ",".join(map(_as_typed_option, options))
+    try:
+        values = list(itertools.islice(override.sweep_iterator(), MOST_VALUES + 1))
+    except ValueError as error:  # a range whose step is 0
+        raise UserError(f"{text} cannot be read ({error}).") from None
+    if not values:
+        matched = f"matches none of {', '.join(options)}" if options else "is a sweep over nothing"
+        raise UserError(f"{text} {matched}: no run would be trained.")
+    if len(values) > MOST_VALUES:
+        raise UserError(f"{text} has too many values: a sweep may have at most {MOST_VALUES}.")
+    if not override.is_choice_sweep() or not options:
+        return text
+    return f"{override.get_key_element()}=" + ",".join(_as_typed_option(_option_name(value)) for value in values)
 
 
 def _as_typed_option(option: str) -> str:
@@ -178,19 +220,6 @@ def group_options() -> dict[str, list[str]]:
     return {group: names for group, names in sorted(options.items()) if names}
 
 
-def expand_folders(cfg: DictConfig) -> None:
-    """Make the config's folders absolute, in place: `~` is the home folder, a relative path is taken from here.
-
-    Raises:
-        UserError: if one of them is not a path.
-    """
-    for key in FOLDERS:
-        value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if not isinstance(value, str):
-            raise UserError(f"{key}={value} is not a path: it must be text.")
-        cfg[key] = str(user_path(key, value).absolute())
-
-
 def group_choices(hydra_cfg: Any = None) -> dict[str, str]:
     """Return the chosen option of each config group, such as {"model/pos": "rope"}, without Hydra's own groups.
 
@@ -204,3 +233,23 @@ def group_choices(hydra_cfg: Any = None) -> dict[str, str]:
         hydra_cfg = HydraConfig.get()
     chosen = hydra_cfg.runtime.choices
     return {key: str(value) for key, value in chosen.items() if not key.startswith("hydra/") and value is not None}
+
+
+def job_arguments() -> list[str]:
+    """Return the arguments of `lmablate.train` by which the running Hydra job alone is trained; empty outside a job.
+
+    In a project they are to be typed in its folder.
+    """
+    if not HydraConfig.initialized():
+        return []
+    hydra_cfg = HydraConfig.get()
+    folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+    project = find_project()
+    own = [folder for folder in folders if not (project and Path(folder) == project.conf) and Path(folder) != CONF]
+    main = [source.path for source in hydra_cfg.runtime.config_sources if source.provider == "main"]
+    flags = [word for package in trusted_packages() for word in ("--trust", package)]
+    for folder in own:
+        flags += ["--config-path" if folder in main else "--config-dir", folder]
+    if hydra_cfg.job.config_name != NO_ARGUMENTS.config_name:
+        flags += ["--config-name", str(hydra_cfg.job.config_name)]
+    return [*flags, *map(str, hydra_cfg.overrides.task)]

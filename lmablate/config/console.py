@@ -1,11 +1,13 @@
 """What all commands share: their output, and how they end after a mistake, an interruption or a closed pipe."""
 
+import ast
 import codecs
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from lmablate.errors import UserError, print_error
 
@@ -26,11 +28,50 @@ def _plain_forms(error: UnicodeError) -> tuple[str, int]:
 
 
 def degrade_characters() -> None:
-    """Let this process print any text: a character that the output's encoding does not have gets a plainer form."""
+    """Let this process print any text: a character that the output's encoding does not have gets a plainer form.
+
+    What is printed to a stream that the shell has closed (`>&-`) is lost.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it stays open as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     codecs.register_error("lmablate.plain", _plain_forms)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):  # a notebook's stream has none, and needs none
             reconfigure(errors="lmablate.plain")
+
+
+# What every command takes besides its own arguments, for --help.
+COMMON_FLAGS = """\
+Every command takes these, too:
+
+  --config-dir FOLDER   a folder of your own yaml files, which are found before lmablate's
+  --trust PACKAGE       a package whose classes a config may name; LMABLATE_TRUST=PACKAGE,... does the same"""
+
+
+def typed_arguments() -> list[str]:
+    """Return the arguments of this process as text in UTF-8, which Python does not decode under an ASCII locale."""
+    return [_as_utf8(argument) for argument in sys.argv[1:]]
+
+
+def _as_utf8(argument: str) -> str:
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        return argument
+
+
+def docstring_of(task: Callable[..., Any], class_name: str | None = None) -> str:
+    """Return the docstring of a command's module, or of a class in it; Python drops them under -OO, the file does not.
+
+    Args:
+        task: the function of the command.
+        class_name: the name of the class.
+    """
+    tree = ast.parse(Path(task.__code__.co_filename).read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    return ast.get_docstring(classes[class_name] if class_name else tree) or ""
 
 
 def asks_for_help(arguments: list[str]) -> bool:
@@ -55,6 +96,10 @@ def command_ending(describe: Callable[[Exception], str | None] = lambda error: N
     except BrokenPipeError:
         _discard_output()
         sys.exit(141)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # rich ends the process itself, with exit code 1
+            sys.exit(141)
+        raise
     except KeyboardInterrupt:
         print_error("interrupted.")
         sys.exit(130)

@@ -6,7 +6,8 @@ The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the 
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -22,15 +23,16 @@ from lmablate.config.command_line import parse_command_line
 from lmablate.config.compose import (
     compose_config,
     config_folder,
-    expand_folders,
     plain_parameters,
     plain_sweeps,
     register_schema,
 )
-from lmablate.config.console import asks_for_help, command_ending
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.config.folders import expand_folders, spare_read_only_runs
+from lmablate.config.project import searched_by_us, take_trust
 from lmablate.config.schema import CONF
-from lmablate.config.suggest import describe_composition
+from lmablate.config.suggest import describe_composition, describe_python_error
 from lmablate.config.trust import refuse_unsafe_config
 from lmablate.errors import Diverged, UserError, print_error
 
@@ -41,7 +43,7 @@ class JobFailed(Exception):
 
 def run_hydra_command(
     task: Callable[[DictConfig], Any],
-    usage: str | Callable[[], str],
+    usage: Callable[[str], str],
     check: Callable[[DictConfig], Any],
 ) -> None:
     """Run `task` as a command over conf/config.yaml: once, or, under -m, once for each job of a sweep.
@@ -51,23 +53,25 @@ def run_hydra_command(
 
     Args:
         task: called with the composed config of each job.
-        usage: what --help prints.
+        usage: returns what --help prints, from the docstring of the command's module.
         check: called with the config of a single run before anything is written, even by Hydra.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = sys.argv[1:]
+    arguments = typed_arguments()
     # No job fails here, see JobFailed: what is left are overrides that do not compose, and launchers that do not exist.
     with command_ending(lambda error: _describe_mistake(error) or _describe_hydra(error)):
         if asks_for_help(arguments):
-            print((usage if isinstance(usage, str) else usage()).strip())
+            print(f"{usage(docstring_of(task)).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
+        arguments = take_trust(arguments)
         line = parse_command_line(arguments, shows=True)
 
         def check_composed(cfg: DictConfig) -> None:
             refuse_unsafe_config(cfg)
             expand_folders(cfg)
             plain_parameters(cfg.hydra)
+            spare_read_only_runs(cfg)
             if cfg.hydra.mode == RunMode.RUN:
                 check(_without_hydra(cfg))
 
@@ -80,33 +84,37 @@ def run_hydra_command(
             line = plain_sweeps(line)
         hydra_patches.set_command_line(line.for_hydra())
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
+            with searched_by_us():
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
         except JobFailed as error:
             cause = error.__cause__ or error
-            if not isinstance(cause, UserError | Diverged):
+            if isinstance(cause, OSError) and cause.filename is None:  # of the output: a closed pipe, a full disk
+                raise cause from None
+            by_user = isinstance(cause, UserError | HydraException | OmegaConfBaseException)
+            if not by_user and not isinstance(cause, Diverged | OSError):
                 traceback.print_exception(cause)
             print_error(str(error))
-            sys.exit(2 if isinstance(cause, UserError) else 1)
+            sys.exit(2 if by_user else 1)
 
 
-def run_override_command(task: Callable[[list[str]], Any], usage: str | None) -> None:
+def run_override_command(task: Callable[[list[str]], Any]) -> None:
     """Run `task` as a command that composes configs itself, from the overrides on its command line.
 
-    After a mistake by the user the process prints one sentence and ends with exit code 2.
+    After a mistake by the user the process prints one sentence and ends with exit code 2. --help prints the docstring
+    of the command's module.
 
     Args:
         task: called with the command line's arguments.
-        usage: what --help prints: the docstring of the command's module.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = sys.argv[1:]
+    arguments = typed_arguments()
     with command_ending(_describe_mistake):
         if asks_for_help(arguments):
-            print((usage or "").strip())
+            print(f"{docstring_of(task).strip()}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(arguments)
         hydra_patches.clear_text_resolvers()
-        task(arguments)
+        task(take_trust(arguments))
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
@@ -138,11 +146,16 @@ def _result_or_raise(job: JobReturn) -> Any:
 def _describe_failure(job: JobReturn) -> str:
     """Return a failed job's error as one sentence, after the job's overrides if it belongs to a sweep."""
     swept = job.hydra_cfg is not None and job.hydra_cfg.hydra.mode == RunMode.MULTIRUN
-    return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{_one_sentence(job._return_value)}"
+    error: Exception = job._return_value
+    sentence = f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else None
+    sentence = sentence or _describe_mistake(error) or _one_sentence(error)
+    return f"{' '.join(job.overrides or []) + ': ' if swept else ''}{sentence}"
 
 
 def _describe_mistake(error: Exception) -> str | None:
     """Return the sentence for overrides that do not compose; None for another exception."""
+    if isinstance(error, RecursionError):
+        return "A config contains itself: look for a reference (*name, or ${key}) to what it is a part of."
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error.__cause__, UserError):
@@ -155,7 +168,22 @@ def _describe_hydra(error: Exception) -> str:
     """Return the sentence for a folder that Hydra cannot make, or for a launcher that it cannot build."""
     if isinstance(error, OSError) and error.filename:
         return f"runs_dir cannot be written: {error.filename}: {error.strerror}."
+    if isinstance(error, LookupError | TypeError | AttributeError | AssertionError):
+        return describe_python_error(error)
     return _one_sentence(error)
+
+
+@contextmanager
+def mistakes_described() -> Iterator[None]:
+    """Raise a UserError, with one sentence, for overrides in the block that do not compose.
+
+    Raises:
+        UserError: if they do not.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_describe_mistake(error) or str(error)) from None
 
 
 def _default_config() -> DictConfig | None:

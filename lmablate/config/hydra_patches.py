@@ -13,7 +13,6 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
@@ -31,20 +30,6 @@ def set_command_line(arguments: Sequence[str]) -> None:
     test_the_multirun_flag_may_stand_anywhere).
     """
     sys.argv[1:] = arguments
-
-
-def prepend_to_search_path(folder: str) -> None:
-    """Let Hydra's compose API find configs in `folder` too, as `hydra.main` does for --config-dir.
-
-    Why: `initialize_config_dir` takes one folder, and its search path is not public.
-
-    Without it: plan, audit, status and lr_sweep do not find what `train --config-dir` finds
-    (tests/config/test_command_line.py, test_every_command_finds_the_users_own_configs).
-    """
-    search_path = GlobalHydra.instance().config_loader().get_search_path()
-    search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    loader = GlobalHydra.instance().config_loader()
-    loader.repository.initialize_sources(search_path)  # pyright: ignore[reportAttributeAccessIssue] (not in the interface)
 
 
 def raise_errors() -> None:
@@ -95,6 +80,32 @@ def check_every_config(check: Callable[[DictConfig], None]) -> None:
         return cfg
 
     ConfigLoaderImpl.load_configuration = load_and_check
+
+
+def check_search_paths(check: Callable[[str], None]) -> None:
+    """Call `check` with every folder or package in which a config lets Hydra search for other configs.
+
+    Why: Hydra imports a package that `hydra.searchpath` names, and with it runs its code.
+
+    Without it: a project that one has merely downloaded runs code of its own (tests/config/test_trust.py,
+    test_a_project_that_is_merely_there_runs_nothing).
+
+    Args:
+        check: called with each entry of the primary config's hydra.searchpath; it may raise.
+    """
+    process = ConfigLoaderImpl._process_config_searchpath
+    if hasattr(process, "__wrapped__"):
+        return
+
+    @functools.wraps(process)
+    def check_and_process(self: ConfigLoaderImpl, config_name: str | None, overrides: Any, repo: Any) -> None:
+        loaded = repo.load_config(config_path=config_name) if config_name else None
+        entries = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded else None
+        for entry in entries if isinstance(entries, Sequence) and not isinstance(entries, str) else ():
+            check(str(entry))
+        process(self, config_name, overrides, repo)
+
+    ConfigLoaderImpl._process_config_searchpath = check_and_process  # pyright: ignore[reportAttributeAccessIssue] (as above)
 
 
 def clear_text_resolvers() -> None:

@@ -7,10 +7,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config import schema
 from lmablate.config.build import model_shape
+from lmablate.config.sources import class_fingerprints
 
 
 def run_identity(cfg: DictConfig, data_fingerprint: str, code_version: int) -> dict[str, Any]:
     """Return everything that the run's numbers depend on. The run's id is its hash.
+
+    If the config names classes of the user's own, a fingerprint of their code is a part of it.
 
     Args:
         cfg: the resolved config.
@@ -24,7 +27,9 @@ def run_identity(cfg: DictConfig, data_fingerprint: str, code_version: int) -> d
         for name in path:
             node = node[name]
         node.pop(last, None)
-    return {"config": config, "data_fingerprint": data_fingerprint, "code_version": code_version}
+    identity = {"config": config, "data_fingerprint": data_fingerprint, "code_version": code_version}
+    own_code = class_fingerprints(config)
+    return {**identity, "own_code": own_code} if own_code else identity
 
 
 def run_label(cfg: DictConfig) -> str:

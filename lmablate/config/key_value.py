@@ -11,21 +11,28 @@ arguments = parse(["experiment=llama"], Arguments)
 
 import dataclasses
 import difflib
-import inspect
-import sys
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lmablate.config.console import asks_for_help, command_ending
+from lmablate.config.console import COMMON_FLAGS, asks_for_help, command_ending, docstring_of, typed_arguments
 from lmablate.config.credentials import refuse_typed_secrets
+from lmablate.config.project import default_path, take_config_dir, take_trust
 from lmablate.errors import UserError
 from lmablate.files import user_path
 
 Spec = TypeVar("Spec")
 BOOLEANS = {"true": True, "false": False}
+# Numbers as they are written everywhere. Python's own rules accept more: `1_0` is 10, `１` is 1, and `nan` is a number.
+NUMBERS = {
+    int: re.compile(r"[+-]?[0-9]+"),
+    float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+# The largest whole number, in either direction: what a column of a table or of an array holds.
+LARGEST = 2**63 - 1
 # How a message names the values of a type.
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -79,6 +86,8 @@ def parse(argv: Sequence[str], spec: type[Spec]) -> Spec:
     for name, key in keys.items():
         if name not in values and key.default is dataclasses.MISSING:
             raise UserError(f"{name}=... is missing: {key.help}.")
+        if name not in values and isinstance(key.default, Path):
+            values[name] = default_path(key.default)
     return spec(**values)
 
 
@@ -99,15 +108,22 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         return text
     if kind is Path:
         return user_path(name, text)
+    if kind is str:
+        return text
     try:
-        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+        if kind in NUMBERS and not NUMBERS[kind].fullmatch(text):
+            raise ValueError
+        value = BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         raise UserError(f"{name}={text} is not allowed: it must be {TYPE_NAMES[kind]}.") from None
+    if kind is int and abs(value) > LARGEST:
+        raise UserError(f"{name}={text} is not allowed: the largest whole number is {LARGEST}.")
+    return value
 
 
-def _usage(program: str, spec: type) -> str:
+def _usage(program: str, spec: type, task: Callable[..., Any]) -> str:
     """Return the text of --help: the keys, their meaning and their defaults."""
-    lines = [inspect.cleandoc(spec.__doc__ or ""), "", f"  python -m {program} [KEY=VALUE ...]", ""]
+    lines = [docstring_of(task, spec.__name__), "", f"  python -m {program} [KEY=VALUE ...]", ""]
     for key in _keys_of(spec).values():
         default = "required" if key.default is dataclasses.MISSING else f"default {_as_typed(key.default)}"
         lines.append(f"  {key.name:<14}{key.help} ({default})")
@@ -132,10 +148,10 @@ def run_key_value_command(program: str, spec: type[Spec], task: Callable[[Spec],
         spec: the dataclass of its arguments.
         task: called with the parsed arguments.
     """
-    argv = sys.argv[1:]
+    argv = typed_arguments()
     with command_ending():
         if asks_for_help(argv):
-            print(_usage(program, spec))
+            print(f"{_usage(program, spec, task)}\n\n{COMMON_FLAGS}")
             return
         refuse_typed_secrets(argv)
-        task(parse(argv, spec))
+        task(parse(take_config_dir(take_trust(argv)), spec))

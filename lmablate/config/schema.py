@@ -4,6 +4,7 @@ Groups are typed `Any`, because their yaml names the class (`_target_`). Only da
 the schema needs neither torch nor Hydra.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+# The yaml files of lmablate: a part of the installed package, or, in a checkout, a folder beside it.
+_HERE = Path(__file__).resolve()
+CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "conf") if path.is_dir())
 
 # The groups of the model, in the order in which a run's label names them.
 MODEL_GROUPS = ("norm", "pos", "act", "tying", "init")
@@ -144,8 +147,8 @@ class Config:
     tracking: Any = MISSING
     diagnostics: Any = MISSING
     scale: Any = None
-    runs_dir: str = "runs"
-    data_dir: str = "data"
+    runs_dir: str = "${in_project:runs}"
+    data_dir: str = "${in_project:data}"
     skip_failed: bool = False
 
 
@@ -182,6 +185,8 @@ VOCAB_SIZES = (257, 65_536)
 SEEDS = (0, 2**63 - 1)
 # Values of train.precision.
 PRECISIONS = ("fp32", "bf16")
+# Values of train.device. Whether this machine has the device is checked where it is used.
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 # Keys that hold the path of a folder.
 FOLDERS = ("runs_dir", "data_dir")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from lmablate.config.schema import CONF
+from lmablate.config.project import conf_folders
+from lmablate.errors import reason
 
 # Hydra's messages about a key or an option that does not exist.
 UNKNOWN_KEY = re.compile(r"^Could not (?:override|delete from config\.) '(?P<key>[^']+)'")
@@ -15,12 +16,18 @@ ALREADY_THERE = re.compile(r"^Could not append to config\. An item is already at
 AMBIGUOUS = re.compile(r"^Ambiguous value for argument '(?P<override>.+)'$", re.MULTILINE)
 BAD_VALUE = re.compile(r"^Error merging override (?P<override>.+)$", re.MULTILINE)
 
+# How OmegaConf names the key of an error, and Hydra the config in which it is.
+FULL_KEY = re.compile(r"^ *full_key: *(?P<key>.*)$", re.MULTILINE)
+IN_CONFIG = re.compile(r"^In '(?P<config>[^']+)': \w+ raised while composing config:\s*")
+RESOLVING = re.compile(r"\w+ raised while resolving interpolation: ")
+
 # How OmegaConf says that a value has the wrong type, and what we say.
 RULES = {
     "could not be converted to Integer": "it must be a whole number",
     "could not be converted to Float": "it must be a number",
     "not Optional": "it must have a value",
     "is not a ListConfig": "it must be a list, such as [0.9,0.95]",
+    "Cannot merge DictConfig with ListConfig": "it has keys, and is no list",
     "is not a subclass of": "it has keys of its own, of which you can set one",
 }
 
@@ -36,11 +43,12 @@ def close_to(word: str, choices: Iterable[str]) -> str | None:
 
 
 def _options() -> dict[str, list[str]]:
-    """Return the options of every group in conf/, by group."""
+    """Return the options of every group in conf/ and in the user's own folders, by group."""
     options: dict[str, list[str]] = {}
-    for path in sorted(CONF.rglob("*.yaml")):
-        if path.parent != CONF:
-            options.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
+    for folder in conf_folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            if path.parent != folder:
+                options.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
     return options
 
 
@@ -76,7 +84,30 @@ def describe_composition(message: str, cause: str, cfg: DictConfig | None) -> st
     if (match := BAD_VALUE.match(message)) and cause:
         rule = next((words for sign, words in RULES.items() if sign in cause), cause[0].lower() + cause[1:].rstrip("."))
         return f"{match['override']} is not allowed: {rule}."
-    return None
+    return _describe_value(message, cfg) if FULL_KEY.search(message) else None
+
+
+def _describe_value(message: str, cfg: DictConfig | None) -> str:
+    """Return the sentence about a key of a yaml file, or about an interpolation."""
+    where = f"In {match['config']}: " if (match := IN_CONFIG.match(message)) else ""
+    text = RESOLVING.sub("", IN_CONFIG.sub("", message)).splitlines()[0].strip(' ."')
+    key = FULL_KEY.findall(message)[-1]
+    if text.startswith("Key ") and " not in " in text:
+        return where + _unknown_key(key, cfg)
+    rule = next((words for sign, words in RULES.items() if sign in text), None)
+    if rule:
+        if not key:  # of a node, OmegaConf says only what its value would be
+            return f"{where}a value is not allowed: {rule} ({text})."
+        value = re.match("Value '(.*)' of type ", text)
+        return f"{where}{key}{'=' + value[1] if value else ''} is not allowed: {rule}."
+    return f"{where}{key}{': ' if key else ''}{text}."
+
+
+def describe_python_error(error: Exception) -> str:
+    """Return the sentence about an error of Python's own, which Hydra raises for some mistakes in a yaml file."""
+    if isinstance(error, TypeError | AttributeError | LookupError | AssertionError):
+        return "A value is of a kind that Hydra does not take there, such as null for a section with keys."
+    return reason(error)
 
 
 def _unknown_key(key: str, cfg: DictConfig | None) -> str:

@@ -10,6 +10,7 @@ processes of a job array do the work once. A second preparation finds every file
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,8 +96,8 @@ def prepare_data(
     folder = Path(data_dir).absolute() / f"{checked_name('data.name', corpus.name)}-{_key(identity)}"
     preparation = _Preparation(corpus, identity, folder, tokenizer_cfg.vocab_size)
     with disk_errors_named("data_dir", data_dir):
-        if preparation.is_complete():  # then nothing is written, so whoever may read the files can use them
-            return preparation.run(verify)
+        if preparation.is_complete() and not (os.access(folder, os.W_OK) and _part_files(folder)):
+            return preparation.run(verify)  # nothing is written, so whoever may read the files can use them
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
             _remove_part_files(folder)
@@ -229,5 +230,9 @@ def _key(identity: dict[str, Any]) -> str:
 
 def _remove_part_files(folder: Path) -> None:
     """Remove the unfinished files of a killed process; the caller holds the folder's lock."""
-    for part in folder.rglob("*.part"):
+    for part in _part_files(folder):
         part.unlink(missing_ok=True)
+
+
+def _part_files(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.part"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 
-from lmablate.errors import UserError
+from lmablate.errors import UserError, reason
 from lmablate.files import read_json
 
 SHA256 = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
@@ -26,5 +26,5 @@ def read_record(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
     except jsonschema.ValidationError as error:
         raise UserError(f"{path} is malformed at {error.json_path}: {error.message[:200]}.") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from None
     return record

@@ -4,9 +4,11 @@ A token file `train.bin` holds little-endian uint16 ids and nothing else; `train
 manifest. Batches are pure functions of their arguments, so resuming a run has no reading position to restore.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ MANIFEST_SCHEMA = {
     },
 }
 
+# Token ids, [n_tokens]: of any whole type, and in memory or in a file that is mapped into it.
+Tokens = Sequence[int] | np.ndarray | Tensor
 Batch = tuple[Int64[Tensor, "batch time"], Int64[Tensor, "batch time"]]
 
 
@@ -75,18 +79,18 @@ class Manifest:
     source: dict[str, Any]
     format_version: int = FORMAT_VERSION
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the manifest to `path` as JSON."""
-        write_json(path, asdict(self))
+        write_json(Path(path), asdict(self))
 
     @classmethod
-    def load(cls, path: Path) -> "Manifest":
+    def load(cls, path: Path | str) -> "Manifest":
         """Read and validate a manifest.
 
         Raises:
             UserError: if it is missing, oversized or malformed, or names a file outside its folder.
         """
-        return cls(**read_record(path, MANIFEST_SCHEMA))
+        return cls(**read_record(Path(path), MANIFEST_SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,13 @@ class TokenFile:
     @property
     def bytes_per_token(self) -> float:
         """Mean UTF-8 bytes of text per token. Bits per byte are nats per token / (ln 2 x bytes_per_token)."""
-        return self.manifest.text_bytes / self.manifest.tokens
+        return self.manifest.text_bytes / self.manifest.tokens if self.manifest.tokens else math.nan
 
     @cached_property
     def array(self) -> np.ndarray:
         """The ids, uint16 of shape [n_tokens], memory-mapped and read-only."""
-        return np.memmap(self.path, dtype=TOKEN, mode="r")
+        # A file without tokens cannot be mapped.
+        return np.memmap(self.path, dtype=TOKEN, mode="r") if self.manifest.tokens else np.empty(0, TOKEN)
 
 
 def open_tokens(path: Path | str, verify: bool = False) -> TokenFile:
@@ -153,7 +158,7 @@ class Batches:
     all versions, but does not promise that its distributions stay the same.
 
     Args:
-        tokens: integer ids, shape [n_tokens].
+        tokens: integer ids, shape [n_tokens]: a list, an array, a mapped file or a tensor.
         context_length: tokens per row of a batch.
         batch_size: rows of the global batch.
         seed: between 0 and 2**64 - 1.
@@ -162,12 +167,11 @@ class Batches:
         UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
 
-    def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, seed: int):
-        _check_length(tokens, context_length)
-        _check_positive("train.batch_size", batch_size)
-        if not 0 <= seed < 2**64:
-            raise UserError(f"seed={seed} must be between 0 and 2**64 - 1.")
-        self.tokens = tokens
+    def __init__(self, tokens: Tokens, context_length: int, batch_size: int, seed: int):
+        self.tokens = as_ids(tokens)
+        _check_length(self.tokens, context_length)
+        _check_whole("train.batch_size", batch_size, least=1)
+        _check_whole("seed", seed, least=0, most=2**64 - 1)
         self.context_length = context_length
         self.batch_size = batch_size
         self.seed = seed
@@ -182,7 +186,13 @@ class Batches:
 
         Returns:
             Inputs x and targets y, int64 of shape [batch, time]; y[:, t] follows x[:, t] in the text.
+
+        Raises:
+            UserError: if a number is out of range.
         """
+        _check_whole("step", step, least=0, most=2**64 - 1)
+        _check_whole("world_size", world_size, least=1)
+        _check_whole("rank", rank, least=0, most=world_size - 1)
         philox = np.random.Philox(key=np.array([self.seed, step], dtype=np.uint64))
         n_starts = len(self.tokens) - self.context_length
         starts = (philox.random_raw(self.batch_size) % np.uint64(n_starts)).astype(np.int64)
@@ -196,7 +206,7 @@ class EvalBatches:
     mean over the batches must therefore weight each one by its number of targets.
 
     Args:
-        tokens: integer ids, shape [n_tokens].
+        tokens: integer ids, shape [n_tokens]: a list, an array, a mapped file or a tensor.
         context_length: tokens per row of a batch.
         batch_size: rows of a batch.
         n_batches: the most batches.
@@ -205,13 +215,13 @@ class EvalBatches:
         UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
 
-    def __init__(self, tokens: np.ndarray, context_length: int, batch_size: int, n_batches: int):
-        _check_length(tokens, context_length)
-        _check_positive("train.batch_size", batch_size)
-        _check_positive("train.eval_batches", n_batches)
-        n_windows = (len(tokens) - 1) // context_length
+    def __init__(self, tokens: Tokens, context_length: int, batch_size: int, n_batches: int):
+        self.tokens = as_ids(tokens)
+        _check_length(self.tokens, context_length)
+        _check_whole("train.batch_size", batch_size, least=1)
+        _check_whole("train.eval_batches", n_batches, least=1)
+        n_windows = (len(self.tokens) - 1) // context_length
         n_used = min(n_windows, batch_size * n_batches)
-        self.tokens = tokens
         self.context_length = context_length
         self.batch_size = batch_size
         self.starts = np.arange(n_used, dtype=np.int64) * n_windows // n_used * context_length
@@ -224,11 +234,11 @@ class EvalBatches:
             yield _rows(self.tokens, self.starts[first : first + self.batch_size], self.context_length)
 
 
-def windows(tokens: np.ndarray, context_length: int, batch_size: int = 1) -> Iterator[Batch]:
+def windows(tokens: Tokens, context_length: int, batch_size: int = 1) -> Iterator[Batch]:
     """Yield the whole text once, in windows: every token but the first is a target exactly once.
 
     Args:
-        tokens: integer ids, shape [n_tokens].
+        tokens: integer ids, shape [n_tokens]: a list, an array, a mapped file or a tensor.
         context_length: tokens per window.
         batch_size: windows per batch.
 
@@ -239,14 +249,37 @@ def windows(tokens: np.ndarray, context_length: int, batch_size: int = 1) -> Ite
     Raises:
         UserError: if there are fewer than context_length + 1 tokens, or a number is out of range.
     """
-    _check_length(tokens, context_length)
-    _check_positive("batch_size", batch_size)
-    n_windows, rest = divmod(len(tokens) - 1, context_length)
+    ids = as_ids(tokens)
+    _check_length(ids, context_length)
+    _check_whole("batch_size", batch_size, least=1)
+    n_windows, rest = divmod(len(ids) - 1, context_length)
     starts = np.arange(n_windows, dtype=np.int64) * context_length
     for first in range(0, n_windows, batch_size):
-        yield _rows(tokens, starts[first : first + batch_size], context_length)
+        yield _rows(ids, starts[first : first + batch_size], context_length)
     if rest:
-        yield _rows(tokens, np.array([n_windows * context_length]), rest)
+        yield _rows(ids, np.array([n_windows * context_length]), rest)
+
+
+def as_ids(tokens: Tokens, name: str = "tokens") -> np.ndarray:
+    """Return token ids as an array; a mapped file stays one.
+
+    Args:
+        tokens: the ids.
+        name: what the message calls them.
+
+    Raises:
+        UserError: if they are not whole numbers in one dimension.
+    """
+    try:
+        ids = np.asanyarray(tokens.numpy(force=True) if isinstance(tokens, Tensor) else tokens)
+        found = f"{ids.dtype} in the shape {list(ids.shape)}"
+    except (TypeError, ValueError) as error:  # lists of unequal length, and types that numpy does not have
+        ids, found = None, f"no array: {error}"
+    if ids is None or ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise UserError(
+            f"{name} must be whole numbers in one dimension (a list, an array or a tensor), but are {found}."
+        )
+    return ids
 
 
 def _rows(tokens: np.ndarray, starts: np.ndarray, length: int) -> Batch:
@@ -265,7 +298,7 @@ def check_lengths(train: np.ndarray, valid: np.ndarray, context_length: int) -> 
 
 
 def _check_length(tokens: np.ndarray, context_length: int) -> None:
-    _check_positive("model.context_length", context_length)
+    _check_whole("model.context_length", context_length, least=1)
     if len(tokens) <= context_length:
         raise UserError(
             f"The text has {len(tokens)} tokens, but model.context_length={context_length} "
@@ -273,6 +306,7 @@ def _check_length(tokens: np.ndarray, context_length: int) -> None:
         )
 
 
-def _check_positive(key: str, value: int) -> None:
-    if value < 1:
-        raise UserError(f"{key}={value} must be at least 1.")
+def _check_whole(key: str, value: int, least: int, most: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise UserError(f"{key}={value!r} is not allowed: it must be a whole number, {limits}.")

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from lmablate.errors import UserError
 from lmablate.model import Transformer
 
 
@@ -50,7 +52,17 @@ class Probe:
 
     Both hooks return scalars by metric name. A scalar on the device stays a tensor, which saves a transfer. A probe
     must not change parameters, gradients or random state.
+
+    A probe may say how figures show its metrics; one that does not is drawn under its metric's own name:
+
+        METRICS = {"embedding/rms": ("size of the embeddings", ""), "entropy/head_{i}": ("entropy", "nats")}
+
+    Attributes:
+        METRICS: (name, unit) by metric; {i} stands for the number at the end of a metric that is measured per layer,
+            head, ... A pure number has the unit "".
     """
+
+    METRICS: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def at_step(self, context: ProbeContext) -> Mapping[str, Tensor | float]:
         """Return metrics of a training step.
@@ -72,6 +84,26 @@ class Probe:
             context: the evaluation, with its first batch and the validation text.
         """
         return {}
+
+
+def declared_metrics(probes: Iterable[Probe]) -> dict[str, list[str]]:
+    """Return name and unit of each metric that a probe declares in `METRICS`.
+
+    Raises:
+        UserError: if a declaration is not a name and a unit, or if two probes declare a metric differently.
+    """
+    declared: dict[str, list[str]] = {}
+    for probe in probes:
+        where = f"{type(probe).__name__}.METRICS"
+        if not isinstance(probe.METRICS, Mapping):
+            raise UserError(f"{where} must be a dictionary of (name, unit) by metric, not {probe.METRICS!r:.80}.")
+        for metric, words in probe.METRICS.items():
+            is_pair = isinstance(words, tuple | list) and len(words) == 2
+            if not (is_pair and isinstance(metric, str) and all(isinstance(word, str) for word in words)):
+                raise UserError(f"{where}: {metric!r:.80} must have a name and a unit, two texts, not {words!r:.80}.")
+            if declared.setdefault(metric, [*words]) != [*words]:
+                raise UserError(f"{where}: {metric} has the name and unit {declared[metric]} in another probe.")
+    return declared
 
 
 def probe_step(probes: Iterable[Probe], context: ProbeContext) -> dict[str, Tensor | float]:

@@ -15,7 +15,7 @@ confounds   warnings about differences between arms, besides the factor, that al
 Start with the docstring of `verdicts`. This package reads tables and imports neither torch nor Hydra.
 """
 
-from lmablate.evidence.claims import Claim, load_claim, load_claims
+from lmablate.evidence.claims import Claim, load_claim, load_claims, parse_claim
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
@@ -53,6 +53,7 @@ __all__ = [
     "learning_rate_sensitivity",
     "load_claim",
     "load_claims",
+    "parse_claim",
     "power",
     "seeds_needed",
     "seeds_needed_for_equivalence",

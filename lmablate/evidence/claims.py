@@ -23,6 +23,8 @@ from lmablate.evidence.tables import NUMBER, Levels, RunTable
 from lmablate.files import read_yaml
 
 _ID = re.compile(r"[A-Z]{1,8}[0-9]{1,8}")
+# Characters that would control a terminal.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 # Endings of a claim's file.
 _ENDINGS = (".yaml", ".yml")
 # Characters of a value that a message shows.
@@ -46,7 +48,7 @@ class Values:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or _CONTROL.search(value):
         raise ValueError
     return value
 
@@ -119,7 +121,7 @@ def _one_of(choices: Collection[str]) -> Values:
     return Values(f"one of {', '.join(choices)}", read)
 
 
-TEXT = Values("text that is not empty", _text)
+TEXT = Values("text that is not empty, without control characters", _text)
 METRIC = Values("a metric's name, in which {i} may stand once for the layer", _metric)
 MARGIN = Values("a number of at least 0, such as 0.01", _margin)
 # The values of a predicate's field, by its type.
@@ -210,15 +212,40 @@ def load_claim(path: str | Path) -> Claim:
         UserError: if it is not a valid claim; the message is one sentence that names the file, the claim, the key, its
             value and what is allowed.
     """
-    raw = read_yaml(Path(path))
+    return parse_claim(read_yaml(Path(path)), str(path))
+
+
+def parse_claim(raw: Any, source: str) -> Claim:
+    """Return the claim of a mapping with the keys of a claim's yaml.
+
+    Args:
+        raw: the mapping.
+        source: where it comes from, for the message.
+
+    Raises:
+        UserError: as `load_claim`.
+    """
+    raw = _as_written(raw)
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: a claim has the keys {', '.join(CLAIM_KEYS)}; this file has {_shown(raw)}.")
-    where = f"{path}: claim {raw['id']}" if _ID.fullmatch(str(raw.get("id"))) else str(path)
+        raise UserError(f"{source}: a claim has the keys {', '.join(CLAIM_KEYS)}; this has {_shown(raw)}.")
+    where = f"{source}: claim {raw['id']}" if _ID.fullmatch(str(raw.get("id"))) else source
     claim = _read_keys(raw, CLAIM_KEYS, OPTIONAL, where)
     inherited = {key: raw[key] for key in INHERITED if key in raw}
     all_of = [_parse_predicate(inherited | test, f"{where}: all_of[{i}]") for i, test in enumerate(claim["all_of"])]
-    own = {key: value for key, value in claim.items() if key not in INHERITED}
-    return Claim(**own | {"all_of": tuple(all_of)})
+    own: dict[str, Any] = {key: value for key, value in claim.items() if key not in INHERITED}
+    own["all_of"] = tuple(all_of)
+    return Claim(**own)
+
+
+def _as_written(value: Any) -> Any:
+    """Return a nested value as a yaml file gives it: numbers, booleans and None as the text that is typed for them."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_written(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_written(inner) for inner in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _parse_predicate(raw: dict[str, Any], where: str) -> Predicate:

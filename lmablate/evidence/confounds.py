@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lmablate.errors import counted
+
 
 @dataclass(frozen=True)
 class ArmStart:
@@ -54,7 +56,7 @@ def find_confounds(arms: Sequence[ArmStart], seeds: int, common_lr: float | None
             "python -m lmablate.lr_sweep finds each arm's own."
         )
     if len(arms) > 1 and seeds < 3:
-        yield f"{seeds} seed(s): a difference between single runs has no error rate. Use seed=0,1,2,3."
+        yield f"{counted(seeds, 'seed')}: a difference between single runs has no error rate. Use seed=0,1,2,3."
 
 
 def _bad_start(arm: ArmStart) -> Iterator[str]:

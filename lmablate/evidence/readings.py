@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from lmablate.errors import counted
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
@@ -121,7 +122,8 @@ class Reading:
         first, last = self._bounds(table, experiment, run, steps[-1])
         inside = (first <= steps) & (steps <= last)
         if inside.sum() < FEWEST_POINTS.get(self.reduce, 1):
-            raise NotMeasured(f"run {run} of {experiment} has {inside.sum()} points of {metric} in {self.during}")
+            points = counted(int(inside.sum()), "point")
+            raise NotMeasured(f"run {run} of {experiment} has {points} of {metric} in {self.during}")
         return REDUCTIONS[self.reduce](steps[inside], values[inside])
 
     def _bounds(self, table: RunTable, experiment: str, run: str, last_step: float) -> tuple[float, float]:

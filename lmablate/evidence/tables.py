@@ -72,7 +72,9 @@ def check_facts(facts: pd.DataFrame) -> None:
 def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
     examples = runs.drop_duplicates(column)
     if len(examples) > 1:
-        each = ", ".join(f"{row[column]} (run {row['run']})" for _, row in examples.head(3).iterrows())
+        first = examples.head(3)
+        values = [value if pd.notna(value) else "unknown" for value in first[column]]
+        each = ", ".join(f"{value} (run {run})" for value, run in zip(values, first["run"], strict=True))
         raise UserError(f"{complaint}, so its runs cannot be compared: {each}.")
 
 

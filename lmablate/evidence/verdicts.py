@@ -34,6 +34,7 @@ whether what is true of a small model is true of a large one. The interval that 
 contrast alone, at 95 % for a difference and 90 % for an equality, and is not adjusted for the family.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -112,10 +113,10 @@ class Verdict:
     contrasts: tuple[Contrast, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Return the verdict as one row of a table, without the contrasts and with run ids joined by spaces."""
+        """Return the verdict as one row of a table, without the contrasts and with run ids joined as a shell would."""
         hidden = ("claim", "contrasts", "runs")
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
-        return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": " ".join(self.runs)}
+        return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": shlex.join(self.runs)}
 
 
 def judge_claims(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> list[Verdict]:

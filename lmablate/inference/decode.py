@@ -1,15 +1,19 @@
 """Generate text from a trained model: temperature, top-k and top-p sampling, with a key-value cache."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmablate.data.tokens import Tokens, as_ids
 from lmablate.errors import UserError
 from lmablate.model import Transformer
+from lmablate.model.checks import check_floats, check_ids, check_sizes
 from lmablate.model.init import keyed_generator
 
 
@@ -32,29 +36,51 @@ class Sampler:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise UserError(f"temperature={self.temperature} is not allowed: it must be at least 0 and finite.")
-        if self.top_k < 0:
-            raise UserError(f"top_k={self.top_k} is not allowed: it must be at least 0 (0 keeps every token).")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p={self.top_p} is not allowed: it must be above 0 and at most 1.")
+        if not _is_a(Real, self.temperature) or not 0 <= self.temperature < math.inf:
+            raise UserError(
+                f"temperature={self.temperature!r} is not allowed: it must be a number, at least 0 and finite."
+            )
+        if not _is_a(Integral, self.top_k) or self.top_k < 0:
+            raise UserError(
+                f"top_k={self.top_k!r} is not allowed: it must be a whole number, at least 0 (0 keeps all)."
+            )
+        if not _is_a(Real, self.top_p) or not 0 < self.top_p <= 1:
+            raise UserError(f"top_p={self.top_p!r} is not allowed: it must be above 0 and at most 1.")
 
-    def probabilities(self, logits: Float[Tensor, "batch vocab_size"]) -> Float[Tensor, "batch vocab_size"]:
-        """Return the distribution that `draw` draws from, in float64, one row per row of `logits`."""
+    def probabilities(self, logits: Float[Tensor, "*batch vocab_size"]) -> Float[Tensor, "*batch vocab_size"]:
+        """Return the distribution that `draw` draws from, in float64, one row per row of `logits`.
+
+        Raises:
+            UserError: if the highest logit of a row is not finite.
+        """
+        check_floats("logits", logits, "vocab_size")
         logits, order = logits.double().sort(dim=-1, descending=True, stable=True)
+        if not logits.shape[-1] or not logits[..., :1].isfinite().all():
+            raise UserError("logits must have a finite maximum: the model has diverged, or no token is allowed.")
         keep = (self.top_k or logits.shape[-1]) if self.temperature else 1
-        logits[:, keep:] = -math.inf
-        p = ((logits - logits[:, :1]) / (self.temperature or 1)).softmax(-1)
+        logits[..., keep:] = -math.inf
+        p = ((logits - logits[..., :1]) / (self.temperature or 1)).softmax(-1)
         p = p.masked_fill(p.cumsum(-1) - p >= self.top_p, 0)
         return torch.zeros_like(p).scatter(-1, order, p / p.sum(-1, keepdim=True))
 
     def draw(
-        self, logits: Float[Tensor, "batch vocab_size"], generators: Sequence[torch.Generator]
-    ) -> Int[Tensor, " batch"]:
-        """Draw one token per row, each row with its own random generator."""
+        self, logits: Float[Tensor, "*batch vocab_size"], generators: Sequence[torch.Generator]
+    ) -> Int[Tensor, "*batch"]:
+        """Draw one token per row, each row with its own random generator.
+
+        Raises:
+            UserError: if there is not one generator for each row, or if a row's highest logit is not finite.
+        """
         p = self.probabilities(logits.cpu())
-        rows = [torch.multinomial(row, 1, generator=g) for row, g in zip(p, generators, strict=True)]
-        return torch.cat(rows).to(logits.device)
+        rows = p.flatten(0, -2) if p.dim() > 1 else p[None]
+        if not isinstance(generators, Sequence) or len(generators) != len(rows):
+            raise UserError(f"generators must be a list of torch.Generators, one for each of {len(rows)} rows.")
+        tokens = [int(torch.multinomial(row, 1, generator=g)) for row, g in zip(rows, generators, strict=True)]
+        return torch.tensor(tokens, dtype=torch.int64, device=logits.device).view(p.shape[:-1])
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @torch.no_grad()
@@ -78,7 +104,15 @@ def continuations(
 
     Yields:
         The next token of every row, [batch].
+
+    Raises:
+        UserError: if `prompts` are not ids in two dimensions, with at least one token each.
     """
+    check_ids("prompts", prompts)
+    if prompts.dim() != 2 or not prompts.shape[1]:
+        raise UserError(
+            f"prompts must have the shape [batch, time] with at least one token, but have {list(prompts.shape)}."
+        )
     text = prompts[:, -model.context_length :]
     while True:
         cache, new = model.new_cache(), text
@@ -92,7 +126,7 @@ def continuations(
 
 def generate_tokens(
     model: Transformer,
-    prompts: Sequence[Sequence[int]],
+    prompts: Iterable[Tokens],
     sampler: Sampler,
     *,
     max_tokens: int,
@@ -116,8 +150,12 @@ def generate_tokens(
         Pairs of the prompt's index and its next token.
 
     Raises:
-        UserError: if a prompt has no token.
+        UserError: if a prompt has no token, or is none, or if `max_tokens` is less than 1.
     """
+    check_sizes({"max_tokens": max_tokens})
+    if not isinstance(prompts, Iterable):
+        raise UserError(f"prompts must be a list of prompts, each a list of token ids, but are {prompts!r}.")
+    prompts = [as_ids(prompt, f"prompt {i}").tolist() for i, prompt in enumerate(prompts)]
     if any(len(prompt) == 0 for prompt in prompts):
         raise UserError("a prompt must have at least one token.")
     device = next(model.parameters()).device

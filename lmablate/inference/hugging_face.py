@@ -10,36 +10,50 @@ from torch import Tensor
 
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.errors import UserError
-from lmablate.files import write_json
+from lmablate.files import read_json, write_json
 from lmablate.model import GELU, LayerNorm, Learned, PreNorm, RMSNorm, RoPE, SwiGLU, Transformer
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.interchange import save_hugging_face
 
 # The content of config.json, and the weights by their names in transformers.
 HuggingFaceModel = tuple[dict[str, Any], dict[str, Tensor]]
+# The files of an export, and the key of config.json that names the run.
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+RUN_KEY = "lmablate_run"
 
 
-def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
+def save_pretrained(model: Transformer, tokenizer: Tokenizer, folder: Path | str, run: str | None = None) -> None:
     """Write config.json, model.safetensors and the tokenizer, as AutoModelForCausalLM and AutoTokenizer read them.
 
     Args:
         model: the model.
         tokenizer: its tokenizer.
         folder: the folder to write, made if it does not exist.
+        run: the id of the run, noted in config.json; None if there is none.
 
     Raises:
         UserError: if no architecture of transformers is the model's.
     """
     config, tensors = _export(model)
+    folder = Path(folder)
     end = tokenizer.token_id(END_OF_TEXT.encode())
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {**config, "bos_token_id": end, "eos_token_id": end, "dtype": "float32"})
+    common = {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", RUN_KEY: run}
+    write_json(folder / "config.json", config | common)
     weights = {name: t.detach().float().cpu().contiguous() for name, t in tensors.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     save_hugging_face(tokenizer, folder / "tokenizer.json")
     special = dict.fromkeys(("bos_token", "eos_token"), END_OF_TEXT) if end is not None else {}
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.context_length}
     write_json(folder / "tokenizer_config.json", {**about, **special})
+
+
+def is_export_of(run: str, folder: Path) -> bool:
+    """Return whether `save_pretrained` wrote a folder, for the run with this id."""
+    try:
+        return read_json(folder / "config.json").get(RUN_KEY) == run
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _export(model: Transformer) -> HuggingFaceModel:

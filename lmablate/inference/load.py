@@ -1,5 +1,6 @@
 """Read a run back from its folder, to use its model; the run need not be finished."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config.build import build, build_model
+from lmablate.config.sources import class_fingerprints
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import TokenFile
-from lmablate.errors import UserError
-from lmablate.files import read_text
+from lmablate.errors import UserError, reason
+from lmablate.files import read_text, user_path
 from lmablate.machine import pick_device
 from lmablate.model import Transformer
 from lmablate.runs.run import Run
 from lmablate.tokenizer import Tokenizer
 from lmablate.training.checkpoint import load_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class LoadedRun:
         return prepared.valid
 
 
-def find_run(name: str, runs_dir: Path) -> Run:
+def find_run(name: str | Path, runs_dir: Path | str) -> Run:
     """Return the run whose folder is `name`, or the run in `runs_dir` whose id begins with `name`.
 
     Args:
@@ -65,8 +69,10 @@ def find_run(name: str, runs_dir: Path) -> Run:
     Raises:
         UserError: if there is no such run, or more than one.
     """
-    if (Path(name) / "run.json").is_file():
-        return Run(Path(name))
+    name, runs_dir = str(name), Path(runs_dir)
+    folder = user_path("run", name)
+    if (folder / "run.json").is_file():
+        return Run(folder)
     found = [path.parent for path in sorted(runs_dir.glob("*/run.json")) if name and path.parent.name.startswith(name)]
     if not found:
         raise UserError(f"run={name} is neither a run's folder nor the beginning of a run's id below {runs_dir}.")
@@ -76,7 +82,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     return Run(found[0])
 
 
-def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> LoadedRun:
+def load_run(name: str | Path, runs_dir: Path | str = "runs", device: str = "cpu") -> LoadedRun:
     """Load a run's config, tokenizer and newest good checkpoint.
 
     Args:
@@ -86,10 +92,14 @@ def load_run(name: str, runs_dir: Path | str = "runs", device: str = "cpu") -> L
 
     Raises:
         UserError: if there is no such run, if a file of it is missing or damaged, or if its config names a class that
-            lmablate does not define.
+            neither lmablate nor a package that the user trusts defines.
     """
-    run = find_run(name, Path(runs_dir))
+    run = find_run(name, runs_dir)
     cfg = read_run_config(run.folder / "config.yaml")
+    trained_with = run.facts()["identity"].get("own_code", {})
+    for target, fingerprint in class_fingerprints(OmegaConf.to_container(cfg.model)).items():
+        if trained_with.get(target, fingerprint) != fingerprint:
+            log.warning("%s has changed since run %s was trained: the text may be another model's", target, run.id)
     model = build_model(cfg)
     state = load_checkpoint(run.checkpoints, model)
     if state is None:
@@ -109,7 +119,7 @@ def read_run_config(path: Path) -> DictConfig:
     try:
         cfg = OmegaConf.create(read_text(path))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
     if not isinstance(cfg, DictConfig) or not {"model", "tokenizer", "seed"} <= cfg.keys():
         raise UserError(f"{path} is not the config of a run.")
     return cfg

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lmablate.data.tokens import windows
+from lmablate.data.tokens import Tokens, as_ids, windows
+from lmablate.errors import UserError
 from lmablate.model import Transformer, cross_entropy
 
 
@@ -34,7 +35,7 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: Transformer, tokens: np.ndarray, token_bytes: np.ndarray, batch_size: int = 16) -> Score:
+def score(model: Transformer, tokens: Tokens, token_bytes: Tokens, batch_size: int = 16) -> Score:
     """Return the loss over `tokens` in windows of the model's context; every token but the first is a target once.
 
     Args:
@@ -44,8 +45,9 @@ def score(model: Transformer, tokens: np.ndarray, token_bytes: np.ndarray, batch
         batch_size: windows per forward pass.
 
     Raises:
-        UserError: if there are fewer than context_length + 1 tokens.
+        UserError: if there are fewer than context_length + 1 tokens, or more ids than `token_bytes`.
     """
+    byte_counts = as_ids(token_bytes, "token_bytes")
     device = next(model.parameters()).device
     nats, counts = np.zeros(model.context_length), np.zeros(model.context_length, np.int64)
     size = 0
@@ -54,6 +56,8 @@ def score(model: Transformer, tokens: np.ndarray, token_bytes: np.ndarray, batch
         time = targets.shape[1]
         nats[:time] += losses.double().sum(0).cpu().numpy()
         counts[:time] += len(targets)
-        size += int(token_bytes[targets.numpy()].sum())
+        if (highest := int(targets.max())) >= len(byte_counts):
+            raise UserError(f"token_bytes must have an entry for id {highest}, but has {len(byte_counts)}.")
+        size += int(byte_counts[targets.numpy()].sum())
     count = int(counts.sum())
     return Score(count, nats.sum() / count, nats.sum() / size / math.log(2), nats / np.maximum(counts, 1))

@@ -12,6 +12,7 @@ loss         cross-entropy, written out and without ever holding all logits
 size         parameters and FLOPs in closed form, and the d_ff that makes two arms equal
 fast         kernels in C for a CPU: attention, rotation, SwiGLU, RMSNorm, the loss, AdamW
 precision    a cast for the operations that need more than 16 bits
+checks       what a layer may be given, or one sentence
 
 transformer (norm placement), pos, mlp, head and init hold the choices of the groups in conf/model: an ablation swaps
 them. Fast forms are tested against plain definitions: `attention`, `cross_entropy`, and the functions in the section

@@ -1,8 +1,10 @@
 """Heads: which matrix turns the last hidden state into logits, the embedding's or another one."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lmablate.model.checks import check_sizes
+from lmablate.model.linear import new_matrix
 
 Matrix = Float[Tensor, "vocab_size d_model"]
 
@@ -19,7 +21,8 @@ class UntiedHead(nn.Module):
 
     def __init__(self, vocab_size: int, d_model: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+        check_sizes({"vocab_size": vocab_size, "d_model": d_model})
+        self.weight = new_matrix(vocab_size, d_model)
 
     def matrix(self, embedding: Matrix) -> Matrix:
         """Return the output matrix: the head's own, whatever the embedding."""

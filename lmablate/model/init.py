@@ -11,6 +11,9 @@ import math
 import torch
 from torch import nn
 
+from lmablate.errors import UserError
+from lmablate.model.checks import check_sizes
+
 # Matrices that write into the residual stream.
 INTO_STREAM = ("attn.o.weight", "mlp.down.weight")
 
@@ -21,12 +24,17 @@ class Init:
     Args:
         salt: part of what seeds the draws; another salt draws other numbers from the same distributions. An A/A
             experiment sweeps it.
+
+    Raises:
+        UserError: if the salt is not text.
     """
 
     # How many standard deviations a draw may lie from zero.
     truncate = math.inf
 
     def __init__(self, salt: str = "") -> None:
+        if not isinstance(salt, str):
+            raise UserError(f"model.init.salt={salt!r} is not allowed: it must be text, so put it in quotes.")
         self.salt = salt
 
     def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
@@ -48,6 +56,7 @@ class Init:
             n_layers: number of its blocks.
             seed: together with the salt and a parameter's name, it determines the numbers that are drawn.
         """
+        check_sizes({"n_layers": n_layers})
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2:
                 continue

@@ -6,25 +6,47 @@ Read `cross_entropy` first: it is the definition. Training calls `linear_cross_e
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lmablate.errors import UserError
+from lmablate.model.checks import check_floats, check_ids, check_range, check_sizes
 from lmablate.model.fast import cross_entropy_, have_kernels
 from lmablate.model.precision import to_at_least_float32
 
+Ids = Int[Tensor, "*batch"] | UInt[Tensor, "*batch"]
 
-def cross_entropy(
-    logits: Float[Tensor, "*batch vocab_size"], targets: Int[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
+
+def cross_entropy(logits: Float[Tensor, "*batch vocab_size"], targets: Ids) -> Float[Tensor, "*batch"]:
     """Return -log softmax(logits)[target] of each token, in nats.
 
     It is computed as log-sum-exp minus the target's logit: a softmax can underflow to 0, whose logarithm is -inf.
+
+    Raises:
+        UserError: if the shapes do not fit each other, or if a target is no id of the vocabulary.
     """
+    check_floats("logits", logits, "vocab_size")
+    targets = _checked_targets(logits, targets, logits.shape[-1])
     logits = to_at_least_float32(logits)
     top = logits.amax(-1, keepdim=True)
     log_sum_exp = top.squeeze(-1) + (logits - top).exp().sum(-1).log()
-    return log_sum_exp - logits.gather(-1, targets[..., None]).squeeze(-1)
+    try:
+        return log_sum_exp - logits.gather(-1, targets[..., None]).squeeze(-1)
+    except RuntimeError:
+        check_range("targets", targets, logits.shape[-1])
+        raise
+
+
+def _checked_targets(x: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
+    """Return the targets as int64, if there is one for each vector of `x`."""
+    check_ids("targets", targets)
+    check_sizes({"vocab_size": vocab_size})
+    if targets.shape != x.shape[:-1]:
+        raise UserError(
+            f"targets must have the shape {list(x.shape[:-1])}, one for each vector, but have {list(targets.shape)}."
+        )
+    return targets.long()
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -96,16 +118,28 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
 def linear_cross_entropy(
     x: Float[Tensor, "*batch d_model"],
     weight: Float[Tensor, "vocab_size d_model"],
-    targets: Int[Tensor, "*batch"],
+    targets: Ids,
 ) -> Float[Tensor, ""]:
     """Return the mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats per token.
 
     Products are computed in the precision of `x`, or in that of torch.autocast if it is enabled; sums are computed in
     at least float32.
+
+    Raises:
+        UserError: if the shapes do not fit each other, or if a target is no id of the vocabulary.
     """
-    x, device = x.flatten(0, -2), x.device.type
+    check_floats("weight", weight, "vocab_size", "d_model")
+    if weight.dim() != 2:
+        raise UserError(f"weight must be one matrix, but has {weight.dim()} dimensions.")
+    check_floats("x", x, weight.shape[-1])
+    targets = _checked_targets(x, targets, len(weight))
+    x, device = x.reshape(-1, x.shape[-1]), x.device.type
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
     # Decided here: inside an autograd.Function gradients are always off.
     with_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return LinearCrossEntropy.apply(x, weight, targets.flatten(), with_grad)
+    try:
+        return LinearCrossEntropy.apply(x, weight, targets.flatten(), with_grad)
+    except RuntimeError:
+        check_range("targets", targets, len(weight))
+        raise

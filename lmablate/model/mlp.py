@@ -19,6 +19,10 @@ Vectors = Float[Tensor, "*batch d_model"]
 Hidden = Float[Tensor, "*batch d_ff"]
 
 
+def _no_activation(x: Hidden) -> Hidden:
+    raise NotImplementedError("a subclass of MLP must define activation")
+
+
 class MLP(nn.Module):
     """The feed-forward layer down(activation(up(x))), arXiv 1706.03762, equation 2, without biases.
 
@@ -34,7 +38,7 @@ class MLP(nn.Module):
     """
 
     matrices = 2
-    activation: Callable[[Hidden], Hidden]
+    activation: Callable[[Hidden], Hidden] = staticmethod(_no_activation)
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 The layers compute the definitions, which stand at the end of the file, in fewer passes over memory.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
+from lmablate.model.checks import check_floats, check_sizes
 from lmablate.model.fast import FusedRMSNorm, have_kernels
 from lmablate.model.precision import to_at_least_float32
 
@@ -41,37 +43,65 @@ class SavedReciprocal(torch.autograd.Function):
         y = x * r
         dy_y = d_out * y
         mean = (dy_y @ weight / -x.shape[-1]).unsqueeze(-1)
-        return (d_out * weight).addcmul_(y, mean).mul_(r), dy_y.flatten(0, -2).sum(0), None
+        return (d_out * weight).addcmul_(y, mean).mul_(r), dy_y.reshape(-1, x.shape[-1]).sum(0), None
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation, `rms_norm` with a trained weight, in at least float32."""
+    """Root-mean-square normalisation, `rms_norm` with a trained weight, in at least float32.
+
+    Args:
+        d_model: width of the vectors.
+        eps: keeps the divisor away from 0.
+
+    Raises:
+        UserError: if `d_model` is no size, or `eps` is negative.
+    """
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        _check_norm(d_model, eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Vectors) -> Vectors:
         """Return the normalised vectors, in the precision of `x`."""
+        check_floats("x", x, len(self.weight))
         if have_kernels(x, self.weight, whole=x.shape[-1]):
             return FusedRMSNorm.apply(x, self.weight, self.eps)
-        return SavedReciprocal.apply(to_at_least_float32(x), to_at_least_float32(self.weight), self.eps).type_as(x)
+        wide = to_at_least_float32(x)
+        return SavedReciprocal.apply(wide, self.weight.type_as(wide), self.eps).type_as(x)
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation, `layer_norm` with a trained weight and bias, in at least float32, by torch's kernel."""
+    """Layer normalisation, `layer_norm` with a trained weight and bias, in at least float32, by torch's kernel.
+
+    Args:
+        d_model: width of the vectors.
+        eps: keeps the divisor away from 0.
+
+    Raises:
+        UserError: if `d_model` is no size, or `eps` is negative.
+    """
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        _check_norm(d_model, eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Vectors) -> Vectors:
         """Return the normalised vectors, in the precision of `x`."""
-        weight, bias = to_at_least_float32(self.weight), to_at_least_float32(self.bias)
-        return F.layer_norm(to_at_least_float32(x), weight.shape, weight, bias, self.eps).type_as(x)
+        check_floats("x", x, len(self.weight))
+        wide = to_at_least_float32(x)
+        weight, bias = self.weight.type_as(wide), self.bias.type_as(wide)
+        return F.layer_norm(wide, weight.shape, weight, bias, self.eps).type_as(x)
+
+
+def _check_norm(d_model: int, eps: float) -> None:
+    check_sizes({"d_model": d_model})
+    if not 0 <= eps < math.inf:
+        raise UserError(f"eps={eps} is not allowed: it must be at least 0 and finite.")
 
 
 NORMS: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}

@@ -4,7 +4,7 @@ Each has three hooks, which change nothing in the base class `Position`:
 
     embed(x, start)      adds to the token embeddings           (learned, sinusoidal)
     rotate(q, k, start)  turns queries and keys in each head    (RoPE)
-    bias(scores)         adds a constant to attention scores    (ALiBi)
+    bias(scores)         changes the attention scores           (ALiBi)
 
 `start` is the position of the first token: 0, unless a cache already holds earlier tokens.
 """
@@ -17,16 +17,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.model.checks import check_floats, check_sizes
 from lmablate.model.fast import FusedTurn, have_kernels
+from lmablate.model.linear import new_matrix
 from lmablate.model.precision import to_at_least_float32
 
-Heads = Float[Tensor, "batch n_heads time d_head"]
-Scores = Float[Tensor, "*batch n_heads queries keys"]
-Stream = Float[Tensor, "batch time d_model"]
+# In a model *heads is [batch, n_heads]. Any dimensions may stand there, or none.
+Heads = Float[Tensor, "*heads time d_head"]
+Scores = Float[Tensor, "*heads queries keys"]
+Stream = Float[Tensor, "*batch time d_model"]
 
 
 class Position(nn.Module):
     """Base of the schemes: no position information unless a subclass overrides a hook.
+
+    A subclass that overrides `bias` may set `bias_is_constant`, if it adds numbers that depend neither on parameters
+    nor on the scores. The faster forms of attention are for such a bias only.
 
     Args:
         d_model: width of the residual stream.
@@ -34,8 +40,11 @@ class Position(nn.Module):
         context_length: tokens of a training sequence.
     """
 
+    bias_is_constant = False
+
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__()
+        check_sizes({"model.d_model": d_model, "model.n_heads": n_heads, "model.context_length": context_length})
         self.d_model, self.n_heads, self.context_length = d_model, n_heads, context_length
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
@@ -47,7 +56,7 @@ class Position(nn.Module):
         return q, k
 
     def bias(self, scores: Scores) -> Scores:
-        """Return the scores plus a constant; the queries have the *last* of the keys' positions."""
+        """Return the scores, changed by the distances; the queries have the *last* of the keys' positions."""
         return scores
 
     @property
@@ -60,12 +69,16 @@ class NoPE(Position):
     """No positional encoding: the causal mask alone tells order, arXiv 2305.19466."""
 
 
+# For attention without a model; the sizes do not matter.
+NO_POSITIONS = NoPE(d_model=1, n_heads=1, context_length=1)
+
+
 class Learned(Position):
     """A trained vector for each position, added to the token's embedding (GPT-2)."""
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
         super().__init__(d_model, n_heads, context_length)
-        self.weight = nn.Parameter(torch.empty(context_length, d_model))
+        self.weight = new_matrix(context_length, d_model)
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
         """Return `x` plus the vectors of its positions.
@@ -73,7 +86,7 @@ class Learned(Position):
         Raises:
             UserError: if a token lies past the trained context, where there are no vectors.
         """
-        end = start + x.shape[1]
+        end = _end(x, start, self.d_model)
         if end > self.context_length:
             raise UserError(
                 f"model/pos=learned has vectors for {self.context_length} positions and was asked for {end}: "
@@ -118,7 +131,7 @@ class Sinusoidal(Position):
 
     def embed(self, x: Stream, start: int = 0) -> Stream:
         """Return `x` plus the waves at its positions."""
-        end = start + x.shape[1]
+        end = _end(x, start, self.d_model)
         if end > self.table.shape[0]:
             self.table = self._waves(2 * end).to(self.table.device)
         return x + self.table[start:end].type_as(x)
@@ -158,7 +171,7 @@ class RoPE(Position):
 
     def rotate(self, q: Heads, k: Heads, start: int = 0) -> tuple[Heads, Heads]:
         """Return queries and keys, each pair turned by the angle of its position."""
-        end = start + q.shape[2]
+        end = _end(q, start, self.d_head)
         if end > self.turns.shape[0]:
             self.turns = self._make_turns(2 * end).to(self.turns.device)
         turns = torch.view_as_complex(to_at_least_float32(self.turns[start:end]).unflatten(-1, (-1, 2)))
@@ -179,6 +192,7 @@ class ALiBi(Position):
     Slopes are 2^(-8h/n_heads) for h = 1..n_heads; if n_heads is a power of two, these are the paper's numbers.
     """
 
+    bias_is_constant = True
     slopes: Tensor
 
     def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
@@ -187,8 +201,15 @@ class ALiBi(Position):
         self.register_buffer("slopes", slopes, persistent=False)
 
     def bias(self, scores: Scores) -> Scores:
-        """Return the scores minus slope · distance between query and key."""
+        """Return the scores minus slope · distance between query and key.
+
+        Raises:
+            UserError: if the scores are not [..., n_heads, queries, keys], or if there are more queries than keys.
+        """
+        check_floats("scores", scores, self.n_heads, "queries", "keys")
         queries, keys = scores.shape[-2:]
+        if queries > keys:
+            raise UserError(f"{queries} queries cannot have the last positions of {keys} keys.")
         position = torch.arange(keys, device=scores.device)
         distance = position[keys - queries :, None] - position
         return scores - (self.slopes[:, None, None] * distance).type_as(scores)
@@ -201,12 +222,29 @@ def _angles(length: int, dims: int, theta: float) -> Float[Tensor, "{length} pai
     return torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequency).float()
 
 
+def _end(x: Tensor, start: int, width: int) -> int:
+    """Return the position after the last token of `x`, [..., time, width], whose first token has position `start`."""
+    check_floats("x", x, "time", width)
+    if start < 0:
+        raise UserError(f"start={start} is not allowed: positions are counted from 0.")
+    return start + x.shape[-2]
+
+
 def turn(x: Heads, turns: Tensor) -> Heads:
     """Return `x`, its pairs multiplied by the complex `turns` [time, d_head/2]."""
-    if have_kernels(x, whole=x.shape[-1]):
+    check_floats("x", x, turns.shape[-2], 2 * turns.shape[-1])
+    if x.dim() == 4 and have_kernels(x, whole=x.shape[-1]):
         return FusedTurn.apply(x, turns)
-    pairs = torch.view_as_complex(to_at_least_float32(x).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
+    return torch.view_as_real(_as_complex(to_at_least_float32(x)) * turns).flatten(-2).type_as(x)
+
+
+def _as_complex(x: Tensor) -> Tensor:
+    """Return the pairs (2i, 2i+1) as complex numbers; they are copied if they do not lie so in memory."""
+    pairs = x.unflatten(-1, (-1, 2))
+    try:
+        return torch.view_as_complex(pairs)
+    except RuntimeError:
+        return torch.view_as_complex(pairs.clone(memory_format=torch.contiguous_format))
 
 
 def _positive(key: str, value: Any) -> float:

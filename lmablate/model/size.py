@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from torch import nn
 
 from lmablate.errors import UserError
+from lmablate.model.checks import check_sizes
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Shape:
         learned_positions: True if each position has a trained vector.
         norm_params: parameters of one norm: d_model for RMSNorm, 2·d_model for LayerNorm with its bias.
         final_norm: True for pre-norm, which normalises once more before the head.
+        other_params: parameters that none of the above accounts for, in the whole model: of classes of one's own.
 
     Raises:
         UserError: if a size is not allowed.
@@ -45,12 +47,15 @@ class Shape:
     learned_positions: bool
     norm_params: int
     final_norm: bool
+    other_params: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < (0 if field.name == "norm_params" else 1):
-                raise UserError(f"{field.name}={value} is not allowed: it must be a positive integer.")
+            if field.type is bool and not isinstance(value, bool):
+                raise UserError(f"{field.name}={value!r} is not allowed: it must be True or False.")
+            if field.type is int and field.name != "other_params" and (field.name, value) != ("norm_params", 0):
+                check_sizes({field.name: value})
         if self.mlp_matrices not in (2, 3):
             raise UserError(f"mlp_matrices={self.mlp_matrices} is not allowed: it must be 2 or 3.")
         if self.d_model % self.n_heads:
@@ -60,7 +65,7 @@ class Shape:
         """Return the number of parameters; a tied matrix counts once."""
         embeddings = self.vocab_size * self.d_model * (1 if self.tied else 2)
         positions = self.context_length * self.d_model * self.learned_positions
-        return embeddings + positions + self.non_embedding_parameters()
+        return embeddings + positions + self.non_embedding_parameters() + self.other_params
 
     def non_embedding_parameters(self) -> int:
         """Return the number of parameters of the blocks and norms, without token embedding, positions and head."""
@@ -73,7 +78,8 @@ class Shape:
         Forward: 2 per weight of every matrix product, including the head but not the embedding look-up, plus 2·2·T·d
         per layer for scores and values. These count all T × T scores, though causal masking discards half of them,
         because a plain masked attention computes them all and `torch.utils.flop_counter` counts them all. Backward:
-        twice the forward, one product for the gradient of the inputs and one for that of the weights.
+        twice the forward, one product for the gradient of the inputs and one for that of the weights. What
+        `other_params` are used for is not counted.
         """
         weights = self.n_layers * self._block_matrices() + self.vocab_size * self.d_model
         attention = self.n_layers * 2 * 2 * self.context_length * self.d_model
@@ -90,7 +96,7 @@ def count_parameters(module: nn.Module) -> int:
 
 def reference_shape(shape: Shape) -> Shape:
     """Return what an arm is matched to by default: its own shape with two MLP matrices, tied, no learned positions."""
-    return replace(shape, mlp_matrices=2, tied=True, learned_positions=False)
+    return replace(shape, mlp_matrices=2, tied=True, learned_positions=False, other_params=0)
 
 
 # What `match` can make equal between two arms.
@@ -118,6 +124,7 @@ def solve_d_ff(
             allowed.
     """
     _check_match(by, multiple_of)
+    check_sizes({"target": target})
 
     def size(d_ff: int) -> int:
         return MEASURES[by](replace(shape, d_ff=d_ff))
@@ -138,8 +145,7 @@ def solve_d_ff(
 def _check_match(by: str, multiple_of: int) -> None:
     if by not in MEASURES:
         raise UserError(f"match={by} is not allowed: it must be one of {', '.join(MEASURES)}.")
-    if multiple_of < 1:
-        raise UserError(f"multiple_of={multiple_of} is not allowed: it must be a positive integer.")
+    check_sizes({"multiple_of": multiple_of})
 
 
 @dataclass(frozen=True)

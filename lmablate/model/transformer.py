@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
 from lmablate.model.attention import CausalSelfAttention, KVCache
+from lmablate.model.checks import check_sizes
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import Init
 from lmablate.model.linear import Embedding
 from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
-from lmablate.model.pos import Position, Stream
+from lmablate.model.pos import NO_POSITIONS, Position, Stream
+
+Tokens = Int[Tensor, "*batch time"] | UInt[Tensor, "*batch time"]
 
 
 class Block(nn.Module):
@@ -39,7 +42,7 @@ class Block(nn.Module):
 class PreNorm(Block):
     """The norm inside the branch; the stream itself is never normalised, arXiv 2002.04745, figure 1b."""
 
-    def forward(self, x: Stream, pos: Position, cache: KVCache | None = None) -> Stream:
+    def forward(self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None) -> Stream:
         """Return the stream after both branches."""
         x = x + self.attn(self.norm_1(x), pos, cache)
         x = x + self.mlp(self.norm_2(x))
@@ -53,7 +56,7 @@ class PreNorm(Block):
 class PostNorm(Block):
     """The norm after the sum, as in the first Transformer, arXiv 1706.03762, section 3.1."""
 
-    def forward(self, x: Stream, pos: Position, cache: KVCache | None = None) -> Stream:
+    def forward(self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None) -> Stream:
         """Return the stream after both branches."""
         x = self.norm_1(x + self.attn(x, pos, cache))
         x = self.norm_2(x + self.mlp(x))
@@ -105,9 +108,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = dict(d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, context_length=context_length)
-        for key, size in sizes.items():
-            if size < 1:
-                raise UserError(f"model.{key}={size} is not allowed: it must be at least 1.")
+        check_sizes({f"model.{key}": size for key, size in sizes.items()} | {"vocab_size": vocab_size})
         self.vocab_size, self.context_length = vocab_size, context_length
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
@@ -127,21 +128,26 @@ class Transformer(nn.Module):
         """Return an empty cache, one part per layer. Pass it to each call that continues the same text."""
         return [KVCache() for _ in self.blocks]
 
-    def hidden(self, tokens: Int[Tensor, "batch time"], cache: Sequence[KVCache] | None = None) -> Stream:
+    def hidden(self, tokens: Tokens, cache: Sequence[KVCache] | None = None) -> Stream:
         """Return the last hidden state of every token, which the output matrix reads.
 
         Args:
-            tokens: the text, or its continuation if `cache` holds the tokens before it.
+            tokens: the text, or its continuation if `cache` holds the tokens before it; any number of texts at once.
             cache: from `new_cache`, extended by the keys and values of `tokens`; None without a cache.
+
+        Raises:
+            UserError: if a token is no id of the vocabulary, or `cache` is that of a model with other layers.
         """
         layer_caches = [None] * len(self.blocks) if cache is None else cache
+        if len(layer_caches) != len(self.blocks):
+            raise UserError(f"cache has {len(layer_caches)} layers, but the model has {len(self.blocks)}.")
         x = self.pos.embed(self.embed(tokens), start=0 if cache is None else cache[0].length)
         for block, layer_cache in zip(self.blocks, layer_caches, strict=True):
             x = block(x, self.pos, layer_cache)
         return self.norm(x)
 
     def forward(
-        self, tokens: Int[Tensor, "batch time"], cache: Sequence[KVCache] | None = None
-    ) -> Float[Tensor, "batch time vocab_size"]:
+        self, tokens: Tokens, cache: Sequence[KVCache] | None = None
+    ) -> Float[Tensor, "*batch time vocab_size"]:
         """Return the logits of the token after each token; the arguments are those of `hidden`."""
         return self.hidden(tokens, cache) @ self.output_weight.mT

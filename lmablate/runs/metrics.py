@@ -4,13 +4,17 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lmablate.errors import UserError
 from lmablate.files import write_bytes
 
 log = logging.getLogger(__name__)
+
+# Bytes that are read at a time from the end of a file.
+_BLOCK_BYTES = 1 << 16
 
 
 class MetricsLog:
@@ -72,6 +76,36 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         UserError: for a damaged line anywhere else.
     """
     return list(_iterate_metrics(path))
+
+
+def newest_values(path: Path, metrics: Iterable[str]) -> dict[str, float]:
+    """Return the last value of each metric, read from the end of a file that may be growing.
+
+    Args:
+        path: the metrics.jsonl; it may be missing.
+        metrics: their names. One that has no value is not in the result.
+    """
+    wanted, found, rest = {*metrics}, {}, b""
+    with suppress(OSError), path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end and wanted - found.keys():
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            lines = (file.read(end - start) + rest).split(b"\n")
+            rest = lines.pop(0) if start else b""
+            for line in reversed(lines):
+                found = {**_numbers_of(line, wanted), **found}
+            end = start
+    return found
+
+
+def _numbers_of(line: bytes, wanted: set[str]) -> dict[str, float]:
+    """Return the wanted numbers of a row; none of a line that is damaged or not yet whole."""
+    with suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        if isinstance(row, dict):
+            return {name: float(row[name]) for name in wanted & row.keys() if isinstance(row[name], int | float)}
+    return {}
 
 
 def _iterate_metrics(path: Path) -> Iterator[dict[str, float]]:

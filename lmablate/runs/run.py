@@ -13,6 +13,7 @@ Every file and key of the folder is described in docs/run_folder.md:
               divergence.json  written if the run diverged: the batch, and the gradient norms of the last eight steps
               checkpoints/     see training/checkpoint.py
               experiments/     one file for each experiment that the run belongs to, with its group choices
+              commands/        one file for each experiment, with the arguments that select the run for it
 """
 
 import hashlib
@@ -21,15 +22,16 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmablate.errors import Diverged, UserError
+from lmablate.errors import Diverged, UserError, reason
 from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
 from lmablate.runs import slurm
+from lmablate.runs.metrics import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -116,29 +118,50 @@ class Run:
             if not isinstance(facts, dict) or not isinstance(facts.get("identity"), dict):
                 raise ValueError("it has no identity")
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.facts_path} cannot be read: {error}.") from error
+            raise UserError(f"{self.facts_path} cannot be read: {reason(error)}.") from error
         return facts
 
     def add_facts(self, **facts: Any) -> None:
         """Add keys to run.json, or replace them."""
         write_json(self.facts_path, {**self.facts(), **facts})
 
-    def add_to_experiment(self, experiment: str, choices: Mapping[str, str]) -> None:
+    def add_to_experiment(self, experiment: str, choices: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
         """Record that the run belongs to `experiment`, which selected it by these group choices.
 
         Experiments share runs: a baseline is trained once, and may be `arch=vanilla` in one experiment and a list
         of single choices in another. Somebody else's finished run, which may only be read, stays as it is.
+
+        Args:
+            experiment: its name.
+            choices: the chosen option of each group.
+            arguments: those of `lmablate.train` that select this run alone; empty if they are not known.
         """
-        path = self.folder / "experiments" / checked_name("name", experiment)
-        with suppress(OSError, ValueError):
-            if read_json(path) == dict(choices):
+        name = checked_name("name", experiment)
+        records = {"experiments": dict(choices), **({"commands": [*arguments]} if arguments else {})}
+        for folder, record in records.items():
+            path = self.folder / folder / name
+            with suppress(OSError, ValueError):
+                if read_json(path) == record:
+                    continue
+            if not os.access(self.folder, os.W_OK) and not self.is_due():
+                log.warning("%s belongs to somebody else: not recorded as a part of %s", self.id, experiment)
                 return
-        if not os.access(self.folder, os.W_OK) and not self.is_due():
-            log.warning("%s belongs to somebody else: not recorded as a part of %s", self.id, experiment)
-            return
-        with disk_errors_named("runs_dir", self.folder.parent):
-            path.parent.mkdir(exist_ok=True)
-            write_json(path, dict(choices))
+            with disk_errors_named("runs_dir", self.folder.parent):
+                path.parent.mkdir(exist_ok=True)
+                write_json(path, record)
+
+    def arguments_for(self, experiment: str) -> list[str]:
+        """Return the arguments of `lmablate.train` that select the run for an experiment; empty if not known."""
+        try:
+            arguments = read_json(self.folder / "commands" / checked_name("name", experiment))
+        except (OSError, ValueError, RecursionError):
+            return []
+        is_list = isinstance(arguments, list) and all(isinstance(argument, str) for argument in arguments)
+        return arguments if is_list else []
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the rows of metrics.jsonl, each with "step"; none if nothing has been logged yet."""
+        return read_metrics(self.metrics_path) if self.metrics_path.exists() else []
 
     def status(self) -> dict[str, Any]:
         """Read status.json; {"state": "missing"} if it does not exist or is damaged."""
@@ -225,3 +248,16 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 def all_runs(runs_dir: Path) -> list[Run]:
     """Return every run in `runs_dir`, sorted by id."""
     return [Run(path.parent) for path in sorted(runs_dir.glob("*/run.json"))]
+
+
+def done_with_other_code(runs_dir: Path, identity: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the finished runs that differ from this identity in the code of the user's own classes only."""
+    if "own_code" not in identity:
+        return []
+    found = []
+    for run in all_runs(runs_dir):
+        with suppress(UserError):
+            other = run.facts()["identity"]
+            if differences(other, identity) and not differences({**other, "own_code": identity["own_code"]}, identity):
+                found.append(run.id)
+    return [run for run in found if Run(runs_dir / run).status()["state"] == "done"]

@@ -32,6 +32,8 @@ class RunState:
         max_steps: updates in all.
         seconds_left: estimate of the training time left, while it runs.
         detail: the error, the reason why the run counts as dead, or the job that it waits for.
+        heartbeat: Unix time of its last sign of life; 0 if there was none.
+        in_queue: whether the SLURM job that trained it last is in the queue.
     """
 
     run: str
@@ -41,6 +43,8 @@ class RunState:
     max_steps: int | None = None
     seconds_left: float | None = None
     detail: str = ""
+    heartbeat: float = 0.0
+    in_queue: bool = False
 
 
 def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list[RunState]:
@@ -50,23 +54,17 @@ def collect_states(rows: Iterable[tuple[Run, str, str]], runs_dir: Path) -> list
         rows: the run, its arm in words, and its sorted overrides joined by spaces.
         runs_dir: folder in which the launchers listed their jobs.
     """
-    rows, jobs = list(rows), slurm.user_jobs()
-    waiting = _waiting_jobs(runs_dir, jobs or {})
+    rows = list(rows)
+    submitted = [entry for entry in read_jobs(runs_dir) if entry.job_id != str(entry.number)]  # others ran here
+    # Without a controller that answers, `squeue` takes ten seconds to say so: it is asked only about jobs of its own.
+    jobs = slurm.user_jobs() if submitted or any(run.status().get("slurm_job_id") for run, _, _ in rows) else None
+    waiting = {
+        " ".join(sorted(entry.overrides)): entry.job_id
+        for entry in submitted
+        if (jobs or {}).get(entry.job_id) in _NOT_STARTED
+    }
     queued = {run.id: waiting[overrides] for run, _, overrides in rows if overrides in waiting}
     return [_state_of(run, arm, jobs, queued.get(run.id)) for run, arm, _ in rows]
-
-
-def _waiting_jobs(runs_dir: Path, jobs: Mapping[str, str]) -> dict[str, str]:
-    """Return the ids of the jobs that SLURM has not started yet, by their sorted overrides.
-
-    Args:
-        runs_dir: folder in which the launchers listed their jobs.
-        jobs: states of the jobs in the queue, by their ids.
-    """
-    if not jobs:
-        return {}
-    entries = (entry for entry in read_jobs(runs_dir) if jobs.get(entry.job_id) in _NOT_STARTED)
-    return {" ".join(sorted(entry.overrides)): entry.job_id for entry in entries}
 
 
 def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str | None) -> RunState:
@@ -75,7 +73,7 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
     Args:
         run: the run.
         arm: arm and seed in words.
-        jobs: states of the jobs in SLURM's queue, by their ids; None if SLURM is not installed or does not answer.
+        jobs: states of the jobs in SLURM's queue, by their ids; None if that is not known.
         queued_as: id of the SLURM job that will start the run, if there is one.
     """
     status = run.status()
@@ -87,7 +85,9 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
     if state == "failed":
         detail = "; ".join(filter(None, [detail, *_errors_of_other_ranks(run)]))
     left = status.get("seconds_left") if state == "running" else None
-    return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail)
+    heartbeat = status["heartbeat"] if isinstance(status.get("heartbeat"), int | float) else 0.0
+    in_queue = str(status.get("slurm_job_id")) in (jobs or {})
+    return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail, heartbeat, in_queue)
 
 
 def _errors_of_other_ranks(run: Run) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lmablate.errors import counted, duration
 from lmablate.sweep.arm_audit import ArmAudit
 from lmablate.sweep.jobs import Sweep, expected_runs
 
@@ -29,9 +30,10 @@ class Cost:
         Args:
             speeds: number of arms whose speed was measured.
         """
+        time, by = duration(3600 * self.hours), counted(speeds, "measured speed")
         return (
-            f"{self.done + self.to_do} runs, {self.done} done, {self.to_do} to do: {self.flops:.2e} FLOPs, about "
-            f"{self.hours:.2g} h on this machine one at a time, by {speeds} measured speeds."
+            f"{counted(self.done + self.to_do, 'run')}, {self.done} done, {self.to_do} to do: {self.flops:.2e} FLOPs, "
+            f"about {time} on this machine one at a time, by {by}."
         )
 
 

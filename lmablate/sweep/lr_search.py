@@ -49,8 +49,8 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
         arguments: overrides of a sweep that does not choose the learning rate itself.
 
     Raises:
-        UserError: if an arm's config is refused, if the learning rate is already chosen, if the scale has no grid, or if
-            all runs of an arm diverged.
+        UserError: if an arm's config is refused, the learning rate is already chosen, the scale has no grid, or all
+            runs of an arm diverged.
         SystemExit: with code 1 if a run failed for another reason than divergence; with a launched sweep's own code if
             that is neither 0 nor 1.
     """

@@ -9,7 +9,8 @@ text_encoder   chunks of text in one or several threads
 encode         the lookup of pre-tokens, which is nearly all the work of encoding
 apply_merges   merge one pre-token that was never seen before
 file_format    the tokenizer's file
-interchange    other programs' files
+gpt2_format    GPT-2's pair of files, read
+interchange    Hugging Face's file, written
 byte_alphabet  any bytes as printable characters, for these files
 
 Behind it, each with its own map:

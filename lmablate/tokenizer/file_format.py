@@ -54,6 +54,10 @@ def _problem_in(content: Any) -> str | None:
     """Return what is wrong with the shape of a file's content, as a clause; None if nothing is wrong."""
     if not isinstance(content, dict):
         return "it does not hold an object"
+    if content and all(type(value) is int for value in content.values()):
+        return "it is a vocabulary without merges, such as GPT-2's vocab.json: give its merges.txt, too"
+    if isinstance(content.get("model"), dict):
+        return "it is Hugging Face's: save its model, and give the files vocab.json and merges.txt"
     for key, value in _HEADER.items():
         if content.get(key) != value:
             return f"{key} must be {value!r}, but is {content.get(key)!r}"

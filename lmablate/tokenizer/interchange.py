@@ -1,14 +1,11 @@
-"""Other programs' files: Hugging Face's tokenizer.json (out) and GPT-2's vocab.json with merges.txt (in)."""
+"""Another program's file: Hugging Face's tokenizer.json."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from lmablate.errors import UserError
-from lmablate.files import read_lines, write_bytes
-from lmablate.tokenizer.byte_alphabet import from_printable, to_printable
-from lmablate.tokenizer.file_format import read_object, write_errors_named
-from lmablate.tokenizer.learn.ties import Pair
+from lmablate.files import write_bytes
+from lmablate.tokenizer.byte_alphabet import to_printable
+from lmablate.tokenizer.file_format import write_errors_named
 from lmablate.tokenizer.tokenizer import Tokenizer
 
 
@@ -68,51 +65,3 @@ def _added_token(tokenizer: Tokenizer, special: str) -> dict:
         "normalized": False,
         "special": True,
     }
-
-
-def load_gpt2(
-    vocab_path: str | Path, merges_path: str | Path, special_tokens: Sequence[str] | None = None
-) -> Tokenizer:
-    """Read GPT-2's two files. Nothing in lmablate calls this; it is for users who bring a tokenizer.
-
-    Args:
-        vocab_path: vocab.json, an object of ids by token. Tokens are in the printable form of `byte_alphabet`, but
-            special tokens are written as they are.
-        merges_path: merges.txt, one pair of tokens per line.
-        special_tokens: all special tokens of vocab.json.
-
-    Raises:
-        UserError: if a file cannot be read or is of another form, or the tokenizer is not valid.
-    """
-    content = read_object(Path(vocab_path))
-    if not isinstance(content, dict) or not all(type(i) is int for i in content.values()):
-        raise UserError(f"the vocabulary {vocab_path} must be an object of tokens and ids, but is not.")
-    specials = set(special_tokens or ())
-    vocab = {
-        token_id: token.encode() if token in specials else _spelled(token, vocab_path)
-        for token, token_id in content.items()
-    }
-    return Tokenizer(vocab, _read_merges(Path(merges_path)), special_tokens)
-
-
-def _read_merges(path: Path) -> list[Pair]:
-    try:
-        lines = read_lines(path, f"the file of merges {path}")
-    except OSError as error:
-        raise UserError(f"the merges {path} cannot be read: {error.strerror}.") from None
-    if lines and lines[0].startswith("#version"):
-        del lines[0]
-    merges = []
-    for line in filter(None, lines):
-        pair = line.split(" ")
-        if len(pair) != 2:
-            raise UserError(f"each line of the merges {path} must hold two tokens, but one is {line!r}.")
-        merges.append((_spelled(pair[0], path), _spelled(pair[1], path)))
-    return merges
-
-
-def _spelled(token: str, path: str | Path) -> bytes:
-    try:
-        return from_printable(token)
-    except KeyError as error:
-        raise UserError(f"token {token!r} of {path} has {error}, which stands for no byte.") from None

@@ -44,8 +44,13 @@ class TextEncoder:
             chunk_bytes: size of a chunk, roughly.
             threads: number of threads; any number gives the same ids. At most two chunks wait for each.
         """
-        with announced_compilation("encoding"):
-            yield from self._in_order(read_chunks(stream, self._specials, chunk_bytes), threads)
+        encoded = self._in_order(read_chunks(stream, self._specials, chunk_bytes), threads)
+        while True:
+            with announced_compilation("encoding"):
+                ids = next(encoded, None)
+            if ids is None:
+                return
+            yield ids
 
     def _in_order(self, chunks: Iterable[Chunk], threads: int) -> Iterator[np.ndarray]:
         if threads == 1:

@@ -1,6 +1,7 @@
 """The tokenizer that the rest of the package uses: text to ids and back, and a file to keep it in."""
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import FileIO
@@ -12,6 +13,7 @@ import numpy as np
 from lmablate.errors import UserError
 from lmablate.files import atomic_write, write_bytes
 from lmablate.tokenizer.file_format import canonical_json, read_tokenizer, write_errors_named
+from lmablate.tokenizer.gpt2_format import read_gpt2
 from lmablate.tokenizer.learn.ties import Pair
 from lmablate.tokenizer.split.specials import SpecialTokens
 from lmablate.tokenizer.split.text import TextStream, utf8
@@ -44,7 +46,7 @@ class Tokenizer:
         known = set(self._tokens)
         self._tokens += [special for special in self._specials.encoded if special not in known]
         self._ids = {token: i for i, token in enumerate(self._tokens)}
-        self._merges = [(left, right) for left, right in merges]
+        self._merges = [_pair(merge) for merge in merges]
         self._check()
 
     def _check(self) -> None:
@@ -91,12 +93,18 @@ class Tokenizer:
         Raises:
             UserError: if there is no such id.
         """
-        if not 0 <= token_id < len(self._tokens):
-            raise UserError(f"a token id must be from 0 to {len(self._tokens) - 1}, but is {token_id}.")
-        return self._tokens[token_id]
+        try:
+            index = operator.index(token_id)
+        except TypeError:  # no number, or several
+            index = -1
+        if not 0 <= index < len(self._tokens):
+            raise UserError(f"a token id must be from 0 to {len(self._tokens) - 1}, but is {token_id!r:.80}.")
+        return self._tokens[index]
 
     def token_id(self, token: bytes) -> int | None:
         """Return the id of a token; None if it is not in the vocabulary."""
+        if not isinstance(token, bytes):
+            raise UserError(f"a token must be bytes, but is {token!r:.80}.")
         return self._ids.get(token)
 
     def token_lengths(self) -> np.ndarray:
@@ -111,10 +119,14 @@ class Tokenizer:
 
     def encode_bytes(self, text: bytes) -> np.ndarray:
         """Return the ids, uint16, of bytes that need not be valid UTF-8: an invalid byte is a character of its own."""
+        if not isinstance(text, bytes | bytearray | memoryview):
+            raise UserError(f"encode_bytes takes bytes, but was given {text!r:.80}; encode takes a string.")
         return self._encoder.encode_bytes(text)
 
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the concatenation of the texts, in memory that does not grow with its length."""
+        if not isinstance(texts, Iterable):
+            raise UserError(f"encode_iterable takes strings one after the other, but was given {texts!r:.80}.")
         for ids in self._encoder.encode_stream(TextStream(texts), chunk_bytes=_GATHERED_BYTES):
             yield from ids.tolist()
 
@@ -156,6 +168,8 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Return the bytes of ids: exactly those that were encoded."""
+        if not isinstance(ids, Iterable):
+            raise UserError(f"decode takes a list of token ids, but was given {ids!r:.80}.")
         return b"".join(map(self.token_bytes, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -182,20 +196,43 @@ class Tokenizer:
             write_bytes(Path(path), self._content())
 
     @classmethod
-    def from_files(cls, path: str | Path) -> "Tokenizer":
-        """Read what `save` wrote.
+    def from_files(
+        cls,
+        vocab_filepath: str | Path,
+        merges_filepath: str | Path | None = None,
+        special_tokens: Sequence[str] | None = None,
+    ) -> "Tokenizer":
+        """Read the file that `save` wrote, or a pair of files such as GPT-2's vocab.json and merges.txt.
+
+        Args:
+            vocab_filepath: the file that `save` wrote, or the vocabulary.
+            merges_filepath: the merges; None for a file that `save` wrote, which has them.
+            special_tokens: as in the constructor; a file that `save` wrote has its own, to which these are added.
 
         Raises:
-            UserError: if the file cannot be read, or is anything else.
+            UserError: if a file cannot be read, or is anything else.
         """
-        tokens, merges, special_tokens = read_tokenizer(Path(path))
-        return cls(dict(enumerate(tokens)), merges, special_tokens)
+        specials = SpecialTokens.of(special_tokens).tokens
+        if merges_filepath is not None:
+            return cls(*read_gpt2(Path(vocab_filepath), Path(merges_filepath), specials), specials)
+        tokens, merges, own = read_tokenizer(Path(vocab_filepath))
+        return cls(dict(enumerate(tokens)), merges, [*own, *(token for token in specials if token not in own)])
 
 
 def _in_order_of_ids(vocab: Mapping[int, bytes]) -> list[bytes]:
+    if not isinstance(vocab, Mapping):
+        raise UserError(f"vocab must be a dict of bytes by id, but is of the type {type(vocab).__name__}.")
+    if bad := [token for token in vocab.values() if not isinstance(token, bytes)]:
+        raise UserError(f"the tokens of vocab must be bytes, but one is {bad[0]!r:.80}.")
     if set(vocab) != set(range(len(vocab))):
         raise UserError(f"the ids of vocab must be 0 to {len(vocab) - 1} without gaps, but are not.")
-    return [bytes(vocab[i]) for i in range(len(vocab))]
+    return [vocab[i] for i in range(len(vocab))]
+
+
+def _pair(merge: Pair) -> Pair:
+    if not isinstance(merge, Sequence) or len(merge) != 2 or not all(isinstance(token, bytes) for token in merge):
+        raise UserError(f"merges must be pairs of bytes, but one is {merge!r:.80}.")
+    return merge[0], merge[1]
 
 
 def _open_for_reading(path: Path) -> FileIO:

@@ -1,6 +1,7 @@
 """Training one run: the loop, the optimizer, checkpoints, metrics and progress.
 
-trainer          the loop: steps, evaluations, checkpoints, stops; start here
+session          one run, from its config to its result; start here
+trainer          the loop: steps, evaluations, checkpoints, stops
 step             one update
 optim            AdamW, the learning-rate schedule, gradient clipping
 checkpoint       checkpoints that survive a kill at any instant
@@ -8,7 +9,7 @@ optimizer_state  the state of any optimizer as named tensors and JSON
 journal          metrics, status and progress of a run while it trains
 divergence       finds the first step that is not finite
 distributed      several processes that train one run together
-tracking         mirrors of the metrics: wandb
+tracking         mirrors of the metrics: wandb, TensorBoard, several at once
 progress         the progress line on a terminal
 """
 

@@ -45,18 +45,18 @@ class Workers:
         Raises:
             UserError: if a variable holds no number, or if they do not fit each other.
         """
-        if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
-            if environment_number("SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
-                import submitit.helpers
+        in_step = "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ
+        if in_step and environment_number("SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
+            import submitit.helpers
 
-                submitit.helpers.TorchDistributedEnvironment().export()
+            submitit.helpers.TorchDistributedEnvironment().export()
         world_size = environment_number("WORLD_SIZE", 1, least=1)
         if world_size == 1:
             return cls(0, 1, device)
         if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
             raise UserError(
-                f"The environment has WORLD_SIZE={world_size} but no {', '.join(missing)}: start with torchrun or srun, "
-                "or unset WORLD_SIZE to train in one process."
+                f"The environment has WORLD_SIZE={world_size} but no {', '.join(missing)}: start with torchrun or "
+                "srun, or unset WORLD_SIZE to train in one process."
             )
         environment_number("RANK", 0, least=0, most=world_size - 1)
         environment_number("MASTER_PORT", 0, least=1, most=65_535)

@@ -144,8 +144,9 @@ def _check_hyper_parameters(group: Mapping[str, Any]) -> None:
 
 def _in_range(value: Any, limit: float) -> bool:
     """Return whether `value` is a number in [0, limit); a tensor with one element is a number, too."""
-    is_number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
-    return is_number and not isinstance(value, bool) and bool(0 <= value < limit)
+    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+        return False
+    return (not isinstance(value, Tensor) or value.numel() == 1) and 0 <= float(value) < limit
 
 
 def _real(tensors: list[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lmablate.config.schema import OptimConfig, TrainConfig
 from lmablate.data.tokens import Batch, Batches, EvalBatches
 from lmablate.diagnostics.probe import Probe, ProbeContext, probe_evaluation, probe_step
-from lmablate.errors import Diverged
+from lmablate.errors import Diverged, counted
 from lmablate.model import Transformer
 from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import StopFlag
@@ -122,8 +122,9 @@ class Trainer:
             Diverged: if a loss or a gradient is not finite.
             Preempted: after a checkpoint is saved, if a stop was requested.
         """
-        begins = f"resumes at step {self.first_step}" if self.first_step else "starts"
-        log.info("run %s %s of %d steps", self.run.id, begins, self.train.max_steps)
+        steps = counted(self.train.max_steps, "step")
+        begins = f"resumes at step {self.first_step} of {steps}" if self.first_step else f"starts, {steps}"
+        log.info("run %s %s", self.run.id, begins)
         try:
             while self.step < self.train.max_steps:
                 self.train_one_step(self.between_steps())

@@ -20,6 +20,18 @@ def test_the_folder_has_the_files_that_transformers_reads(runs, tmp_path, capsys
     assert capsys.readouterr().out == f"{out}  {run.id}, step 12\n"
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["", "{}", '{"model_type": "gpt2"}', '{"lmablate_run": "another"}', "[]", "mine"])
+def test_a_model_that_is_not_of_this_run_is_not_replaced(runs, tmp_path, capsys, name, content):
+    (tmp_path / name).write_text(content)
+    typed = [f"run={runs['llama-tied'].run.folder}", f"out={tmp_path}"]
+    assert tiny.exit_code(typed, "lmablate.export_hf") == 2
+    assert f"{name} exists already and is not an export of this run" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, content)]
+    assert tiny.exit_code([*typed, "overwrite=true"], "lmablate.export_hf") == 0
+    assert tiny.exit_code(typed, "lmablate.export_hf") == 0, "a newer version of itself"
+
+
 def test_a_run_that_cannot_be_exported_is_refused_with_the_reason(runs, tmp_path, capsys):
     out = tmp_path / "out"
     assert tiny.exit_code([f"run={runs['neither'].run.folder}", f"out={out}"], "lmablate.export_hf") == 2

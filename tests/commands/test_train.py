@@ -53,7 +53,7 @@ def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[in
         ("optim.lr=abc", "optim.lr=abc is not allowed: it must be a number."),
         ("optim.min_lr=1", "optim.min_lr=1.0 is not allowed: it must lie between 0 and optim.lr"),
         ("train.max_steps=0", "train.max_steps=0 is not allowed: it must be at least 1"),
-        ("train.device=abacus", "train.device=abacus is not on this machine"),
+        ("train.device=abacus", "train.device=abacus is not allowed: choose auto, cpu, cuda"),
         ("train.precision=fp7", "train.precision='fp7' is not allowed: choose fp32 or bf16."),
         ("model.pos.theta=abc", "model.pos.theta='abc' is not allowed"),
         ("model.norm.kind=abc", "choose one of rmsnorm, layernorm"),
@@ -65,7 +65,7 @@ def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[in
         ("tokenizer.vocab_size=256", "it must be between 257"),
         ("tokenizer.vocab_size=65537", "and 65536"),
         ("model.context_length=100000", "needs at least 100001"),
-        ("runs_dir=/dev/null/runs", "runs_dir=/dev/null/runs cannot be written to: Not a directory"),
+        ("runs_dir=/dev/null/runs", "runs_dir=/dev/null/runs is not a folder: /dev/null is a file."),
         ("model.init._target_=os.system", "_target_=os.system is refused"),
     ],
 )

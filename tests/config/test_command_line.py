@@ -21,7 +21,6 @@ QUOTED = [
     ("+model/tying=False", '+model/tying="False"'),
     ("model/tying@model.tying=true", 'model/tying@model.tying="true"'),
     ("experiment=2024", 'experiment="2024"'),
-    ("experiment=null", "experiment=null"),
     ("name=2024_11_25", 'name="2024_11_25"'),
     ("name=1e3", 'name="1e3"'),
     ("name=true", 'name="true"'),
@@ -41,6 +40,12 @@ QUOTED = [
     ("train.compile=true", "train.compile=true"),
     ("hydra/launcher=basic", "hydra/launcher=basic"),
     ("data.train=/a/true", "data.train=/a/true"),
+    ("runs_dir=~/runs", 'runs_dir="~/runs"'),
+    ("data.train=/a=b", 'data.train="/a=b"'),
+    ("data.train=/a b/c (1).txt", 'data.train="/a b/c (1).txt"'),
+    ("data.train=/größe/#1&2", 'data.train="/größe/#1&2"'),
+    ("seed=range(3", 'seed="range(3"'),
+    ("name=ünï", 'name="ünï"'),
 ]
 
 
@@ -81,26 +86,46 @@ def test_the_name_of_an_experiment_is_what_was_typed(typed: str, name: str) -> N
         (["-seed=3"], "did you mean seed=3?"),
         (["--cfg=job"], "--cfg=job is a flag of lmablate.train"),
         (["--cfg"], "expected one argument"),
+        (["--info", "seed=1"], "argument -i/--info: invalid choice: 'seed=1'"),
         (["--config-dir"], "expected one argument"),
+        (["-cd", "a", "--config-dir", "b"], "--config-dir is given twice"),
+        (["--config-dir=a", "-cd", "b"], "-cd is given twice"),
+        (["-cn", "../x"], "Cannot find primary config '../x'"),
+        (["-cn", "config", "-cn", "config"], "-cn is given twice"),
+        (["--config-dir", "seed=1", "-cd", "b"], "-cd is given twice"),
         (["-cd", "/nowhere"], "--config-dir /nowhere is not a folder"),
         (["-cp", "/nowhere"], "--config-path /nowhere is not a folder"),
-        (["data.train=/a=b"], """'data.train="/a=b"'"""),
-        (["data.train=/a(1).txt"], """'data.train="/a(1).txt"'"""),
+        (["data.train=/a=b,c"], """'data.train="/a=b,c"'"""),
+        (["data.train=/a[1]=b"], """'data.train="/a[1]=b"'"""),
         (["runs_dir=[x"], "put a value with special characters in quotes"),
         (["name='a"], "put a value with special characters in quotes"),
         (["seed={1"], "seed={1 cannot be read"),
         (["=3"], "=3 has no key"),
         (["model/pos=[rope,sin]"], "choose one"),
+        (["model/pos=/rope"], "an option has a name, which is no path"),
+        (["model/pos=../pos/rope"], "an option has a name, which is no path"),
+        (["experiment=../experiment/llama"], "an option has a name, which is no path"),
+        (["-m", "model/pos=rope,../pos/nope"], "an option has a name, which is no path"),
+        (["experiment=null"], "~experiment chooses no option of the group"),
+        (["model/pos=null"], "~model/pos chooses no option of the group"),
         (["-m", "seed=1,2", "seed=3"], "seed is given twice: seed=3 would replace seed=1,2"),
         (["-m", "model/pos=rope,nope", "model/pos=sin"], "model/pos is given twice"),
         (["-m", "model/pos=glob(z*)"], "matches none of alibi, learned"),
+        (["-m", "seed=glob(*)"], "seed=glob(*) is a sweep over nothing"),
+        (["-m", "seed=range(0)"], "seed=range(0) is a sweep over nothing"),
+        (["-m", "seed=range(3,3)"], "is a sweep over nothing"),
+        (["-m", "optim.lr=range(0,1,-1)"], "is a sweep over nothing"),
+        (["-m", "seed=range(1,2,0)"], "seed=range(1,2,0) cannot be read (range() arg 3 must not be zero)"),
+        (["-m", "seed=interval(0,1)"], "a sweep is over values"),
+        (["-m", "model/pos=range(3)"], "a sweep is over options of the group"),
+        (["-m", "seed=range(0,1000000000)"], "a sweep may have at most 10000"),
         (["-m", "experiment=positional_encoding,activation"], "is a sweep over sweeps"),
         (["-m", "experiment=glob(norm*)"], "is a sweep over sweeps"),
         (["experiment=choice(warmup,llama)", "-m"], "is a sweep over sweeps"),
         (["-m", "experiment=llama,null"], "is a sweep over sweeps"),
         (["-m", "+experiment=warmup,llama"], "experiment"),
         (["a" * 5000], "is not KEY=VALUE"),
-        (["seed=" + "[" * 400], "cannot be read"),
+        (["seed=" + "[" * 99], "cannot be read"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "plan", "audit", "status", "lr_sweep", "prepare"])
@@ -110,7 +135,7 @@ def test_a_command_line_that_cannot_be_read_gets_one_sentence(
     if command in ("train", "prepare") and arguments == ["--cfg=job"]:
         pytest.skip("this command has the flag")
     if command == "status" and not any("=" in a or a.startswith("-") for a in arguments):
-        words = {"": "is not a path", "a": "File name too long"}.get(arguments[0][:1], "is not a folder")
+        words = {"": "is not a path", "a": "ile name too long"}.get(arguments[0][:1], "is not a folder")
     runs_dir = [] if command == "status" else [f"runs_dir={tmp_path / 'runs'}"]
     assert exit_code([*runs_dir, *arguments], f"lmablate.{command}") == 2
     printed = capsys.readouterr()
@@ -245,3 +270,54 @@ def test_the_users_own_configs_sweep_as_others_do(own_configs: Path) -> None:
     sweep = expand_sweep(["-m", "-cd", str(own_configs), "model/pos=glob(*rope)"])
     assert list(sweep.arms) == ["pos=fast_rope", "pos=rope"]
     assert expand_sweep(["-cd", str(own_configs), "experiment=1_0"]).jobs[0].cfg.name == "1_0"
+
+
+# What a user's own experiment holds, and what the sentence about it says.
+YAML_MISTAKES = [
+    ("seed: x", "In experiment/mine: seed=x is not allowed: it must be a whole number."),
+    ("optim: {lr: fast}", "In experiment/mine: optim.lr=fast is not allowed: it must be a number."),
+    ("nope: 1", "In experiment/mine: nope is not a key of the config"),
+    (
+        "train: {max_step: 1}",
+        "In experiment/mine: train.max_step is not a key of the config: did you mean train.max_steps?",
+    ),
+    ("model: null", "In experiment/mine: model is not allowed: it must have a value."),
+    ("train: 3", "In experiment/mine: a value is not allowed: it has keys of its own"),
+    ("[]", "In experiment/mine: a value is not allowed: it has keys, and is no list"),
+    ("name: ${nope}", "name: Interpolation key 'nope' not found."),
+    ("name: ${oc.env:LMABLATE_NOWHERE}", "name: Environment variable 'LMABLATE_NOWHERE' not found."),
+    ("hydra: {mode: FAST}", "In experiment/mine: hydra.mode: Invalid value 'FAST', expected one of [RUN, MULTIRUN]."),
+    ("hydra: {sweeper: {params: {seed: null}}}", "hydra.sweeper.params.seed is not allowed: it must have a value."),
+    ("hydra: {sweeper: {params: {seed: '0,'}}}", "seed=0, cannot be read (mismatched input '<EOF>'): put"),
+    ("hydra: {mode: MULTIRUN, sweeper: {params: {experiment: 'llama,aa'}}}", "give each its own command"),
+    ("&a [*a]", "A config contains itself"),
+    ("defaults: [nope]", "experiment=nope does not exist"),
+    ("hydra: null", "A value is of a kind that Hydra does not take there"),
+    ("3", "Invalid loaded object type: int"),
+    ("defaults: 3", "defaults must be a list"),
+    ("defaults: [{a: b, c: d}]", "In experiment/mine"),
+    ("hydra: 3", "In experiment/mine: a value is not allowed: it has keys of its own"),
+    ("a: b: c", "mapping values are not allowed here"),
+    ("name: a\nname: b", "found duplicate key name"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), YAML_MISTAKES)
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_a_mistake_in_a_users_own_config_is_one_sentence(
+    command: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    arguments = [
+        "-cd",
+        str(tmp_path),
+        "experiment=mine",
+        f"runs_dir={tmp_path / 'runs'}",
+        f"data_dir={tmp_path / 'data'}",
+    ]
+    assert exit_code(arguments, f"lmablate.{command}") == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert words in sentence
+    assert not {"full_key", "object_type", "raised while"} & set(sentence.replace(":", " ").split())
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment"]

@@ -62,3 +62,24 @@ def test_a_failed_run_is_reported_once(runs_dir: str, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
     assert [line for line in lines if not line.startswith(" ")][1:] == ["ZeroDivisionError: a bug", "lmablate: a bug"]
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("seed=${nope}", "seed: Interpolation key 'nope' not found."),
+        ("seed=${oc.env:LMABLATE_NOWHERE}", "Environment variable 'LMABLATE_NOWHERE' not found."),
+        ("model.d_model=${seed}x", "model.d_model"),
+        ("name=missing", "/nowhere: No such file or directory."),
+    ],
+)
+def test_a_job_that_meets_a_mistake_ends_without_a_traceback(
+    flags: list[str], override: str, words: str, runs_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = exit_code([*flags, override, runs_dir, "hydra/launcher=basic"], STUB)
+    assert code == (1 if override == "name=missing" else 2)
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert "full_key" not in printed
+    assert words in printed.splitlines()[-1]

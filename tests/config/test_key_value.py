@@ -30,11 +30,40 @@ def test_values_of_every_type_are_parsed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "value"),
+    [("count=007", 7), ("count=+3", 3), ("count=-3", -3), ("heat=1", 1.0), ("heat=1.", 1.0), ("heat=1e-3", 0.001),
+     ("heat=+.5E+1", 5.0), ("heat=1e999", float("inf")), ("loud=TRUE", True)],
+)  # fmt: skip
+def test_numbers_are_read_as_they_are_written_everywhere(typed: str, value: object) -> None:
+    assert getattr(parse(["prompt=x", typed], Arguments), typed.partition("=")[0]) == value
+
+
+@pytest.mark.parametrize(
     ("typed", "complaint"),
     [
         (["prompt=x", "cuont=3"], "'cuont=3' is not a KEY=VALUE .* did you mean count=...?"),
         (["prompt=x", "zzz"], "'zzz' is not a KEY=VALUE .* the keys are prompt, count"),
         (["prompt=x", "count=3.5"], "count=3.5 is not allowed: it must be a whole number"),
+        (["prompt=x", "count=1_0"], "count=1_0 is not allowed: it must be a whole number"),
+        (["prompt=x", "count=１"], "count=１ is not allowed: it must be a whole number"),
+        (["prompt=x", "count= 1"], "count= 1 is not allowed: it must be a whole number"),
+        (["prompt=x", "count=1\n"], "it must be a whole number"),
+        (["prompt=x", "count=" + "9" * 5000], "it must be a whole number"),
+        (["prompt=x", "count=9223372036854775808"], "the largest whole number is 9223372036854775807"),
+        (["prompt=x", "count=-9223372036854775808"], "the largest whole number is 9223372036854775807"),
+        (["prompt=x", "count="], "count= is not allowed: it must be a whole number"),
+        (["prompt=x", "count=null"], "count=null is not allowed: it must be a whole number"),
+        (["prompt=x", "heat=nan"], "heat=nan is not allowed: it must be a number"),
+        (["prompt=x", "heat=inf"], "heat=inf is not allowed: it must be a number"),
+        (["prompt=x", "heat=1_0.5"], "heat=1_0.5 is not allowed: it must be a number"),
+        (["prompt=x", "heat=1,5"], "heat=1,5 is not allowed: it must be a number"),
+        (["prompt=x", "heat=٣"], "it must be a number"),
+        (["prompt=x", "heat=."], "it must be a number"),
+        (["prompt=x", "folder=" + "n" * 300], "folder=n+ is not allowed: file name too long"),
+        (["prompt=x", "folder=" + "n/" * 3000], "is not allowed: file name too long"),
+        (["prompt=x", "folder=~nosuchuser"], "folder=~nosuchuser is not allowed: there is no such user"),
+        (["prompt=x", "folder="], "folder='' is not a path"),
+        (["prompt=x", "folder=a\0b"], "is not a path"),
         (["prompt=x", "heat=hot"], "heat=hot is not allowed: it must be a number"),
         (["prompt=x", "loud=1"], "loud=1 is not allowed: it must be true or false"),
         (["prompt=x", "form=gif"], "form=gif is not allowed: choose one of png, svg"),

@@ -190,3 +190,63 @@ def test_text_in_the_hydra_section_does_not_become_a_target(
     evil = write_evil_experiment(tmp_path, f"{{launcher: {{n_jobs: '{text}'}}}}")
     sentence = assert_refused(["-m", *evil], tmp_path, monkeypatch, capsys)
     assert "Unsupported interpolation type oc." in sentence
+
+
+# What a project that one has merely downloaded may try, as a file of it; its package `canary` leaves a file when it is
+# imported, and so does each call.
+CANARY = "open('canary.txt', 'w').close()\nclass Mine:\n    pass\n"
+PROJECT = "[tool.lmablate]\ntitle = 'Theirs'\n"
+THEIRS: dict[str, dict[str, str]] = {
+    "a class of its package": {"conf/model/pos/x.yaml": "_target_: canary.Mine\n_partial_: true\n"},
+    "a class in a probe": {"conf/diagnostics/x.yaml": "probes: [{_target_: canary.Mine}]\n"},
+    "a corpus": {"conf/data/x.yaml": "_target_: canary.Mine\n"},
+    "a match": {"conf/match/x.yaml": "_target_: canary.Mine\n"},
+    "a tracker": {"conf/tracking/x.yaml": "_target_: canary.Mine\n"},
+    "an experiment that is more": {
+        "conf/experiment/x.yaml": "# @package _global_\nmodel: {act: {_target_: canary.Mine}}\n"
+    },
+    "its package as a search path": {
+        "conf/config.yaml": "defaults: [schema, {model/pos: rope}]\nhydra: {searchpath: [pkg://canary]}\n"
+    },
+    "a module as a search path": {
+        "conf/config.yaml": "defaults: [schema]\nhydra: {searchpath: ['pkg://canary/sub', file://conf]}\n"
+    },
+    "a name in the pyproject": {"pyproject.toml": "[tool.lmablate]\ntrust = 'canary'\n"},
+    "a callback of Hydra's": {
+        "conf/experiment/x.yaml": "# @package _global_\nhydra: {callbacks: {x: {_target_: canary.Mine}}}\n"
+    },
+    "a launcher": {"conf/hydra/launcher/x.yaml": "_target_: canary.Mine\n"},
+    "a class beside lmablate's": {"conf/model/pos/x.yaml": "_target_: lmablate.model.canary.Mine\n"},
+}
+
+# What only Hydra would call, so `plan`, which launches nothing, does not look at it.
+OF_HYDRA = ("a callback of Hydra's", "a launcher")
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_a_project_that_is_merely_there_runs_nothing(
+    theirs: str,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {"pyproject.toml": PROJECT, "canary/__init__.py": CANARY, "canary/sub/__init__.py": CANARY}
+    files |= THEIRS[theirs]
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (chosen,) = THEIRS[theirs]
+    group = str(Path(chosen).parent).removeprefix("conf/")
+    choice = [] if chosen in ("conf/config.yaml", "pyproject.toml") else [f"{group}=x"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` does
+    code = exit_code(["-m", *choice, "seed=0"], f"lmablate.{command}")
+    assert not (tmp_path / "canary.txt").exists()
+    if command == "plan" and theirs in OF_HYDRA:
+        return
+    assert code == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert sentence.startswith("lmablate: ")
+    assert {path.name for path in tmp_path.iterdir()} <= {"pyproject.toml", "canary", "conf"}

@@ -1,15 +1,21 @@
 """Batches are pure functions of their arguments; token files are what their manifests say."""
 
 import json
+import math
+import tempfile
+from array import array
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmablate.data.tokens import TOKEN, Batches, EvalBatches, Manifest, open_tokens, windows
+from lmablate.data.tokens import TOKEN, Batch, Batches, EvalBatches, Manifest, open_tokens, windows
 from lmablate.errors import UserError
 from lmablate.files import JSON_LIMIT, sha256
 
@@ -118,14 +124,112 @@ def test_a_text_shorter_than_the_context_is_named_with_both_numbers(make):
     ("key", "make"),
     [
         ("model.context_length=0", lambda: Batches(IDS, 0, 1, 0)),
+        ("model.context_length=2.5", lambda: EvalBatches(IDS, 2.5, 1, 1)),  # pyright: ignore[reportArgumentType]
+        ("model.context_length='8'", lambda: next(windows(IDS, "8"))),  # pyright: ignore[reportArgumentType]
+        ("model.context_length=True", lambda: Batches(IDS, True, 1, 0)),
         ("train.batch_size=-1", lambda: Batches(IDS, 1, -1, 0)),
+        ("train.batch_size=None", lambda: Batches(IDS, 1, None, 0)),  # pyright: ignore[reportArgumentType]
+        ("batch_size=0", lambda: next(windows(IDS, 1, 0))),
         ("seed=-1", lambda: Batches(IDS, 1, 1, -1)),
+        ("seed=18446744073709551616", lambda: Batches(IDS, 1, 1, 2**64)),
+        ("seed=1.0", lambda: Batches(IDS, 1, 1, 1.0)),  # pyright: ignore[reportArgumentType]
+        ("seed=None", lambda: Batches(IDS, 1, 1, None)),  # pyright: ignore[reportArgumentType]
         ("train.eval_batches=0", lambda: EvalBatches(IDS, 1, 1, 0)),
+        ("step=-1", lambda: Batches(IDS, 1, 1, 0).batch(-1)),
+        ("step=0.5", lambda: Batches(IDS, 1, 1, 0).batch(0.5)),  # pyright: ignore[reportArgumentType]
+        ("rank=2", lambda: Batches(IDS, 1, 4, 0).batch(0, 2, 2)),
+        ("rank=-1", lambda: Batches(IDS, 1, 4, 0).batch(0, -1, 2)),
+        ("world_size=0", lambda: Batches(IDS, 1, 4, 0).batch(0, 0, 0)),
     ],
 )
 def test_numbers_out_of_range_are_named(key, make):
     with pytest.raises(UserError, match=key):
         make()
+
+
+class Mapped:
+    """Ids in a file that is mapped into memory."""
+
+    def __new__(cls, dtype: str) -> np.ndarray:
+        with tempfile.NamedTemporaryFile() as file:
+            Path(file.name).write_bytes(IDS.astype(dtype).tobytes())
+            return np.memmap(file.name, dtype=dtype, mode="r")
+
+
+TOKENS: dict[str, Callable[[], Any]] = {
+    "a list": lambda: IDS.tolist(),
+    "a tuple": lambda: tuple(IDS.tolist()),
+    "a range": lambda: range(1000),
+    "an array of its own": lambda: array("H", IDS.tolist()),
+    "bytes as numbers": lambda: memoryview(array("H", IDS.tolist())),
+    "numbers of numpy": lambda: [*IDS],
+    "int64": lambda: IDS.astype(np.int64),
+    "int32": lambda: IDS.astype(np.int32),
+    "uint32": lambda: IDS.astype(np.uint32),
+    "uint64": lambda: IDS.astype(np.uint64),
+    "the other byte order": lambda: IDS.astype(">u2"),
+    "every second number": lambda: np.repeat(IDS, 2)[::2],
+    "read-only": lambda: np.frombuffer(IDS.tobytes(), TOKEN),
+    "a mapped file": lambda: Mapped("<u2"),
+    "a mapped file of int32": lambda: Mapped("<i4"),
+    "a tensor": lambda: torch.arange(1000),
+    "a tensor of int32": lambda: torch.arange(1000, dtype=torch.int32),
+    "a tensor of uint16": lambda: torch.from_numpy(IDS.copy()),
+    "a tensor's view": lambda: torch.arange(2000).view(1000, 2)[:, 0] // 2,
+    "a series of pandas": lambda: pd.Series(IDS),
+}
+MAKERS: list[Callable[[Any], list[Batch]]] = [
+    lambda ids: [Batches(ids, 16, 4, seed=3).batch(step) for step in range(3)],
+    lambda ids: list(EvalBatches(ids, 16, 4, 3)),
+    lambda ids: list(windows(ids, 16, 4)),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("tokens", TOKENS.values(), ids=TOKENS.keys())
+def test_tokens_may_come_in_any_form(make, tokens):
+    for got, expected in zip(make(tokens()), make(IDS), strict=True):
+        assert all(x.dtype == torch.int64 for x in got)
+        assert all(map(torch.equal, got, expected))
+
+
+def test_a_mapped_file_is_not_read_as_a_whole():
+    mapped = Mapped("<u2")
+    assert Batches(mapped, 16, 4, seed=0).tokens is mapped
+    assert EvalBatches(mapped, 16, 4, 1).tokens is mapped
+
+
+NO_TOKENS: dict[str, tuple[Callable[[], Any], str]] = {
+    "floats": (lambda: IDS.astype(np.float32), r"are float32 in the shape \[1000\]"),
+    "a list of floats": (lambda: [1.0] * 1000, "are float64"),
+    "True and False": (lambda: np.ones(1000, bool), "are bool"),
+    "texts": (lambda: ["a"] * 1000, "are <U1"),
+    "one text": (lambda: "a" * 1000, r"in the shape \[\]"),
+    "bytes": (lambda: b"a" * 1000, r"in the shape \[\]"),
+    "a path": (lambda: Path("train.bin"), "are object"),
+    "nothing": (lambda: None, "are object"),
+    "one number": (lambda: 7, r"are int64 in the shape \[\]"),
+    "a generator": (lambda: (i for i in range(1000)), "are object"),
+    "a dict": (lambda: {1: 2}, "are object"),
+    "rows": (lambda: IDS.reshape(10, 100), r"in the shape \[10, 100\]"),
+    "a tensor of rows": (lambda: torch.arange(1000).view(100, 10), r"in the shape \[100, 10\]"),
+    "a tensor of floats": (lambda: torch.ones(1000, requires_grad=True), "are float32"),
+    "a tensor of bfloat16": (lambda: torch.ones(1000, dtype=torch.bfloat16), "are no array"),
+    "rows of unequal length": (lambda: [[1, 2], [3]], "are no array"),
+    "numbers of more than 64 bits": (lambda: [2**70] * 1000, "are object"),
+    "an empty list": (list, "The text has 0 tokens"),
+    "an empty tensor": (lambda: torch.zeros(0), "The text has 0 tokens"),
+    "too few": (lambda: [1, 2, 3], r"The text has 3 tokens, but model\.context_length=16 needs at least 17"),
+    "just too few": (lambda: torch.arange(16), "has 16 tokens"),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(("tokens", "message"), NO_TOKENS.values(), ids=NO_TOKENS.keys())
+def test_what_are_no_tokens_is_refused_in_a_sentence(make, tokens, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        make(tokens())
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.fixture
@@ -146,6 +250,24 @@ def test_a_token_file_is_mapped_and_read_only(token_path):
     assert tokens.bytes_per_token == 4.0
     with pytest.raises(ValueError, match="read-only"):
         tokens.array[0] = 1
+
+
+def test_a_path_may_be_text(token_path):
+    assert np.array_equal(open_tokens(str(token_path)).array, IDS)
+    manifest = Manifest.load(str(token_path.with_suffix(".json")))
+    manifest.save(str(token_path.with_suffix(".json")))
+    assert open_tokens(token_path).manifest == manifest
+
+
+def test_a_token_file_may_be_empty(tmp_path):
+    path = tmp_path / "none.bin"
+    path.write_bytes(b"")
+    Manifest("none.bin", sha256(path), 0, 0, "0" * 64, "fingerprint", {}).save(path.with_suffix(".json"))
+    tokens = open_tokens(path, verify=True)
+    assert tokens.array.shape == (0,)
+    assert math.isnan(tokens.bytes_per_token)
+    with pytest.raises(UserError, match="The text has 0 tokens"):
+        Batches(tokens.array, 1, 1, 0)
 
 
 def test_a_truncated_token_file_is_reported(token_path):

@@ -54,5 +54,5 @@ def test_a_value_that_was_not_measured_gives_no_warning():
 def test_a_learning_rate_that_all_arms_share_and_too_few_seeds_are_named():
     shared, few = warnings(CLEAN, replace(CLEAN, name="b"), seeds=2, common_lr=3e-3)
     assert shared.startswith("all arms share optim.lr=0.003")
-    assert few.startswith("2 seed(s)")
+    assert few.startswith("2 seeds: ")
     assert warnings(CLEAN, seeds=1, common_lr=3e-3) == []

@@ -1,9 +1,10 @@
 """Generated text follows the model, the sampler and the seed, and nothing else; the model is too small to be good."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -137,6 +138,96 @@ def test_top_p_keeps_the_smallest_set_that_holds_p():
         assert full[kept].min() >= full[~kept].max() if (~kept).any() else True
 
 
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3), (1, 2, 1), (0,), (2, 0)], ids=str)
+@pytest.mark.parametrize("sampler", [Sampler(), Sampler(0), Sampler(top_k=2), Sampler(top_p=0.5)], ids=str)
+def test_logits_may_have_any_number_of_dimensions(sampler, lead):
+    logits = normal(*lead, 6)
+    rows = [sampler.probabilities(row[None])[0] for row in logits.view(-1, 6)] if math.prod(lead) else []
+    p = sampler.probabilities(logits)
+    assert p.shape == logits.shape
+    assert torch.equal(p, torch.stack(rows).view(*lead, 6) if rows else p)
+    tokens = sampler.draw(logits, generators(math.prod(lead)))
+    assert tokens.shape == lead
+    assert all(0 <= token < 6 for token in tokens.flatten().tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_logits_may_be_of_any_precision(dtype):
+    assert (
+        Sampler(0.5).draw(LOGITS.to(dtype), generators(1)).tolist() == Sampler(0.5).draw(LOGITS, generators(1)).tolist()
+    )
+
+
+PROMPTS: dict[str, Any] = {
+    "lists": [[1, 2, 3], [4, 5]],
+    "tuples": ((1, 2, 3), (4, 5)),
+    "arrays": [np.array([1, 2, 3], np.uint16), np.array([4, 5])],
+    "tensors": [torch.tensor([1, 2, 3]), torch.tensor([4, 5], dtype=torch.int32)],
+    "a generator": ([1, 2, 3] if i == 0 else [4, 5] for i in range(2)),
+}
+
+
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
+def test_prompts_may_come_in_any_form(prompts):
+    model = small_model()
+    expected = collect(generate_tokens(model, [[1, 2, 3], [4, 5]], Sampler(), max_tokens=4))
+    assert collect(generate_tokens(model, prompts, Sampler(), max_tokens=4)) == expected
+
+
+def test_a_tensor_of_prompts_is_one_prompt_per_row():
+    model, text = small_model(), random_tokens(2, 4)
+    for prompts in (text, text.numpy()):
+        got = collect(generate_tokens(model, prompts, Sampler(), max_tokens=4))
+        assert got == collect(generate_tokens(model, text.tolist(), Sampler(), max_tokens=4))
+
+
+def written(prompts: Any = ((1,),), max_tokens: Any = 2) -> Any:
+    return list(generate_tokens(small_model(), prompts, Sampler(), max_tokens=max_tokens))
+
+
+def continued(prompts: Any) -> Any:
+    return next(continuations(small_model(), prompts, GREEDY, generators(1)))
+
+
+ANYTHING: Any = torch.Generator()
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "a prompt that is no list of prompts": (lambda: written([1, 2, 3]), "prompt 0 must be whole numbers"),
+    "a text": (lambda: written("abc"), "prompt 0 must be whole numbers"),
+    "a list of texts": (lambda: written(["abc"]), "prompt 0 must be whole numbers"),
+    "floats": (lambda: written([[1, 2], [0.5]]), "prompt 1 must be whole numbers"),
+    "a prompt of prompts": (lambda: written([[[1, 2]]]), r"in the shape \[1, 2\]"),
+    "a number": (lambda: written(3), "prompts must be a list of prompts"),
+    "an empty prompt": (lambda: written([[1], []]), "at least one token"),
+    "a token too high": (lambda: written([[1, 99]]), "tokens must be from 0 to 60"),
+    "a negative token": (lambda: written([[-1]]), "tokens must be from 0 to 60"),
+    "no token to write": (lambda: written(max_tokens=0), "max_tokens=0"),
+    "half a token to write": (lambda: written(max_tokens=2.5), "max_tokens=2.5"),
+    "a prompt of one dimension": (lambda: continued(torch.tensor([1, 2])), r"\[batch, time\] .* have \[2\]"),
+    "a prompt of no tokens": (lambda: continued(torch.zeros(1, 0, dtype=torch.int64)), r"have \[1, 0\]"),
+    "a prompt of floats": (lambda: continued(torch.ones(1, 2)), "prompts must hold token ids"),
+    "a generator too few": (lambda: Sampler().draw(normal(2, 5), generators(1)), "one for each of 2 rows"),
+    "a generator too many": (lambda: Sampler().draw(normal(5), generators(2)), "one for each of 1 rows"),
+    "a generator that is no list": (lambda: Sampler().draw(normal(5), ANYTHING), "list of torch.Generators"),
+    "logits that are not finite": (
+        lambda: Sampler().draw(torch.tensor([0.0, math.nan]), generators(1)),
+        "finite maximum",
+    ),
+    "infinite logits": (lambda: Sampler(0).probabilities(torch.tensor([0.0, math.inf])), "finite maximum"),
+    "no token allowed": (lambda: Sampler().probabilities(torch.full((2, 3), -math.inf)), "finite maximum"),
+    "no vocabulary": (lambda: Sampler().draw(torch.zeros(2, 0), generators(2)), "finite maximum"),
+    "whole logits": (lambda: Sampler().probabilities(torch.tensor([1, 2])), "logits must hold floats"),
+    "one logit": (lambda: Sampler().probabilities(torch.tensor(1.0)), "logits must hold floats"),
+}
+
+
+@pytest.mark.usefixtures("in_a_notebook")
+@pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_continued_is_refused_in_one_sentence(call, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
 def test_draws_follow_the_probabilities():
     sampler, logits = Sampler(), normal(1, 6, seed=3)
     generator = torch.Generator().manual_seed(0)
@@ -146,8 +237,9 @@ def test_draws_follow_the_probabilities():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("temperature", -1.0), ("temperature", math.nan), ("temperature", math.inf), ("top_k", -1), ("top_p", 0.0),
-     ("top_p", 1.5), ("top_p", math.nan)],
+    [("temperature", -1.0), ("temperature", math.nan), ("temperature", math.inf), ("temperature", "1"),
+     ("temperature", None), ("temperature", True), ("top_k", -1), ("top_k", 2.5), ("top_k", "3"), ("top_k", None),
+     ("top_p", 0.0), ("top_p", 1.5), ("top_p", math.nan), ("top_p", [0.9]), ("top_p", True)],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(key, value):
     settings: dict[str, Any] = {key: value}

@@ -20,10 +20,12 @@ def test_a_run_is_found_by_folder_or_by_the_beginning_of_its_id(runs):
     folder = run.folder.parent
     assert find_run(str(run.folder), folder).folder == run.folder
     assert find_run(run.id[:12], folder).folder == run.folder
+    assert find_run(run.folder, str(folder)).folder == run.folder
+    assert load_run(run.folder, str(folder)).step == load_run(str(run.folder)).step
     with pytest.raises(UserError, match=r"run=prenorm is the beginning of 4 runs' ids"):
         find_run("prenorm", folder)
-    for name in ("nothing", ""):
-        with pytest.raises(UserError, match="neither a run's folder"):
+    for name in ("nothing", "", Path("nothing")):
+        with pytest.raises(UserError, match=r"neither a run's folder|is not a path"):
             find_run(name, folder)
 
 

@@ -74,6 +74,21 @@ class Sweep:
         return path.read_text().splitlines() if path.exists() else []
 
 
+OWN_CLASS = """import torch
+from torch import Tensor, nn
+from lmablate.model.pos import Position
+
+
+class Mine(Position):
+    def __init__(self, d_model: int, n_heads: int, context_length: int) -> None:
+        super().__init__(d_model, n_heads, context_length)
+        self.scale = nn.Parameter(torch.full((n_heads, 1, 1), 0.5))
+
+    def bias(self, scores: Tensor) -> Tensor:
+        return scores * self.scale
+"""
+
+
 def wait_until(condition, timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
@@ -86,3 +101,18 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+def own_project(folder: Path) -> Path:
+    """Write a project with a position encoding of its own, `model/pos=mine` of the package `ours`."""
+    files = {
+        "pyproject.toml": "[tool.lmablate]\n",
+        "ours/__init__.py": "",
+        "ours/pos.py": OWN_CLASS,
+        "conf/model/pos/mine.yaml": "_target_: ours.pos.Mine\n_partial_: true\n",
+    }
+    for name, text in files.items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "project"

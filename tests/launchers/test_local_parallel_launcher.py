@@ -10,7 +10,8 @@ import pytest
 from hydra_plugins.lmablate_launchers._sweep import error_line
 from hydra_plugins.lmablate_launchers.local_parallel import LocalParallelLauncher, available_cores
 from tests.launchers.app import LITTER
-from tests.launchers.helpers import is_alive, wait_until
+from tests.launchers.helpers import is_alive, own_project, wait_until
+from tests.tiny import command, overrides
 
 LASTING = ("+steps=2000", "+seconds_per_step=0.02")
 
@@ -123,3 +124,21 @@ def test_by_default_the_cores_are_divided_by_the_threads():
 )
 def test_error_line(traceback, line):
     assert error_line(traceback) == line
+
+
+@pytest.mark.slow
+def test_a_class_of_ones_own_gives_the_bits_of_the_basic_launcher(tmp_path: Path) -> None:
+    project = own_project(tmp_path)
+    sweep = [*overrides(tmp_path), "model/pos=mine,rope", "seed=0,1"]
+    weights = []
+    for launcher in ("local_parallel", "basic"):
+        arguments = ["-m", f"hydra/launcher={launcher}", *sweep, f"runs_dir={tmp_path / launcher}"]
+        refused = command(arguments, cwd=project)
+        assert "_target_=ours.pos.Mine is refused" in refused.stderr
+        assert refused.returncode == 2
+        done = command([*arguments, "--trust", "ours"], cwd=project)
+        assert done.returncode == 0, done.stderr
+        runs = sorted((tmp_path / launcher).glob("*/checkpoints/step_*/model.safetensors"))
+        weights.append({path.relative_to(tmp_path / launcher): path.read_bytes() for path in runs})
+    assert len({path.parts[0] for path in weights[0]}) == 4
+    assert weights[0] == weights[1]

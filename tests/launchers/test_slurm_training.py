@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.helpers import wait_until
+from tests.launchers.helpers import own_project, wait_until
 from tests.tiny import ROOT, command, overrides
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_cluster")]
@@ -72,6 +72,20 @@ def test_a_sweep_gives_the_bits_of_the_basic_launcher(tmp_path: Path) -> None:
     assert basic.returncode == 0, basic.stderr
     trained = weights(tmp_path / "runs")
     assert len(trained) == 8
+    assert trained == weights(tmp_path / "basic")
+
+
+def test_a_class_of_ones_own_gives_the_same_bits_on_the_cluster(tmp_path: Path) -> None:
+    project = own_project(tmp_path)
+    sweep = [*overrides(tmp_path), "model/pos=mine,rope", "seed=0"]
+    on_slurm = command([*SLURM, *sweep], cwd=project, LMABLATE_TRUST="ours")
+    assert on_slurm.returncode == 0, on_slurm.stderr
+    basic = command(
+        ["-m", "hydra/launcher=basic", *sweep, f"runs_dir={tmp_path / 'basic'}", "--trust", "ours"], cwd=project
+    )
+    assert basic.returncode == 0, basic.stderr
+    trained = weights(tmp_path / "runs")
+    assert len(trained) == 2
     assert trained == weights(tmp_path / "basic")
 
 

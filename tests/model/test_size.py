@@ -170,8 +170,13 @@ def test_a_target_out_of_reach_is_refused_with_the_nearest_d_ff():
 
 
 @pytest.mark.parametrize(
-    "change", [{"d_model": 0}, {"n_heads": 3}, {"mlp_matrices": 4}, {"d_ff": -8}, {"norm_params": -1}]
-)
+    "change",
+    [
+        {"d_model": 0}, {"n_heads": 3}, {"n_heads": 0}, {"mlp_matrices": 4}, {"d_ff": -8}, {"norm_params": -1},
+        {"d_model": 16.0}, {"vocab_size": "97"}, {"n_layers": True}, {"d_ff": None}, {"tied": "no"}, {"final_norm": 1},
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("in_a_notebook")
 def test_impossible_shapes_are_refused(change):
     with pytest.raises(UserError, match=next(iter(change))):
         replace(SMALL, **change)
@@ -180,6 +185,13 @@ def test_impossible_shapes_are_refused(change):
 def test_an_unknown_measure_is_refused():
     with pytest.raises(UserError, match="match=size"):
         solve_d_ff(SMALL, 1, by="size")
+
+
+@pytest.mark.parametrize("target", [0, -5, 1e6, "1000", None])
+@pytest.mark.usefixtures("in_a_notebook")
+def test_a_target_that_is_no_size_is_named(target):
+    with pytest.raises(UserError, match="target="):
+        solve_d_ff(SMALL, target)
 
 
 def test_a_wrong_match_is_refused_when_it_is_built() -> None:

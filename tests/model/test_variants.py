@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 
 from lmablate.config.build import build_model, model_shape
 from lmablate.config.schema import CONF, MODEL_GROUPS
-from lmablate.model import Transformer, cross_entropy
+from lmablate.model import NoPE, Transformer, cross_entropy
+from lmablate.testing import CONTEXT, VOCAB, check_model
 from tests.model.helpers import random_tokens
 
 FILES = {slot: sorted(Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
 SIZES = ("d_model=16", "n_layers=2", "n_heads=2", "d_ff=24", "context_length=12")
-VOCAB, CONTEXT = 257, 12
 # With tied embeddings, these schemes give a first loss far above ln(VOCAB): their embeddings make logits too large.
 FAR_FROM_UNIFORM_WHEN_TIED = {"cs336"}
 
@@ -62,65 +63,69 @@ def test_every_combination_is_finite_causal_shares_no_layer_and_has_the_declared
         cfg.model[path.parent.name] = OmegaConf.load(path)
     cfg.model.norm.kind = kind
     model = build_model(cfg)
-    tokens = random_tokens(2, CONTEXT, vocab=VOCAB)
-    loss, logits, stream = run(model, tokens)
-
-    assert_finite_and_complete(model, loss)
-    assert_blind_to_the_future(logits, stream)
-    assert_nothing_shared_between_layers(model)
+    check_model(model)
     assert sum(p.numel() for p in model.parameters()) == model_shape(cfg).parameters()
+    loss = cross_entropy(model(random_tokens(2, CONTEXT, vocab=VOCAB)), random_tokens(2, CONTEXT, vocab=VOCAB, seed=1))
     if tying.stem == "false" or init.stem not in FAR_FROM_UNIFORM_WHEN_TIED:
-        assert abs(loss.item() - math.log(VOCAB)) < 1
+        assert abs(loss.mean().item() - math.log(VOCAB)) < 1
 
 
-def run(model: Transformer, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a forward and a backward pass. Return the mean loss on random targets, the logits, and the embeddings."""
-    seen: list[Tensor] = []
+class Peek(nn.Module):
+    """Adds to each token its successor."""
 
-    def note_output(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        seen.append(output)
-
-    with model.embed.register_forward_hook(note_output):
-        logits = model(tokens)
-    loss = cross_entropy(logits, random_tokens(*tokens.shape, vocab=VOCAB, seed=1)).mean()
-    loss.backward(retain_graph=True)
-    return loss, logits, seen[0]
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.roll(-1, dims=1)
 
 
-def assert_finite_and_complete(model: Transformer, loss: Tensor) -> None:
-    assert loss.isfinite()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, f"{name} has no gradient"
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), f"the gradient of {name} is zero"
+class Unused(nn.Module):
+    """Has a parameter that nothing depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
-def assert_blind_to_the_future(logits: Tensor, stream: Tensor) -> None:
-    for t in (0, CONTEXT // 2, CONTEXT - 2):
-        (grad,) = torch.autograd.grad(logits[:, t].sum(), stream, retain_graph=True)
-        assert (grad[:, t + 1 :] == 0).all()
-        assert (grad[:, : t + 1] != 0).any(-1).all(), "a past position has no influence"
+class Trained(NoPE):
+    """A bias with a parameter, that claims to be constant: the fast attention gives it no gradient."""
+
+    bias_is_constant = True
+
+    def __init__(self) -> None:
+        super().__init__(16, 2, CONTEXT)
+        self.strength = nn.Parameter(torch.ones(1))
+
+    def bias(self, scores: Tensor) -> Tensor:
+        return scores * self.strength
 
 
-def assert_nothing_shared_between_layers(model: Transformer) -> None:
-    modules = [module for block in model.blocks for module in block.modules()]
-    assert len({id(module) for module in modules}) == len(modules)
-    parameters = [p for module in modules for p in module.parameters(recurse=False)]
-    assert len({p.data_ptr() for p in parameters}) == len(parameters)
-
-
-def test_the_checks_catch_a_model_that_looks_ahead_and_one_whose_layers_share_a_norm(base):
-    model = build_model(base)
+def share_a_norm(model: Transformer) -> None:
     model.blocks[0].norm_1 = model.blocks[1].norm_1
-    with pytest.raises(AssertionError):
-        assert_nothing_shared_between_layers(model)
 
-    class Peek(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + x.roll(-1, dims=1)
 
+def set_part(name: str, part: nn.Module) -> Callable[[Transformer], None]:
+    def change(model: Transformer) -> None:
+        *path, last = name.split(".")
+        setattr(model.get_submodule(".".join(path)), last, part)
+
+    return change
+
+
+# What is wrong with a model, and what the check says.
+FAULTS = [
+    (set_part("blocks.0.mlp", Peek()), "depends on later tokens"),
+    (share_a_norm, "two layers share a part"),
+    (set_part("blocks.1.norm_2", Unused()), "no output depends on it"),
+    (set_part("pos", Trained()), "strength has no gradient"),
+    (set_part("norm", nn.Threshold(math.inf, math.nan)), "not finite"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), FAULTS)
+def test_the_checks_catch_a_faulty_model(base, spoil: Callable[[Transformer], None], words: str) -> None:
     model = build_model(base)
-    model.blocks[0].mlp = Peek()  # pyright: ignore[reportAttributeAccessIssue]  (not an MLP, on purpose)
-    _, logits, stream = run(model, random_tokens(2, CONTEXT, vocab=VOCAB))
-    with pytest.raises(AssertionError):
-        assert_blind_to_the_future(logits, stream)
+    spoil(model)
+    with pytest.raises(AssertionError, match=words):
+        check_model(model)

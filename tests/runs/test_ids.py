@@ -7,6 +7,7 @@ import pytest
 
 from lmablate.config.build import resolve_config
 from lmablate.config.identity import run_identity, run_label
+from lmablate.config.schema import CONF
 from lmablate.runs.run import CODE_VERSION, run_id
 
 EXPORTS = Path(__file__).parents[2] / "analysis" / "exports"
@@ -37,3 +38,11 @@ def test_a_committed_run_keeps_its_id(experiment, arm, compose_config):
     # The same run trained by the present code is another one.
     same = run_id(run_identity(cfg, row["data_fingerprint"], CODE_VERSION), run_label(cfg)) == row["run"]
     assert same == (version == CODE_VERSION)
+
+
+@pytest.mark.parametrize("tracking", sorted(path.stem for path in (CONF / "tracking").glob("*.yaml")))
+def test_the_trackers_are_no_part_of_an_id(tracking, compose_config):
+    def identity(*overrides: str):
+        return run_identity(resolve_config(compose_config(*overrides)), "0" * 64, CODE_VERSION)
+
+    assert identity(f"tracking={tracking}") == identity("tracking=none")

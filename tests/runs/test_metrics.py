@@ -3,7 +3,8 @@
 import pytest
 
 from lmablate.errors import UserError
-from lmablate.runs.metrics import MetricsLog, dump_row, read_metrics
+from lmablate.runs import metrics
+from lmablate.runs.metrics import MetricsLog, dump_row, newest_values, read_metrics
 
 
 def write_rows(path, steps, mode="w"):
@@ -77,3 +78,26 @@ def test_damage_behind_the_resumed_step_does_no_harm(tmp_path):
         file.write("\0\0\n{}\n")
     MetricsLog(path, keep_below=5, expected=5).close()
     assert steps_in(path) == [0, 1, 2, 3, 4]
+
+
+# Content of a metrics.jsonl, and the newest values of train/loss and val/loss.
+TAILS = [
+    ("", {}),
+    ('{"step":0,"val/loss":5.0}\n{"step":0,"train/loss":4.0}\n', {"train/loss": 4.0, "val/loss": 5.0}),
+    ('{"step":0,"val/loss":5.0}\n{"step":1,"val/loss":3}\n', {"val/loss": 3.0}),
+    ('{"step":0,"train/loss":4.0}\n{"step":1,"train/lo', {"train/loss": 4.0}),
+    ('{"step":0,"train/loss":4.0}\n{"step":1,"train/loss":2.0}', {"train/loss": 2.0}),
+    ('{"step":0,"train/loss":4.0}\nnonsense\n[3]\n3\n\n', {"train/loss": 4.0}),
+    ('{"step":0,"train/loss":4.0}\n{"step":1,"train/loss":"high"}\n', {"train/loss": 4.0}),
+    ('{"step":0,"train/loss":4.0}\n' + "[" * 100_000 + "\n", {"train/loss": 4.0}),
+    ('{"step":0,"val/loss":5}\n' + '{"step":1,"train/loss":2,"lr":0.1}\n' * 9000, {"train/loss": 2, "val/loss": 5}),
+]
+
+
+@pytest.mark.parametrize(("content", "newest"), TAILS, ids=lambda value: str(value)[-40:])
+@pytest.mark.parametrize("block", [7, 1 << 16])
+def test_the_newest_values_are_read_from_the_end(tmp_path, monkeypatch, content, newest, block):
+    monkeypatch.setattr(metrics, "_BLOCK_BYTES", block if len(content) < 1000 else 1 << 16)
+    (tmp_path / "metrics.jsonl").write_text(content)
+    assert newest_values(tmp_path / "metrics.jsonl", ("train/loss", "val/loss")) == newest
+    assert newest_values(tmp_path / "missing", ("train/loss",)) == {}

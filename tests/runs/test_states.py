@@ -111,6 +111,19 @@ def test_without_an_answer_from_slurm_a_run_is_not_taken_for_dead(run, tmp_path,
     assert state_of(run, tmp_path).state == "running"
 
 
+@pytest.mark.parametrize("launcher", [None, "LocalParallelLauncher"])
+def test_slurm_is_not_asked_about_runs_that_it_was_never_given(run, tmp_path, queue, launcher):
+    queue()
+    (tmp_path / "bin" / "squeue").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    sweep = tmp_path / ".jobs" / "2026-11-24" / "10-00-00"
+    sweep.mkdir(parents=True)
+    if launcher:
+        append_jobs(sweep, [JobEntry(0, "0", launcher, OVERRIDES, "", "", "")])
+    run.set_status("running")
+    assert state_of(run, tmp_path).state == "running"
+    assert not (tmp_path / "asked").exists()
+
+
 def test_only_processes_of_this_machine_are_alive():
     assert process_is_alive(os.getpid())
     assert process_is_alive(1)

@@ -28,5 +28,5 @@ def test_runs_that_are_done_cost_nothing(corpus: list[str], tmp_path: Path) -> N
 
 def test_a_cost_is_a_sentence() -> None:
     assert Cost(done=1, to_do=3, flops=2.5e12, hours=0.25).sentence(speeds=2) == (
-        "4 runs, 1 done, 3 to do: 2.50e+12 FLOPs, about 0.25 h on this machine one at a time, by 2 measured speeds."
+        "4 runs, 1 done, 3 to do: 2.50e+12 FLOPs, about 15 min on this machine one at a time, by 2 measured speeds."
     )

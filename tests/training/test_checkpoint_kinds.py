@@ -73,7 +73,8 @@ class Channels(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(4, 4, 3, padding=1).to(memory_format=torch.channels_last)
+        self.layer = nn.Conv2d(4, 4, 3, padding=1)
+        self.layer.weight.data = self.layer.weight.data.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x.reshape(-1, 4, 1, 1).expand(-1, 4, 5, 3))
@@ -159,11 +160,11 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> N
         x = torch.randn(6, 4, generator=torch.Generator().manual_seed(step))
         x = x.to(next(model.parameters()).dtype)
 
-        def closure(x: Tensor = x) -> Tensor:
+        def closure(x: Tensor = x) -> float:
             optimizer.zero_grad()
             loss = layer(x).square().mean()
             loss.backward()
-            return loss
+            return loss  # pyright: ignore[reportReturnType] (LBFGS wants a tensor where torch declares a float)
 
         optimizer.step(closure)
 
@@ -219,6 +220,18 @@ def test_any_optimizer_goes_on_where_it_stopped(module: str, optimizer: str, tmp
     if optimizer == "LBFGS" and module in ("a transposed parameter", "channels last"):
         pytest.skip("torch's LBFGS wants contiguous parameters")
     assert_it_goes_on(module, optimizer, tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_checkpoint_before_the_first_step_forgets_later_ones(optimizer: str, tmp_path: Path) -> None:
+    fresh = made("a layer", optimizer, seed=0)
+    save_checkpoint(tmp_path, 0, *fresh)
+    used = made("a layer", optimizer, seed=1)
+    train(*used, range(3))
+    assert load_checkpoint(tmp_path, *used) == {"step": 0}
+    for pair in (fresh, used):
+        train(*pair, range(2))
+    assert all(map(torch.equal, fresh[0].parameters(), used[0].parameters()))
 
 
 # ---------------------------------------------------------------------------------------------- groups and refusals

@@ -171,7 +171,7 @@ def rates_of_a_scheduler(make: Make) -> list[nn.Parameter]:
 def rates_of_our_schedule(make: Make) -> list[nn.Parameter]:
     params = parameters((3,))
     optimizer = make(params, lr=1.0)
-    schedule = dict(lr=0.1, min_lr=0.01, warmup_steps=2, max_steps=5)
+    schedule: dict[str, Any] = dict(lr=0.1, min_lr=0.01, warmup_steps=2, max_steps=5)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule(step, **schedule))
     for _ in range(6):
         steps(optimizer, params, 1)
@@ -184,15 +184,15 @@ def a_closure(make: Make) -> list[nn.Parameter]:
     params = parameters((3,))
     optimizer = make(params, lr=0.1)
 
-    def closure() -> Tensor:
+    def closure() -> float:
         optimizer.zero_grad()
         loss = (params[0] - 1).square().sum()
         loss.backward()
-        return loss
+        return loss.item()
 
     losses = [optimizer.step(closure) for _ in range(4)]
     assert losses[0] > losses[3] > 0
-    return [*params, nn.Parameter(torch.stack(losses))]
+    return [*params, nn.Parameter(torch.tensor(losses))]
 
 
 def a_copy_in_the_middle(make: Make) -> list[nn.Parameter]:
@@ -413,12 +413,11 @@ CLIPPED: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("max_norm", [0, 1, 0.5, math.inf])
 @pytest.mark.parametrize("make", CLIPPED.values(), ids=CLIPPED.keys())
 def test_clipping_does_what_torchs_does_with(make, max_norm):
-    got, expected = make(), make()
-    params, others = (p if isinstance(p, Tensor) else [*p] for p in (got, expected))
+    params, others = (p if isinstance(p, nn.Parameter) else [*p] for p in (make(), make()))
     norm = clip_grad_norm_(params, max_norm)
     torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(others, max_norm), rtol=1e-3, atol=0)
-    both = [[p] if isinstance(p, Tensor) else p for p in (params, others)]
-    assert_same(gradients(both[0]), gradients(both[1]), rtol=1e-2, atol=1e-6)
+    got, expected = ([p] if isinstance(p, nn.Parameter) else p for p in (params, others))
+    assert_same(gradients(got), gradients(expected), rtol=1e-2, atol=1e-6)
 
 
 def test_clipping_reads_a_generator_once():

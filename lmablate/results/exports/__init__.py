@@ -8,6 +8,7 @@ catalogue      the options of the model's groups, found from class names and run
 factors        the factors of an experiment: choices and keys that vary among its runs
 table          writes one table of measurements and one of runs per experiment
 stored         reads these tables back
+places         finds the tables of an experiment, and makes them anew from its runs
 metrics        the measurements of an experiment, read metric by metric
 """
 
@@ -19,16 +20,21 @@ from typing import Literal
 from lmablate.results.exports.csv_pages import read_csv_pages
 from lmablate.results.exports.jsonl import read_jsonl
 from lmablate.results.exports.metrics import Metrics
-from lmablate.results.exports.recorded import RecordedRun
+from lmablate.results.exports.places import find_exports, refresh_tables
+from lmablate.results.exports.recorded import OnDamage, RecordedRun, raise_damage
 from lmablate.results.exports.stored import Exported, exported_names, load_exported
-from lmablate.results.exports.table import CsvForm, Thinning, write_tables
+from lmablate.results.exports.table import CsvForm, Thinning, is_table_of, table_paths, write_tables
 from lmablate.results.exports.wandb_offline import read_wandb_offline
 
 SourceName = Literal["metrics", "wandb", "csv"]
 
 
 def read_runs(
-    source: SourceName, runs_dir: Path, folder: Path | None = None, experiment: str | None = None
+    source: SourceName,
+    runs_dir: Path,
+    folder: Path | None = None,
+    experiment: str | None = None,
+    on_damage: OnDamage = raise_damage,
 ) -> list[RecordedRun]:
     """Return the runs of a source.
 
@@ -37,36 +43,50 @@ def read_runs(
         runs_dir: the folder of the runs; for "wandb" and "csv", their descriptions are read from it if they exist.
         folder: where the wandb files or CSV files are; None stands for `runs_dir`.
         experiment: the experiment of runs in CSV files that have no folder in `runs_dir`.
+        on_damage: what is done about a file that cannot be read, while the others can.
 
     Raises:
-        UserError: if the source has no runs, or if its files are damaged.
+        UserError: if there is no such file.
     """
     if source == "wandb":
-        return read_wandb_offline(folder or runs_dir, runs_dir)
+        return read_wandb_offline(folder or runs_dir, runs_dir, on_damage)
     if source == "csv":
-        return read_csv_pages(folder or runs_dir, runs_dir, experiment)
-    return read_jsonl(runs_dir)
+        return read_csv_pages(folder or runs_dir, runs_dir, experiment, on_damage)
+    return read_jsonl(runs_dir, on_damage)
 
 
 def open_experiment(
-    name: str, exports: Path, csv_folder: Path | None = None, runs_dir: Path = Path("runs")
+    name: str,
+    exports: Path | str | None = None,
+    csv_folder: Path | str | None = None,
+    runs_dir: Path | str = Path("runs"),
 ) -> Exported:
     """Return an experiment for a notebook, from its exports or from CSV files.
 
     Args:
         name: the experiment.
-        exports: the folder of the exports; it is not read if `csv_folder` is given.
+        exports: the folder of the exports; None looks for them, see `find_exports`. It is not read if `csv_folder` is
+            given.
         csv_folder: a folder of CSV files saved from wandb's page.
         runs_dir: the folder of the runs, which describes the runs of the CSV files.
 
     Raises:
         UserError: if the files are missing or damaged.
     """
-    if csv_folder is None:
-        return load_exported(exports, name)
-    with TemporaryDirectory() as folder:
-        write_tables(read_runs("csv", runs_dir, csv_folder, name), name, Path(folder), Thinning(), "none")
-        data = load_exported(Path(folder), name)
+    if csv_folder is not None:
+        return read_experiment(name, "csv", Path(runs_dir), Path(csv_folder))
+    return load_exported(find_exports(name, None if exports is None else Path(exports)), name)
+
+
+def read_experiment(name: str, source: SourceName, runs_dir: Path, folder: Path | None = None) -> Exported:
+    """Return an experiment from a source, without writing its tables anywhere; the arguments are those of `read_runs`.
+
+    Raises:
+        UserError: if a file is missing or damaged, or no run belongs to the experiment.
+    """
+    with TemporaryDirectory() as tables:
+        write_tables(read_runs(source, runs_dir, folder, name), name, Path(tables), Thinning(digits=17), "none")
+        data = load_exported(Path(tables), name)
         return replace(data, metrics=Metrics.from_frame(data.table))
 
 
@@ -78,8 +98,13 @@ __all__ = [
     "SourceName",
     "Thinning",
     "exported_names",
+    "find_exports",
+    "is_table_of",
     "load_exported",
     "open_experiment",
+    "read_experiment",
     "read_runs",
+    "refresh_tables",
+    "table_paths",
     "write_tables",
 ]

@@ -3,22 +3,27 @@
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.config.project import yaml_files
+from lmablate.config.schema import MODEL_GROUPS
 from lmablate.files import read_yaml
 
 # A run's id: the classes of its groups, its seed and a hash. See `config.identity.run_label`.
-_RUN_ID = re.compile(r"^" + "-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + r"-s(?P<seed>\d+)-[0-9a-f]{10}$")
+_RUN_ID = re.compile("-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + r"-s(?P<seed>[0-9]{1,15})-[0-9a-f]{10}")
 # Any other name that ends in a seed.
-_NAME_AND_SEED = re.compile(r"^(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>\d+)$")
+_NAME_AND_SEED = re.compile(r"(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>[0-9]{1,15})", re.DOTALL)
+
+
+def class_options(group: str) -> dict[str, str]:
+    """Return the option of each class of model/`group`, with the class in lower case: {"prenorm": "pre", ...}."""
+    return _options_in(tuple(sorted(yaml_files(f"model/{group}").items())))
 
 
 @cache
-def class_options(group: str) -> dict[str, str]:
-    """Return the option of each class of model/`group`, with the class in lower case: {"prenorm": "pre", ...}."""
-    paths = sorted((CONF / "model" / group).glob("*.yaml"))
-    return {_class_of(read_yaml(path)): path.stem for path in paths}
+def _options_in(files: tuple[tuple[str, Path], ...]) -> dict[str, str]:
+    return {_class_of(read_yaml(path)): option for option, path in files}
 
 
 def _class_of(node: Any) -> str:
@@ -39,9 +44,9 @@ def choices_of_name(name: str) -> tuple[dict[str, str], int]:
         name: an id that lmablate made, or any other name. An end such as -s3 or _seed3 of the latter is the seed,
             and the rest is the choice of `variant`.
     """
-    if parts := _RUN_ID.match(name):
+    if parts := _RUN_ID.fullmatch(name):
         choices = {f"model/{group}": class_options(group).get(parts[group], parts[group]) for group in MODEL_GROUPS}
         return choices, int(parts["seed"])
-    if parts := _NAME_AND_SEED.match(name):
+    if parts := _NAME_AND_SEED.fullmatch(name):
         return {"variant": parts["variant"]}, int(parts["seed"])
     return {"variant": name}, 0

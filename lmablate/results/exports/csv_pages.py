@@ -7,7 +7,7 @@ The first column is the x axis. Each run has three columns: `<run> - train/loss`
 import csv
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from lmablate.files import read_text
 from lmablate.results.exports.catalogue import choices_of_name
 from lmablate.results.exports.recorded import (
     LAST_STEP,
+    WANDB_KEYS,
     Curves,
+    OnDamage,
     RecordedRun,
     check_size,
     make_curve,
+    raise_damage,
     recorded_from_folder,
 )
-from lmablate.runs.run import Run
+from lmablate.runs.run import Run, all_runs
 
 log = logging.getLogger(__name__)
 # Names of an x axis that counts steps.
@@ -30,26 +33,54 @@ STEP_NAMES = ("Step", "_step", "step")
 Points = dict[int, float]
 
 
-def read_csv_pages(folder: Path, runs_dir: Path, experiment: str | None = None) -> list[RecordedRun]:
-    """Return every run that has a column in a CSV file of `folder`.
+def read_csv_pages(
+    folder: Path, runs_dir: Path, experiment: str | None = None, on_damage: OnDamage = raise_damage
+) -> list[RecordedRun]:
+    """Return every run that has a value in a CSV file of `folder`.
 
     Args:
         folder: the folder of the CSV files.
         runs_dir: a run whose folder is in here is described by that folder.
         experiment: the experiment of every other run. Its choices and seed are read off its name.
+        on_damage: what is done about a damaged file, a run about which files contradict each other, and a run without
+            folder if `experiment` is None.
 
     Raises:
-        UserError: for a damaged file, for files that contradict each other, or for a run without folder if
-            `experiment` is None.
+        UserError: if there is no CSV file.
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
         raise UserError(f"folder={folder} holds no CSV file.")
+    folders = {run.id: run for run in all_runs(runs_dir)}
+    recorded = []
+    for name, metrics in sorted(_points_of_runs(paths, on_damage).items()):
+        if not any(metrics.values()):
+            log.warning("%s: passed over the run %r, which has no value", folder, name)
+            continue
+        try:
+            recorded.append(_recorded(name, metrics, folders, runs_dir, experiment))
+        except UserError as error:
+            on_damage(error)
+    return recorded
+
+
+def _points_of_runs(paths: Sequence[Path], on_damage: OnDamage) -> dict[str, dict[str, Points]]:
+    """Return the points by run and metric, without the runs about which files contradict each other."""
     by_run: dict[str, dict[str, Points]] = {}
+    contradictory = set()
     for path in paths:
-        for run, metric, points in read_columns(path):
-            _merge_points(by_run.setdefault(run, {}).setdefault(metric, {}), points, f"{path}: {run} - {metric}")
-    return [_recorded(run, by_run[run], runs_dir, experiment) for run in sorted(by_run)]
+        try:
+            columns = list(read_columns(path))
+        except UserError as error:
+            on_damage(error)
+            continue
+        for run, metric, points in columns:
+            try:
+                _merge_points(by_run.setdefault(run, {}).setdefault(metric, {}), points, f"{path}: {run} - {metric}")
+            except UserError as error:
+                contradictory.add(run)
+                on_damage(error)
+    return {run: metrics for run, metrics in by_run.items() if run not in contradictory}
 
 
 def _merge_points(known: Points, points: Points, name: str) -> None:
@@ -58,11 +89,12 @@ def _merge_points(known: Points, points: Points, name: str) -> None:
             raise UserError(f"{name} at step {step} is {value}, but another file says {known[step]}.")
 
 
-def _recorded(name: str, metrics: dict[str, Points], runs_dir: Path, experiment: str | None) -> RecordedRun:
+def _recorded(
+    name: str, metrics: dict[str, Points], folders: Mapping[str, Run], runs_dir: Path, experiment: str | None
+) -> RecordedRun:
     read_curves = partial(_curves_of, metrics)
-    run = Run(runs_dir / name)
-    if "/" not in name and run.facts_path.exists():
-        return recorded_from_folder(run, read_curves)
+    if name in folders:
+        return recorded_from_folder(folders[name], read_curves)
     if experiment is None:
         raise UserError(f"{name} has no folder in runs_dir={runs_dir}: say which experiment it is, experiment=NAME.")
     choices, seed = choices_of_name(name)
@@ -70,7 +102,8 @@ def _recorded(name: str, metrics: dict[str, Points], runs_dir: Path, experiment:
 
 
 def _curves_of(metrics: dict[str, Points]) -> Curves:
-    return {metric: make_curve([*metrics[metric]], [*metrics[metric].values()]) for metric in sorted(metrics)}
+    measured = sorted(metric for metric, points in metrics.items() if points)
+    return {metric: make_curve([*metrics[metric]], [*metrics[metric].values()]) for metric in measured}
 
 
 def read_columns(path: Path) -> Iterator[tuple[str, str, Points]]:
@@ -85,7 +118,7 @@ def read_columns(path: Path) -> Iterator[tuple[str, str, Points]]:
     steps = [_parse_step(row[0], f"{path}, line {line}") for line, row in enumerate(rows, start=2)]
     for index, name in enumerate(header):
         run, dash, metric = name.rpartition(" - ")
-        if not dash or metric.startswith("_") or metric.endswith(("__MIN", "__MAX")):
+        if not dash or metric in WANDB_KEYS or _is_extreme(name, header):
             continue
         points = {
             step: _parse_number(row[index], f"{path}: {name} at step {step}")
@@ -96,12 +129,17 @@ def read_columns(path: Path) -> Iterator[tuple[str, str, Points]]:
         yield run, metric, points
 
 
+def _is_extreme(name: str, header: list[str]) -> bool:
+    """Return whether a column has the lowest or highest values of another, without which it is a metric."""
+    return any(name.endswith(end) and name.removesuffix(end) in header for end in ("__MIN", "__MAX"))
+
+
 def _warn_of_averages(path: Path, name: str, header: list[str], rows: list[list[str]]) -> None:
     """Warn if MIN and MAX differ: the page averages neighbouring steps of long runs, and the runs of a group."""
     if {f"{name}__MIN", f"{name}__MAX"} <= {*header}:
         low, high = header.index(f"{name}__MIN"), header.index(f"{name}__MAX")
         if averaged := sum(row[low] != row[high] for row in rows):
-            log.warning("%s: %d values of %r are averages over several steps or runs", path, averaged, name)
+            log.warning("%s: %r has averages over several steps or runs, at %d of its steps", path, name, averaged)
 
 
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmablate.config.schema import MODEL_GROUPS, NOT_IDENTITY
-from lmablate.results.exports.recorded import RecordedRun
+from lmablate.results.exports.recorded import COLUMNS, RecordedRun
 from lmablate.results.frames import Scalar
 
 # Config keys that do not change what a run computes. `data` counts by the option chosen.
@@ -27,8 +27,13 @@ def factor_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:
     for key, levels in [*_group_columns(runs).items(), *_key_columns(runs).items()]:
         finer = [(*arm, level) for arm, level in zip(arms, levels, strict=True)]
         if len({*finer}) > len({*arms}):
-            columns[key], arms = _with_one_type(levels), finer
+            columns[_column_name(key)], arms = _with_one_type(levels), finer
     return columns
+
+
+def _column_name(key: str) -> str:
+    """Return the factor's column: a key that is called like another column of the tables has a prefix."""
+    return f"config.{key}" if key in COLUMNS else key
 
 
 def _group_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:

@@ -7,27 +7,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
+from lmablate.errors import UserError
 from lmablate.results.exports.recorded import (
     LAST_STEP,
     Curve,
     Curves,
+    OnDamage,
     RecordedRun,
     check_size,
     make_curve,
     make_curves,
+    raise_damage,
     recorded_from_folder,
 )
 from lmablate.runs.metrics import read_metrics
 from lmablate.runs.run import all_runs
 
 
-def read_jsonl(runs_dir: Path) -> list[RecordedRun]:
+def read_jsonl(runs_dir: Path, on_damage: OnDamage = raise_damage) -> list[RecordedRun]:
     """Return every run in `runs_dir`, with the curves of its metrics.jsonl.
 
-    Raises:
-        UserError: if a run.json is damaged.
+    Args:
+        runs_dir: the folder of the runs.
+        on_damage: what is done about a run.json that is damaged.
     """
-    return [recorded_from_folder(run, partial(read_curves, run.metrics_path)) for run in all_runs(runs_dir)]
+    runs = []
+    for run in all_runs(runs_dir):
+        try:
+            runs.append(recorded_from_folder(run, partial(read_curves, run.metrics_path)))
+        except UserError as error:
+            on_damage(error)
+    return runs
 
 
 def read_curves(path: Path) -> Curves:

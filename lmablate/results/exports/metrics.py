@@ -66,13 +66,13 @@ class Metrics:
 
     @cached_property
     def _outline(self) -> tuple[list[str], int]:
-        names: set[str] = set()
+        names: set[str | None] = set()
         last = 0
         with _damage_reported():
             for batch in self._source.to_batches(columns=["metric", "step"]):
                 names.update(batch["metric"].unique().to_pylist())
                 last = max(last, int(batch["step"].to_numpy().max(initial=0)))
-        return sorted(names), last
+        return sorted(name for name in names if name is not None), last
 
     def rows(self, metric: str) -> pd.DataFrame:
         """Return the columns run (categorical), step and value of one metric; empty if it does not exist."""

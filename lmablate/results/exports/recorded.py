@@ -1,7 +1,10 @@
 """Runs with a description and curves, as every reader returns them, before they become a table."""
 
+import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,23 @@ from lmablate.results.exports.catalogue import choices_of_config
 from lmablate.results.frames import Scalar
 from lmablate.runs.run import Run
 
-# Steps, ascending and each once, and values, which may be NaN or infinite.
+# Steps, ascending and each once, and values, which may be NaN or infinite. A curve has at least one point.
 Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
 # Curves by metric.
 Curves = dict[str, Curve]
+
+# What wandb logs beside the metrics of a run.
+WANDB_KEYS = ("_step", "_runtime", "_timestamp", "_wandb")
+
+# What is done about a source that cannot be read: it is raised, or noted so that the other sources are still read.
+OnDamage = Callable[[UserError], None]
 
 # Bytes. Larger files are refused: the metrics of one run are held in memory.
 FILE_LIMIT = 2 * 2**30
 # Larger steps are not exact as floating-point numbers.
 LAST_STEP = 2**53
+# The largest whole number that a column holds.
+LARGEST_WHOLE = 2**63 - 1
 
 # Columns that describe a run besides its factors.
 FACTS = (
@@ -35,6 +46,17 @@ FACTS = (
     "warmup_steps",
     "error",
 )
+# A column that is there only if a probe of the experiment describes its metrics: {metric: [name, unit]} as JSON.
+METRIC_NAMES = "metric_names"
+# Columns of the tables of an experiment that are not factors.
+COLUMNS = ("run", "experiment", "seed", "state", *FACTS, METRIC_NAMES, "val/loss", "step", "metric", "value")
+# The state of a run whose measurements cannot be read.
+DAMAGED = "damaged"
+
+
+def raise_damage(error: UserError) -> None:
+    """Let a source that cannot be read end the reading of all."""
+    raise error
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,7 @@ class RecordedRun:
         read_curves: reads the measurements when it is called, so that those of all runs need not be in memory.
         choices: option by group.
         config: value by dotted key.
-        facts: the columns FACTS that are known.
+        facts: the columns FACTS that are known, and METRIC_NAMES.
         experiments: the experiments that the run belongs to, each with the choices that it recorded for the run.
     """
 
@@ -61,9 +83,24 @@ class RecordedRun:
     facts: Mapping[str, Any] = field(default_factory=dict)
     experiments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        set_field = partial(object.__setattr__, self)  # the class is frozen
+        for name in ("id", "state"):
+            set_field(name, printable(getattr(self, name)))
+        for name in ("choices", "config", "facts"):
+            values = getattr(self, name).items()
+            set_field(name, {key: printable(value) if isinstance(value, str) else value for key, value in values})
+
     def as_chosen_by(self, experiment: str) -> "RecordedRun":
         """Return the run with the choices that `experiment` recorded, or with its own if there are none."""
         return replace(self, choices=self.experiments.get(experiment) or self.choices)
+
+
+def printable(text: str) -> str:
+    """Return a name whose control characters and lone surrogates, which no table can hold, are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
 
 
 def recorded_from_folder(run: Run, read_curves: Callable[[], Curves]) -> RecordedRun:
@@ -81,17 +118,19 @@ def recorded_from_folder(run: Run, read_curves: Callable[[], Curves]) -> Recorde
         identity = facts["identity"]
         config = identity["config"]
         known = {
-            **{key: facts.get(key) for key in ("tokens", "parameters", "flops_per_token")},
+            **{key: _count(facts.get(key)) for key in ("tokens", "parameters", "flops_per_token")},
             **{key: identity.get(key) for key in ("data_fingerprint", "code_version")},
             **schedule_of(config),
             "error": status.get("error"),
+            METRIC_NAMES: json.dumps(facts["metrics"], sort_keys=True) if facts.get("metrics") else None,
         }
         return RecordedRun(
             id=run.id,
-            seed=int(config["seed"]),
+            seed=whole_number(config["seed"]),
             state=str(status["state"]),
             read_curves=read_curves,
-            choices=facts.get("choices") or choices_of_config(config),
+            choices={str(group): str(option) for group, option in facts.get("choices", {}).items()}
+            or choices_of_config(config),
             config=flatten_config(config),
             facts=known,
             experiments={path.name: _recorded_choices(path) for path in _experiment_files(run)},
@@ -102,7 +141,25 @@ def recorded_from_folder(run: Run, read_curves: Callable[[], Curves]) -> Recorde
 
 def schedule_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Return the numbers of training steps and of warm-up steps in a config."""
-    return {"max_steps": config["train"]["max_steps"], "warmup_steps": config["optim"]["warmup_steps"]}
+    return {
+        "max_steps": whole_number(config["train"]["max_steps"]),
+        "warmup_steps": whole_number(config["optim"]["warmup_steps"]),
+    }
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else whole_number(value)
+
+
+def whole_number(value: Any) -> int:
+    """Return a number that a table of whole numbers can hold.
+
+    Raises:
+        ValueError: if `value` is none.
+    """
+    if not abs(value) <= LARGEST_WHOLE:
+        raise ValueError(f"number: {str(value)[:40]} is too large")
+    return int(value)
 
 
 def _experiment_files(run: Run) -> list[Path]:
@@ -114,7 +171,7 @@ def _recorded_choices(path: Path) -> Mapping[str, str]:
     """The choices in a file of `experiments/`; empty if the file is empty."""
     try:
         return {str(group): str(option) for group, option in read_json(path).items()}
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         return {}
 
 
@@ -129,7 +186,8 @@ def flatten_config(node: Any, prefix: str = "") -> dict[str, Scalar]:
         return {name: value for key, child in pairs for name, value in flatten_config(child, key).items()}
     if isinstance(node, bool) or node is None:
         return {prefix: "null" if node is None else str(node).lower()}
-    return {prefix: node if isinstance(node, int | float | str) else str(node)}
+    too_large = isinstance(node, int) and abs(node) > LARGEST_WHOLE
+    return {prefix: node if isinstance(node, int | float | str) and not too_large else str(node)}
 
 
 def make_curves(rows: Iterator[tuple[int, Mapping[str, Any]]], source: Path) -> Curves:

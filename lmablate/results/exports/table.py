@@ -1,9 +1,12 @@
 """One tidy table per experiment: parquet and CSV for the measurements, a small CSV for the runs."""
 
+import csv
+import gzip
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +18,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
-from lmablate.files import atomic_write, write_bytes
+from lmablate.files import atomic_write, checked_experiment, read_text, write_bytes
 from lmablate.results.exports.factors import factor_columns
-from lmablate.results.exports.recorded import FACTS, Curve, Curves, RecordedRun
+from lmablate.results.exports.recorded import (
+    DAMAGED,
+    FACTS,
+    METRIC_NAMES,
+    Curve,
+    Curves,
+    OnDamage,
+    RecordedRun,
+    printable,
+    raise_damage,
+)
 from lmablate.results.frames import Scalar
 
 # Never thinned: spikes, peaks and late slopes are read off them.
@@ -32,6 +45,7 @@ NEARLY_HALF = 1e-3
 
 CsvForm = Literal["plain", "gzip", "none"]
 CSV_SUFFIXES = {"plain": ".csv", "gzip": ".csv.gz"}
+RUNS_SUFFIX = ".runs.csv"
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Thinning:
 
     Attributes:
         every: a metric that is logged at each step is kept at multiples of this, at evaluations and at the last step.
-            The metrics EVERY_STEP are kept whole.
+            The metrics EVERY_STEP are kept whole, and no metric is lost altogether.
         digits: number of significant digits to which values are rounded; whole numbers stay exact. Losses are
             computed in float32, which holds about 6.
     """
@@ -63,10 +77,11 @@ class Thinning:
         def thin(metric: str, steps: NDArray, values: NDArray) -> Curve:
             if self.every > 1 and metric not in EVERY_STEP:
                 chosen = (steps % self.every == 0) | np.isin(steps, kept)
+                chosen[-1] |= not chosen.any()
                 steps, values = steps[chosen], values[chosen]
             return steps, round_significant(values, self.digits)
 
-        return {metric: thin(metric, *curve) for metric, curve in curves.items()}
+        return {printable(metric): thin(metric, *curve) for metric, curve in curves.items()}
 
 
 def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
@@ -86,7 +101,12 @@ def round_significant(values: NDArray[np.float64], digits: int) -> NDArray[np.fl
 
 
 def write_tables(
-    recorded: Sequence[RecordedRun], experiment: str, out: Path, thinning: Thinning, csv_form: CsvForm = "plain"
+    recorded: Sequence[RecordedRun],
+    experiment: str,
+    out: Path,
+    thinning: Thinning,
+    csv_form: CsvForm = "plain",
+    on_damage: OnDamage = raise_damage,
 ) -> list[Path]:
     """Write the tables of an experiment, each atomically. The curves of one run are in memory at a time.
 
@@ -96,40 +116,69 @@ def write_tables(
         out: the folder of the tables; it is created if it is missing.
         thinning: thins and rounds the curves.
         csv_form: how the measurements are written as CSV, besides parquet. Older files of another form are removed.
+        on_damage: what is done about a run whose measurements cannot be read. If it does not raise, the run stays in
+            the table of runs, in the state DAMAGED.
 
     Returns:
         The paths of the tables.
 
     Raises:
-        UserError: if no run belongs to the experiment.
+        UserError: if no run belongs to the experiment, or if no file may have its name.
     """
+    checked_experiment("experiment", experiment)
     runs = [run.as_chosen_by(experiment) for run in recorded if experiment in run.experiments]
     if not runs:
         names = sorted({name for run in recorded for name in run.experiments})
-        raise UserError(f"experiment={experiment} has no run here; there is {', '.join(names) or 'none at all'}.")
+        raise UserError(f"experiment={experiment} has no run here; there is {', '.join(names) or 'no other'}.")
     factors = factor_columns(runs)
     out.mkdir(parents=True, exist_ok=True)
-    suffixes = [".parquet"] if csv_form == "none" else [".parquet", CSV_SUFFIXES[csv_form]]
-    paths = [out / f"{experiment}{suffix}" for suffix in suffixes]
+    *paths, runs_path = table_paths(experiment, out, csv_form)
     final_losses: list[float] = []
     with ExitStack() as files:
         parts = {path: files.enter_context(atomic_write(path)) for path in paths}
         writer = files.enter_context(_MeasurementWriter(parts))
         for index, run in enumerate(runs):
-            curves = thinning(run.read_curves())
+            try:
+                curves = thinning(run.read_curves())
+            except UserError as error:
+                on_damage(error)
+                curves, runs[index] = {}, replace(run, state=DAMAGED, facts={**run.facts, "error": str(error)})
             final_losses.append(float(curves["val/loss"][1][-1]) if "val/loss" in curves else math.nan)
             levels = {factor: column[index] for factor, column in factors.items()}
             writer.add(_tidy_rows(experiment, run, levels, curves))
-    for suffix in set(CSV_SUFFIXES.values()) - {*suffixes}:
-        (out / f"{experiment}{suffix}").unlink(missing_ok=True)
+    for other in {out / f"{experiment}{suffix}" for suffix in CSV_SUFFIXES.values()} - {*paths}:
+        if other.is_file() and is_table_of(other, ()):
+            other.unlink()
     frame = _run_rows(runs, experiment, factors).assign(**{"val/loss": final_losses})
-    path = out / f"{experiment}.runs.csv"
-    write_bytes(path, frame.to_csv(index=False, lineterminator="\n").encode())
-    return [*paths, path]
+    write_bytes(runs_path, frame.to_csv(index=False, lineterminator="\n").encode())
+    return [*paths, runs_path]
+
+
+def table_paths(experiment: str, out: Path, csv_form: CsvForm) -> list[Path]:
+    """Return the paths of the tables of an experiment: its measurements in each form, then its runs."""
+    suffixes = [".parquet", *([] if csv_form == "none" else [CSV_SUFFIXES[csv_form]]), RUNS_SUFFIX]
+    return [out / f"{experiment}{suffix}" for suffix in suffixes]
+
+
+def is_table_of(path: Path, runs: Collection[str]) -> bool:
+    """Return whether `write_tables` wrote a file, and, if it is a table of runs, whether one of `runs` is in it."""
+    try:
+        if path.name.endswith(RUNS_SUFFIX):
+            rows = csv.DictReader(io.StringIO(read_text(path)))
+            return any(row["run"] in runs and row["experiment"] for row in rows)
+        if path.suffix == ".parquet":
+            columns = pq.read_schema(path).names
+        else:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+                columns = next(csv.reader(file))
+    except (OSError, EOFError, ValueError, KeyError, StopIteration, csv.Error):
+        return False
+    return columns[:3] == ["experiment", "run", "seed"] and columns[-3:] == ["step", "metric", "value"]
 
 
 def _run_rows(runs: Sequence[RecordedRun], experiment: str, factors: dict[str, list[Scalar]]) -> pd.DataFrame:
-    facts = {name: [run.facts.get(name) for run in runs] for name in FACTS}
+    described = [METRIC_NAMES] if any(run.facts.get(METRIC_NAMES) for run in runs) else []
+    facts = {name: [run.facts.get(name) for run in runs] for name in [*FACTS, *described]}
     return pd.DataFrame(
         {
             "run": [run.id for run in runs],

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import UserError
+from lmablate.files import checked_experiment
 from lmablate.results.exports.catalogue import choices_of_config
 from lmablate.results.exports.recorded import (
+    WANDB_KEYS,
     Curves,
+    OnDamage,
     RecordedRun,
     check_size,
     flatten_config,
     make_curves,
+    raise_damage,
     recorded_from_folder,
     schedule_of,
+    whole_number,
 )
-from lmablate.runs.run import Run
+from lmablate.runs.run import Run, all_runs
 
 # How wandb writes these numbers into JSON.
 NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -50,25 +55,43 @@ class Segment:
         return str(self.header.get("start_time", ""))
 
 
-def read_wandb_offline(folder: Path, runs_dir: Path) -> list[RecordedRun]:
+def read_wandb_offline(folder: Path, runs_dir: Path, on_damage: OnDamage = raise_damage) -> list[RecordedRun]:
     """Return every offline run below `folder`.
 
     Args:
         folder: the folder of the .wandb files.
         runs_dir: a run whose folder is in here is described by that folder, any other by its .wandb file.
+        on_damage: what is done about a file that holds no run of lmablate.
 
     Raises:
-        UserError: if there is no .wandb file, or if one of them holds no run.
+        UserError: if there is no .wandb file.
     """
-    paths = sorted(folder.rglob("*.wandb"))
+    paths = sorted(path for path in folder.rglob("*.wandb") if path.is_file())
     if not paths:
         raise UserError(f"folder={folder} holds no offline wandb run (a file *.wandb).")
+    folders = {run.id: run for run in all_runs(runs_dir)}
     with ThreadPoolExecutor(PROCESSES) as pool:
-        segments = list(pool.map(read_segment, paths))
+        read = list(pool.map(_segment_or_error, paths))
     by_run: dict[str, list[Segment]] = {}
+    for error in (found for found in read if isinstance(found, UserError)):
+        on_damage(error)
+    segments = [found for found in read if isinstance(found, Segment)]
     for segment in sorted(segments, key=lambda segment: (segment.started, segment.path)):
         by_run.setdefault(str(segment.header["run_id"]), []).append(segment)
-    return [_recorded(run, by_run[run], runs_dir) for run in sorted(by_run)]
+    recorded = []
+    for run in sorted(by_run):
+        try:
+            recorded.append(_recorded(run, by_run[run], folders))
+        except UserError as error:
+            on_damage(error)
+    return recorded
+
+
+def _segment_or_error(path: Path) -> Segment | UserError:
+    try:
+        return read_segment(path)
+    except UserError as error:
+        return error
 
 
 def read_segment(path: Path) -> Segment:
@@ -83,13 +106,13 @@ def read_segment(path: Path) -> Segment:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         for line in process.stdout:
-            _add_record(segment, line)
+            add_record(segment, line)
     if "run_id" not in segment.header:
         raise UserError(f"{path} holds no wandb run.")
     return segment
 
 
-def _add_record(segment: Segment, line: bytes) -> None:
+def add_record(segment: Segment, line: bytes) -> None:
     """Add one record, a line of JSON, to the segment."""
     try:
         record = json.loads(line)
@@ -101,14 +124,14 @@ def _add_record(segment: Segment, line: bytes) -> None:
             segment.rows.append((int(item["_step"]), _metrics_of(item)))
         elif kind == "exit":
             segment.exit_code = int(record["exit"].get("exit_code", 0))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{segment.path} has a record that cannot be understood: {error}.") from error
 
 
 def _metrics_of(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers that lmablate logged, without wandb's own keys and without values such as pictures."""
-    values = {key: NOT_FINITE.get(str(value), value) for key, value in item.items() if key[0] != "_"}
-    return {key: value for key, value in values.items() if isinstance(value, int | float)}
+    values = {key: NOT_FINITE.get(str(value), value) for key, value in item.items() if key not in WANDB_KEYS}
+    return {key: value for key, value in values.items() if type(value) in (int, float)}
 
 
 def _join_rows(segments: Iterable[Segment]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -121,32 +144,34 @@ def _join_rows(segments: Iterable[Segment]) -> Iterator[tuple[int, dict[str, Any
     yield from rows
 
 
-def _recorded(name: str, segments: list[Segment], runs_dir: Path) -> RecordedRun:
+def _recorded(name: str, segments: list[Segment], folders: Mapping[str, Run]) -> RecordedRun:
     """Return the run that these segments make up."""
 
     def read_curves() -> Curves:
         return make_curves(_join_rows(segments), segments[-1].path)
 
-    run, header = Run(runs_dir / name), segments[-1].header
-    if run.facts_path.exists():
-        return recorded_from_folder(run, read_curves)
-    config = (header.get("config") or {}).get("update") or {}
-    exit_code = segments[-1].exit_code
+    if name in folders:
+        return recorded_from_folder(folders[name], read_curves)
+    header, exit_code = segments[-1].header, segments[-1].exit_code
     try:
+        config = (header.get("config") or {}).get("update") or {}
+        choices = choices_of_config(config)
+        experiment = checked_experiment("run_group", header.get("run_group") or "adhoc")
         train = config["train"]
-        facts = schedule_of(config) | {
-            "tokens": train["max_steps"] * train["batch_size"] * config["model"]["context_length"]
-        }
-        seed = int(config["seed"])
-    except (KeyError, TypeError, ValueError):
+        tokens = train["max_steps"] * train["batch_size"] * config["model"]["context_length"]
+        facts = schedule_of(config) | {"tokens": whole_number(tokens)}
+        seed = whole_number(config["seed"])
+    except UserError as error:
+        raise UserError(f"{segments[-1].path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{segments[-1].path} is not a run of lmablate: its config lacks a key.") from None
     return RecordedRun(
         id=name,
         seed=seed,
         state="running" if exit_code is None else "failed" if exit_code else "done",
         read_curves=read_curves,
-        choices=choices_of_config(config),
+        choices=choices,
         config=flatten_config(config),
         facts=facts,
-        experiments={str(header.get("run_group") or "adhoc"): {}},
+        experiments={experiment: {}},
     )

@@ -1,18 +1,22 @@
 """The runs of an experiment arm by arm, ready to be drawn."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
-from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows
+from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows, select_rows
+from lmablate.results.plots.quantities import Quantity, quantity_of
 from lmablate.results.plots.style import Colour, colours_of, level_name, sort_levels
 
 # States of runs that an average may be taken over; a CSV file does not know the state.
 COMPLETE = ("done", "unknown")
+# Values of this size or more, infinite ones among them, are not drawn: axes compute with their squares.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -56,35 +60,42 @@ class Arms:
         factor: the factor that colours stand for; empty if no factor varies.
         others: the factors that divide the figure into panels.
         levels: the levels of `factor`, in order.
-        colours: colour by level.
-        arms: the arms, in the order of their levels.
+        colours: colour by level. If no factor varies, the colour is that of an arm called like the experiment.
+        arms: the arms, in the order of the levels of each factor.
     """
 
-    def __init__(self, data: Exported, factor: str | None = None, axis: str | None = None):
+    def __init__(self, data: Exported, factors: Sequence[str] = (), axis: str | None = None):
         """Group the runs.
 
         Args:
             data: the experiment.
-            factor: the factor that colours stand for; by default the first one.
+            factors: the order of the factors, of which the first has the colours and the others make the panels; those
+                that are not named follow.
             axis: a factor that the figure has on its x axis. It distinguishes arms, but neither colours nor panels.
 
         Raises:
-            UserError: if `factor` does not vary.
+            UserError: if one of `factors` does not vary.
         """
         self.data = data
-        factors = [name for name in data.factors if name != axis]
-        if factor is not None and factor not in factors:
-            raise UserError(f"factor={factor} does not vary in {data.experiment}: choose one of {', '.join(factors)}.")
-        self.factor = factor or (factors[0] if factors else "")
-        self.others = [name for name in factors if name != self.factor]
+        for name in factors:
+            if name not in data.factors:
+                known = f"choose from {', '.join(data.factors)}" if data.factors else "it has no factor"
+                raise UserError(f"factors={name} does not vary in {data.experiment}: {known}.")
+        ordered = [name for name in dict.fromkeys([*factors, *data.factors]) if name != axis]
+        self.factor, self.others = (ordered[0], ordered[1:]) if ordered else ("", [])
         self.levels: list[Scalar] = [""]
+        self.colours: dict[Scalar, Colour] = {"": colours_of([data.experiment])[data.experiment]}
         if self.factor:
             self.levels = sort_levels(data.runs[self.factor].unique().tolist())
-        self.colours = colours_of(self.levels)
-        self.arms = sorted(self._group_runs(), key=lambda arm: self.levels.index(arm.level))
+            self.colours = colours_of(self.levels)
+        ranks = {name: sort_levels(data.runs[name].unique().tolist()) for name in data.factors}
+        self.arms = sorted(
+            self._group_runs(), key=lambda arm: [ranks[name].index(level) for name, level in arm.levels.items()]
+        )
 
     def _group_runs(self) -> list[Arm]:
-        names = sorted(self.data.factors, key=lambda name: name != self.factor)  # stable: only `factor` moves ahead
+        ordered = [name for name in [self.factor, *self.others] if name]
+        names = [*ordered, *(name for name in self.data.factors if name not in ordered)]
         groups = group_rows(self.data.runs, names) if names else [((), self.data.runs)]
         arms = []
         for values, runs in groups:
@@ -93,17 +104,34 @@ class Arms:
             arms.append(Arm(level, levels, self.colours[level], runs))
         return arms
 
-    def panels(self) -> dict[str, list[Arm]]:
-        """Return the arms of each panel, by its title. Arms of a panel differ in `factor` and the axis alone."""
+    def panels(self, metrics: Sequence[str] = ()) -> dict[str, list[Arm]]:
+        """Return the arms of each panel, by its title. Arms of a panel differ in `factor` and the axis alone.
+
+        Args:
+            metrics: panels of arms that have none of them are left out, unless no panel would be left.
+        """
         panels: dict[str, list[Arm]] = {}
         for arm in self.arms:
             title = ", ".join(level_name(name, arm.levels[name]) for name in self.others)
             panels.setdefault(title, []).append(arm)
-        return panels
+        measured = {*chain(*(self.data.metrics.rows(metric)["run"].unique() for metric in metrics))}
+        shown = {
+            title: members for title, members in panels.items() if any(measured & {*arm.runs["run"]} for arm in members)
+        }
+        return shown or panels
 
     def name(self, arm: Arm) -> str:
         """Return the arm's level in words; the experiment's name if no factor varies."""
         return level_name(self.factor, arm.level) if self.factor else self.data.experiment
+
+    @property
+    def names(self) -> dict[Scalar, str]:
+        """The names of the levels that have runs, by level, in order."""
+        return {arm.level: self.name(arm) for arm in self.arms}
+
+    def quantity(self, metric: str) -> Quantity:
+        """Return name and unit of a metric, or of a pattern of metrics."""
+        return quantity_of(metric, self.data.declared)
 
     @property
     def metrics(self) -> list[str]:
@@ -113,6 +141,11 @@ class Arms:
     def wide(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
         """Return one metric as a table of steps by runs; empty if none of the runs has it."""
         return self.data.metrics.wide(metric, runs)
+
+    def drawable(self, metric: str, runs: Collection[str]) -> pd.DataFrame:
+        """Return the same as `wide`, with NaN for a value that no axis can show."""
+        wide = self.wide(metric, runs)
+        return wide.where(wide.abs() < LARGEST)
 
     def final(self, metric: str, arm: Arm) -> pd.Series:
         """Return the last value of each complete run of the arm."""
@@ -126,8 +159,9 @@ class Arms:
 
     @property
     def warmup_ends(self) -> dict[Scalar, int]:
-        """The step at which warm-up ends by level, for levels whose runs agree."""
+        """The step at which warm-up ends by level, for levels that have one and whose runs agree."""
         known = self.data.runs.dropna(subset=["warmup_steps"])
+        known = select_rows(known, known["warmup_steps"] > 0)
         ends: dict[Scalar, set[int]] = {}
         levels = get_column(known, self.factor) if self.factor else [""] * len(known)
         for level, steps in zip(levels, known["warmup_steps"], strict=True):

@@ -1,112 +1,132 @@
 """Figures of mechanisms: profiles over layers or positions, and loss against learning rate."""
 
-import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar
-from lmablate.results.plots.arms import Arm, Arms
-from lmablate.results.plots.panels import GREY, add_legend, label_outer, panel_grid
-from lmablate.results.plots.style import index_name, metric_name, styled
+from lmablate.results.plots.arms import LARGEST, Arm, Arms
+from lmablate.results.plots.panels import (
+    MOST_COLUMNS,
+    add_legend,
+    add_note,
+    balanced_rows,
+    check_panels,
+    label_outer,
+    name_panel,
+    panel_figure,
+    seeds_sentence,
+)
+from lmablate.results.plots.quantities import index_name, profiles
+from lmablate.results.plots.scales import NOTE, set_scales
+from lmablate.results.plots.style import Look, styled
+from lmablate.results.plots.text import drawn
+from lmablate.results.plots.ticks import tick_measured
 
-# Stands for the index in the name of a metric.
-INDEX = "{i}"
 LEARNING_RATE = "optim.lr"
+# Markers of a line, and of a single point; in points.
+MARKER, ALONE = 3.0, 5.0
 
 
-def profiles(metrics: Sequence[str]) -> dict[str, list[int]]:
-    """Return the patterns among the metrics' names, such as "dead_units/layer_{i}", each with its sorted indices."""
-    found: dict[str, list[int]] = {}
-    for metric in metrics:
-        if match := re.search(r"\d+(?=x?$)", metric):
-            found.setdefault(metric[: match.start()] + INDEX + metric[match.end() :], []).append(int(match[0]))
-    return {pattern: sorted(indices) for pattern, indices in found.items() if len(indices) > 1}
-
-
-def profile_figure(data: Exported, pattern: str, factor: str | None = None) -> Figure:
+def profile_figure(data: Exported, pattern: str, look: Look | None = None) -> Figure:
     """Draw a metric of each layer (or position) at the end of training: mean over seeds, band lowest to highest.
+
+    Each setting of the factors behind the first has a panel.
 
     Args:
         data: the experiment.
         pattern: the metric's name with {i} for the index.
-        factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
+        look: how it is drawn.
 
     Raises:
-        UserError: if there is no such metric.
+        UserError: if there is no such metric, or if the figure would need more than MAX_PANELS panels.
     """
-    arms = Arms(data, factor)
-    indices = profiles(arms.metrics).get(pattern)
-    if indices is None:
+    look = look or Look()
+    arms = Arms(data, look.factors)
+    metrics = profiles(arms.metrics).get(pattern)
+    if metrics is None:
         raise UserError(f"{data.experiment} has no metrics {pattern}.")
-    panels = arms.panels()
+    panels, quantity = arms.panels([*metrics.values()]), arms.quantity(pattern)
+    check_panels(data.experiment, len(panels))
     with styled():
-        columns = min(2, len(panels))
-        rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(2.9 * columns + 1.4, 2.3 * rows + 0.6), layout="constrained")
-        grid = panel_grid(figure, len(panels), columns)
+        figure, grid = panel_figure(look, balanced_rows(len(panels), MOST_COLUMNS[look.width]))
         for axes, (title, members) in zip(grid, panels.items(), strict=True):
             for arm in members:
-                finals = {i: arms.final(pattern.replace(INDEX, str(i)), arm) for i in indices}
-                _draw_profile(axes, arms, arm, pd.DataFrame(finals).T)
-            axes.set_title(title)
-            axes.set_xlabel(index_name(pattern))
-            axes.set_ylabel(metric_name(pattern))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        label_outer(grid, columns)
-        _finish(figure, arms)
+                _draw_profile(axes, arms, arm, pd.DataFrame({i: arms.final(m, arm) for i, m in metrics.items()}).T)
+            name_panel(axes, title, index_name(pattern), quantity.label)
+            _show_range(axes, min(metrics), max(metrics))
+            tick_measured(axes.xaxis, [*metrics])
+        notes = set_scales(grid, look.limits_of(pattern), pattern)
+        _finish(figure, grid, arms, look, [*seeds_sentence(arms), *notes])
     return figure
 
 
-def learning_rate_figure(data: Exported, factor: str | None = None, metric: str = "val/loss") -> Figure:
+def learning_rate_figure(data: Exported, look: Look | None = None, metric: str = "val/loss") -> Figure:
     """Draw the final loss against the peak learning rate, one line per arm; the best rate of each is ringed.
 
-    A run that diverged has no final loss and is shown as a cross on the upper edge.
+    A run that diverged has no final loss and is shown as a cross on the upper edge. Each setting of the factors behind
+    the first has a panel.
 
     Args:
         data: the experiment.
-        factor: the factor that colours stand for, by default the first. Each setting of the other factors has a panel.
+        look: how it is drawn.
         metric: the loss.
 
     Raises:
-        UserError: if the learning rate does not vary.
+        UserError: if the learning rate does not vary, or if the figure would need more than MAX_PANELS panels.
     """
+    look = look or Look()
     if LEARNING_RATE not in data.factors:
         raise UserError(f"{data.experiment} was trained at one learning rate only.")
-    arms = Arms(data, factor, axis=LEARNING_RATE)
+    arms = Arms(data, look.factors, axis=LEARNING_RATE)
     panels: dict[str, dict[Scalar, list[Arm]]] = {}
     for title, members in arms.panels().items():
         for arm in members:
             panels.setdefault(title, {}).setdefault(arm.level, []).append(arm)
+    check_panels(data.experiment, len(panels))
+    rates = sorted({float(rate) for rate in data.runs[LEARNING_RATE]})
     with styled():
-        figure = Figure(figsize=(2.9 * len(panels) + 1.4, 3.0), layout="constrained")
-        grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        figure, grid = panel_figure(look, balanced_rows(len(panels), MOST_COLUMNS[look.width]))
         for axes, (title, levels) in zip(grid, panels.items(), strict=True):
             for same_level in levels.values():
                 _draw_sensitivity(axes, arms, same_level, metric)
-            axes.set_xscale("log")
-            axes.set_title(title)
-            axes.set_xlabel("peak learning rate")
-        grid[0].set_ylabel(f"final {metric_name(metric)}")
-        _finish(figure, arms)
+            if rates[0] > 0:
+                axes.set_xscale("log")
+            name_panel(axes, title, "peak learning rate", f"final {arms.quantity(metric).label}")
+            _show_range(axes, rates[0], rates[-1])
+            tick_measured(axes.xaxis, rates)
+        notes = set_scales(grid, look.limits_of(metric), metric)
+        crosses = ["×: a run diverged."] if any(arm.diverged for arm in arms.arms) else []
+        _finish(figure, grid, arms, look, [*seeds_sentence(arms), "Ring: the best rate.", *crosses, *notes])
     return figure
+
+
+def _show_range(axes: Axes, low: float, high: float) -> None:
+    """Set the limits of the horizontal axis, whose scale is set already, with a margin beside the values."""
+    if axes.get_xscale() == "log":
+        margin = (high / low) ** 0.05 if high > low else 1.5
+        axes.set_xlim(low / margin, high * margin)
+    else:
+        margin = 0.05 * (high - low) or 0.5
+        axes.set_xlim(low - margin, high + margin)
 
 
 def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> None:
     """Draw one line over an index, with its band; values: [index, seed]."""
+    values = values.where(values.abs() < LARGEST)
     x, mean = values.index.to_numpy(dtype=float), values.mean(axis=1).to_numpy()
-    if not np.isfinite(mean).any():
+    points = np.isfinite(mean).sum()
+    if not points:
         return
     if values.shape[1] > 1:
         axes.fill_between(x, values.min(axis=1), values.max(axis=1), color=arm.colour, alpha=0.18, lw=0)
-    axes.plot(x, mean, "o-", color=arm.colour, ms=3, mew=0, label=arms.name(arm))
+    size = MARKER if points > 1 else ALONE
+    axes.plot(x, mean, "o-", color=arm.colour, ms=size, mew=0, label=drawn(arms.name(arm)))
 
 
 def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str) -> None:
@@ -115,18 +135,18 @@ def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric:
     finals = pd.DataFrame({rate: arms.final(metric, rates[rate]) for rate in sorted(rates)}).T
     first = same_level[0]
     _draw_profile(axes, arms, first, finals)
-    means = finals.mean(axis=1).dropna()
+    means = finals.where(finals.abs() < LARGEST).mean(axis=1).dropna()
     if len(means):
         best = int(means.argmin())
-        axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3)
+        axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3, label="_")
     for rate, arm in rates.items():
         if arm.diverged:
-            axes.plot([rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=axes.get_xaxis_transform())
+            edge = axes.get_xaxis_transform()
+            axes.plot([rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=edge, label=NOTE)
 
 
-def _finish(figure: Figure, arms: Arms) -> None:
-    add_legend(figure, arms)
-    seeds = max(len(arm.complete) for arm in arms.arms)
-    if seeds > 1:
-        note = f"Line: mean over {seeds} seeds; band: lowest to highest seed."
-        figure.supxlabel(note, x=0.01, ha="left", fontsize=6, color=GREY)
+def _finish(figure: Figure, grid: Sequence[Axes], arms: Arms, look: Look, notes: Sequence[str]) -> None:
+    label_outer(grid)
+    if look.legend:
+        add_legend(figure, arms)
+    add_note(figure, notes)

@@ -2,17 +2,18 @@
 
 import hashlib
 import io
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from lmablate.files import write_bytes
 from lmablate.results.frames import Scalar
+from lmablate.results.plots.text import FONT
 
 Colour = str | tuple[float, float, float, float]
 
@@ -20,6 +21,25 @@ Colour = str | tuple[float, float, float, float]
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, BLACK, BROWN = "#CC79A7", "#56B4E9", "#333333", "#8C6D31"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, BROWN)
+
+Width = Literal["column", "page"]
+# In inches: a column of a paper with two, and the text of a page. Text has the same size at both.
+WIDTHS: Mapping[Width, float] = {"column": 3.4, "page": 7.0}
+Format = Literal["png", "svg", "pdf"]
+# The formats of a file, each with the facts that it does not tell: they differ from one machine or day to another.
+UNTOLD: Mapping[Format, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+# The key of each format's metadata that says where a figure is from.
+SOURCE_KEYS: Mapping[Format, str] = {"png": "Source", "svg": "Source", "pdf": "Subject"}
+USUAL_FORMATS: tuple[Format, ...] = ("png", "svg")
+# The name under which limits of the axis of steps are given.
+STEPS = "step"
+
+# What each file of a figure says of its source.
+MARK = "a figure of lmablate"
 
 # By level. The levels of one factor differ, and a level has the same colour in every figure.
 COLOURS = {
@@ -83,19 +103,10 @@ LEVEL_NAMES = {
     "model/init": {"cs336": "init cs336", "gpt2": "init gpt2", "scaled": "init scaled"},
     "arch": {"llama": "Llama", "vanilla": "vanilla"},
 }
-METRIC_NAMES = {
-    "train/loss": "training loss (nats per token)",
-    "val/loss": "validation loss (nats per token)",
-    "val/bpb": "validation loss (bits per byte)",
-    "grad_norm": "gradient norm before clipping",
-    "lr": "learning rate",
-    "tokens_per_s": "tokens per second",
-}
-# Meaning of {i}, by the last part of a pattern of metrics.
-INDEX_NAMES = {"layer_{i}": "layer", "bin_{i}": "eighth of the training context", "{i}x": "training contexts"}
-
+NOTE_SIZE = 6.5
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it, so letters look the same everywhere
+    "font.family": FONT,
+    "text.parse_math": False,  # a "$" in a name is a dollar
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.titlelocation": "left",
@@ -122,8 +133,34 @@ STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "svg.hashsalt": "lmablate",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # text stays text
     "path.simplify": True,
 }
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the figures of an experiment are drawn.
+
+    Attributes:
+        width: how wide they are.
+        factors: the order of the factors: the first has the colours, the others make the panels. Those that are not
+            named follow in the experiment's own order.
+        limits: lowest and highest value by metric or pattern of metrics, and of the axis of steps under the name STEPS.
+            None stands for an end that the values choose.
+        legend: whether each figure has a legend; a page has one for all of its figures.
+        points: how many points a curve has at most.
+    """
+
+    width: Width = "page"
+    factors: Sequence[str] = ()
+    limits: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    legend: bool = True
+    points: int = 1000
+
+    def limits_of(self, name: str) -> tuple[float | None, float | None]:
+        """Return the limits of a metric, a pattern or the steps; None for each that was not given."""
+        return self.limits.get(name, (None, None))
 
 
 @contextmanager
@@ -136,38 +173,64 @@ def styled() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write <stem>.png (200 dots per inch) and <stem>.svg, and return their paths.
+def figure_paths(stem: Path, formats: Sequence[Format] = USUAL_FORMATS) -> list[Path]:
+    """Return the paths of the files of a figure."""
+    return [stem.with_name(f"{stem.name}.{form}") for form in formats]
+
+
+def is_figure(path: Path) -> bool:
+    """Return whether `save_figure` wrote a file."""
+    return MARK.encode() in path.read_bytes()
+
+
+def save_figure(figure: Figure, stem: Path, formats: Sequence[Format] = USUAL_FORMATS) -> list[Path]:
+    """Write a figure as <stem>.<format> in each format, PNG at 200 dots per inch, and return the paths.
 
     The same figure gives the same bytes.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    paths = [stem.with_name(f"{stem.name}.{form}") for form in metadata]
-    for path, (form, facts) in zip(paths, metadata.items(), strict=True):
-        buffer = io.BytesIO()
-        with styled():
-            figure.savefig(buffer, format=form, dpi=200, metadata=facts)
-        write_bytes(path, buffer.getvalue())
-        figure.set_layout_engine("none")  # the other format has the same layout
+    paths = figure_paths(stem, formats)
+    for path, form in zip(paths, formats, strict=True):
+        write_bytes(path, figure_bytes(figure, form))
     return paths
+
+
+def figure_bytes(figure: Figure, form: Format, **style: Any) -> bytes:
+    """Return a figure as the content of a file; `style` replaces keys of STYLE."""
+    buffer = io.BytesIO()
+    with styled():
+        matplotlib.rcParams.update(style)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        figure.savefig(buffer, format=form, dpi=200, metadata={**UNTOLD[form], SOURCE_KEYS[form]: MARK})
+    figure.set_layout_engine("none")  # the other formats have the same layout
+    return buffer.getvalue()
 
 
 def colours_of(levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
     """Return the colours of a factor's levels.
 
     Numbers run along a scale, from dark to light. Text has its colour from COLOURS. Any other text has a colour that
-    its hash chooses, or the next free one if another level of the factor has that colour.
+    its hash chooses, or the next free one if another level of the factor has that colour. More levels than the palette
+    has colours run along a scale of hues.
     """
     if levels and not any(isinstance(level, str) for level in levels):
-        scale = matplotlib.colormaps["viridis"]
-        return {level: scale(0.85 * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
-    chosen: dict[Scalar, Colour] = {level: COLOURS[level] for level in levels if level in COLOURS}
+        return _along("viridis", 0.85, levels)
+    if len(levels) > len(PALETTE):
+        return _along("turbo", 1.0, levels)
+    chosen: dict[Scalar, Colour] = {}
+    for level in levels:
+        if level in COLOURS and COLOURS[level] not in chosen.values():
+            chosen[level] = COLOURS[level]
     for level in sorted(set(levels) - set(chosen)):
         start = hashlib.sha256(str(level).encode()).digest()[0]
         ring = [PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE))]
         chosen[level] = next((colour for colour in ring if colour not in chosen.values()), ring[0])
     return chosen
+
+
+def _along(scale: str, end: float, levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
+    """Return the colours of levels along a scale of matplotlib, from its beginning to the fraction `end` of it."""
+    colours = matplotlib.colormaps[scale]
+    return {level: colours(end * i / max(1, len(levels) - 1)) for i, level in enumerate(sorted(levels))}
 
 
 def sort_levels(levels: Iterable[Scalar]) -> list[Scalar]:
@@ -181,20 +244,10 @@ def level_name(factor: str, level: Scalar) -> str:
     if isinstance(level, str):
         return LEVEL_NAMES.get(factor, {}).get(level, level or "not set")
     name = {"optim.lr": "lr", "optim.warmup_steps": "warm-up"}.get(factor, factor.rsplit(".", 1)[-1])
-    return f"{name} {level:g}"
+    short = f"{level:g}"
+    return f"{name} {short if float(short) == level else f'{level:.10g}'}"
 
 
 def factor_name(factor: str) -> str:
     """Return a factor in words."""
     return FACTOR_NAMES.get(factor, factor)
-
-
-def index_name(pattern: str) -> str:
-    """Return the meaning of {i} in a pattern of metrics, such as "layer"."""
-    return INDEX_NAMES.get(pattern.rsplit("/", 1)[-1], "index")
-
-
-def metric_name(metric: str) -> str:
-    """Return a metric in words; a pattern of metrics, such as dead_units/layer_{i}, without its index."""
-    words = re.sub(r"/(layer_)?\{i\}x?$", "", metric).replace("/", ": ").replace("_", " ")
-    return METRIC_NAMES.get(metric, words)

@@ -1,9 +1,14 @@
 """An experiment as a small table: one row per arm, mean over seeds and standard deviation."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
+from rich import box
+from rich.table import Table
 
 from lmablate.results.exports import Exported
-from lmablate.results.plots.arms import Arm, Arms
+from lmablate.results.plots.arms import LARGEST, Arm, Arms
 from lmablate.results.plots.style import level_name
 
 # Columns that are read at the end of training.
@@ -13,26 +18,38 @@ MEAN = {"grad norm": "grad_norm", "tokens/s": "tokens_per_s"}
 DECIMALS = {"val loss": 4, "bits/byte": 4, "grad norm": 3, "tokens/s": 0}
 
 
-def summary(data: Exported, factor: str | None = None) -> pd.DataFrame:
+def summary(data: Exported, factors: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table with one row per arm, the lowest validation loss first.
 
     Only finished runs count. The column `seeds` gives their number, and the number of all runs if that is larger.
 
     Args:
         data: the experiment.
-        factor: the factor that comes first in the arms' names; by default the first one.
+        factors: the order of the factors in the arms' names; those that are not named follow.
 
     Returns:
         The columns variant, seeds, parameters, and those of FINAL and MEAN as the text "mean ± standard deviation".
     """
-    arms = Arms(data, factor)
+    arms = Arms(data, factors)
     rows = [_row(arms, arm) for arm in arms.arms]
     return pd.DataFrame(rows).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
+def results_table(data: Exported, factors: Sequence[str] = ()) -> Table:
+    """Return the `summary` of an experiment for the terminal."""
+    frame = summary(data, factors)
+    title = f"{data.experiment}: mean over seeds ± standard deviation"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in frame.columns:
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    for values in frame.itertuples(index=False):
+        table.add_row(*map(str, values))
+    return table
+
+
 def _row(arms: Arms, arm: Arm) -> dict[str, object]:
     numbers = {name: arms.final(metric, arm) for name, metric in FINAL.items()}
-    numbers |= {name: arms.wide(metric, arm.complete).mean() for name, metric in MEAN.items()}
+    numbers |= {name: _mean_over_training(arms.wide(metric, arm.complete)) for name, metric in MEAN.items()}
     parameters = arm.runs["parameters"].dropna().unique()
     done, started = len(arm.complete), len(arm.runs)
     return {
@@ -40,8 +57,19 @@ def _row(arms: Arms, arm: Arm) -> dict[str, object]:
         "seeds": f"{done}" if done == started else f"{done} of {started}",
         "parameters": f"{int(parameters[0]):,}" if len(parameters) == 1 else "",
         **{name: _mean_and_deviation(values, DECIMALS[name]) for name, values in numbers.items()},
-        "order": numbers["val loss"].mean(),
+        "order": _order(numbers["val loss"]),
     }
+
+
+def _mean_over_training(wide: pd.DataFrame) -> pd.Series:
+    """Return the mean of each run; infinite where one of its values is too large."""
+    too_large = wide.abs() >= LARGEST
+    return wide.mask(too_large).mean().mask(too_large.any(), np.inf)
+
+
+def _order(losses: pd.Series) -> float:
+    """Return the mean loss by which arms are sorted; NaN, which comes last, if one is too large."""
+    return float("nan") if (losses.abs() >= LARGEST).any() else losses.mean()
 
 
 def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
@@ -49,5 +77,14 @@ def _mean_and_deviation(values: pd.Series, decimals: int) -> str:
     values = values.dropna()
     if not len(values):
         return ""
-    mean = f"{values.mean():,.{decimals}f}"
-    return f"{mean} ± {values.std(ddof=1):,.{decimals}f}" if len(values) > 1 else mean
+    if (values.abs() >= LARGEST).any():
+        return "too large"
+    numbers = values.to_numpy(dtype=float)
+    mean = _number(float(numbers.mean()), decimals)
+    return f"{mean} ± {_number(float(numbers.std(ddof=1)), decimals)}" if len(numbers) > 1 else mean
+
+
+def _number(value: float, decimals: int) -> str:
+    """Return a number with these decimals, or with a power of ten if they would show none of it, or very much."""
+    plain = value == 0 or 0.5 * 10.0**-decimals <= abs(value) < 1e9
+    return f"{value:,.{decimals}f}" if plain else f"{value:.3g}"

@@ -16,6 +16,8 @@ AA = "aa"
 FACTOR = "model.init.salt"
 # Pairs in a family: about as many seeds as most comparisons rest on.
 FAMILIES = (4, 5)
+# With fewer seeds, a ratio of variances says nothing.
+FEWEST_SEEDS = 4
 # Verdicts that the two arms differ. They do not.
 FALSE_VERDICTS = (Kind.SUPPORTED, Kind.REFUTED)
 # The readings of the claims, each with the margin that the claims use for it.
@@ -35,7 +37,8 @@ class NullTest:
         reading: the reading that is compared, in words.
         kind: the verdict on all pairs.
         on_all: the contrast on all pairs.
-        families: (number of false verdicts, number of families), by the number of pairs in a family.
+        families: (number of false verdicts, number of families), by the number of pairs in a family, of which there are
+            no more than there are pairs.
     """
 
     reading: str
@@ -54,7 +57,7 @@ def null_tests(study: Study) -> list[NullTest]:
             continue
 
         families = {}
-        for size in FAMILIES:
+        for size in (size for size in FAMILIES if size <= len(differences)):
             chunks = [differences[i : i + size] for i in range(0, len(differences) - size + 1, size)]
             kinds = [_judge(chunk, margin, runs)[0] for chunk in chunks]
             families[size] = (sum(kind in FALSE_VERDICTS for kind in kinds), len(kinds))
@@ -83,7 +86,7 @@ class Pairing:
 
     Attributes:
         experiment: its name.
-        pairs_of_arms: number of pairs of arms with at least two finished seeds in common.
+        pairs_of_arms: number of pairs of arms with at least FEWEST_SEEDS finished seeds in common.
         seeds: the smallest number of seeds that such a pair has in common.
         ratio: variance of the final losses' paired differences over that of unpaired ones, summed over the pairs of
             arms. Below 1 pairing pays: this fraction of the seeds gives the same standard error.
@@ -96,7 +99,7 @@ class Pairing:
 
 
 def pairings(study: Study) -> list[Pairing]:
-    """Return one row for each experiment that has two arms with two seeds in common.
+    """Return one row for each experiment that has two arms with FEWEST_SEEDS seeds in common.
 
     The ratio is that of the summed variances: a mean of ratios over few seeds would follow the luckiest pair.
     """
@@ -104,7 +107,7 @@ def pairings(study: Study) -> list[Pairing]:
     for name, data in study.experiments.items():
         losses = final_losses(data)
         pairs = [align_rows(a, b) for a, b in combinations(losses.values(), 2)]
-        finite = [(a, b) for a, b in pairs if len(a) >= 2 and np.isfinite(a).all() and np.isfinite(b).all()]
+        finite = [(a, b) for a, b in pairs if len(a) >= FEWEST_SEEDS and np.isfinite(a).all() and np.isfinite(b).all()]
         unpaired = sum(sample_variance(a) + sample_variance(b) for a, b in finite)
         if unpaired > 0:
             paired = sum(sample_variance(a - b) for a, b in finite)

@@ -1,6 +1,5 @@
 """The study as one HTML page that loads nothing from elsewhere."""
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,41 +8,46 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from matplotlib.colors import to_hex
 
-from lmablate.config.schema import CONF
+from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
-from lmablate.files import read_lines
+from lmablate.results.descriptions import describe_experiment
 from lmablate.results.exports import Exported
-from lmablate.results.frames import get_column
-from lmablate.results.plots import MAIN_FIGURE, summary
-from lmablate.results.report import forest, verdict_table
-from lmablate.results.report.calibration import NullTest, Pairing
-from lmablate.results.report.draw_all import FigureFiles
+from lmablate.results.frames import distinct_values, get_column
+from lmablate.results.plots import summary
+from lmablate.results.plots.arms import Arms
+from lmablate.results.plots.style import factor_name
+from lmablate.results.report import forest, plain_words, verdict_table
+from lmablate.results.report.calibration import FEWEST_SEEDS, NullTest, Pairing
+from lmablate.results.report.comparison import HEAD, Comparison
+from lmablate.results.report.draw_all import Picture
+from lmablate.results.report.printed import format_ratio
 from lmablate.results.report.rates import RateCurves, rate_curves
 from lmablate.results.report.starts import find_confounds_in_exports
 from lmablate.results.report.study import Study
 
 HERE = Path(__file__).parent
-# The figures that the page shows, by file name, in this order. All other figures are in the folder of figures.
-CAPTIONS = {
-    "overview": "Training loss, validation loss and gradient norm before clipping.",
-    "learning_rate": "Final validation loss against the peak learning rate. The best rate of each arm is ringed.",
-    "tied_grad_cosine": "Cosine between the input and the output part of a tied matrix's gradient. "
-    "Below zero they conflict.",
-    "untied_grad_cosine": "Cosine between the gradients of the two matrices of an untied model.",
-    "residual_branch_ratio_attn_layer": "Size of attention's contribution to the residual stream, over the size of the "
-    "stream, by layer.",
-    "residual_branch_ratio_mlp_layer": "Size of the MLP's contribution to the residual stream, over the size of the "
-    "stream, by layer.",
-    "residual_stream_cosine_layer": "Cosine of the residual stream before and after each layer.",
-    "residual_drop_loss_layer": "Rise of the loss if the residual stream skips a layer.",
-    "dead_units_layer": "Fraction of MLP units that no token of a fixed batch activates, by layer.",
-    "position_loss_bin": "Loss in each eighth of the training context.",
-    "position_lossx": "Loss in the last quarter of a context of 1, 2 and 4 training contexts.",
-    "grad_norm_layer": "Gradient norm of each layer at the end of training.",
-}
+# The numbers in a verdict's sentence, and the minus signs among them.
+NUMBERS = re.compile(r"effect \S+, \d+% interval \S+ to \S+,")
 MINUS = re.compile(r"(?<= )-(?=\d)")
-LONG_NUMBER = re.compile(rb"(\d{2,}\.\d{2})\d+")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of itself.
+
+    Attributes:
+        title: its title.
+        question: what is to be found out; empty for none.
+        commands: those that make the page, once everything is trained.
+        family: a sentence about the claims that are judged together, if they are not all.
+    """
+
+    title: str = "Which parts of a small Transformer matter, and how sure are we?"
+    question: str = ""
+    commands: Sequence[str] = ("python -m lmablate.export experiment=all", "python -m lmablate.report")
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,15 @@ class Section:
         confounds: one sentence for each confound among its arms.
         sizes: size and length of its runs: a number or a range, by unit.
         arms: its results, one row per arm.
-        figures: file name, caption, and the picture as a data URI.
+        factor: what the colours of the pictures stand for; empty if nothing varies.
+        colours: (name of an arm, its colour) of the pictures, for the legend that they have in common.
+        pictures: the figures, the overview first.
         rates: loss by learning rate; None if the rate does not vary.
         runs: one row per run.
-        command: the command that trains it.
+        command: the commands that train it, one per line.
         scale: the option of the group `scale`; empty if unknown.
         machine: the processor of the audit; empty if unknown.
+        comparison: its arms compared with one of them; None for no such table.
     """
 
     name: str
@@ -71,50 +78,57 @@ class Section:
     confounds: list[str]
     sizes: Mapping[str, str]
     arms: pd.DataFrame
-    figures: list[tuple[str, str, str]]
+    factor: str
+    colours: list[tuple[str, str]]
+    pictures: Sequence[Picture]
     rates: RateCurves | None
     runs: pd.DataFrame
     command: str
     scale: str
     machine: str
+    comparison: Comparison | None = None
 
 
-def make_section(data: Exported, audit: Mapping[str, Any], drawn: FigureFiles, verdicts: Sequence[Verdict]) -> Section:
+def make_section(
+    data: Exported,
+    audit: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    verdicts: Sequence[Verdict],
+    commands: Sequence[str] = (),
+    comparison: Comparison | None = None,
+) -> Section:
     """Return the section about one experiment.
 
     Args:
         data: the experiment.
         audit: the findings of `lmablate.audit`. If they are empty, confounds are found in how the runs started.
-        drawn: the files of its figures.
+        pictures: its figures.
         verdicts: the verdicts on all claims.
+        commands: those that train its runs, as these recorded them; none if that is not known.
+        comparison: its arms compared with one of them.
     """
+    arms = Arms(data)
     return Section(
         name=data.experiment,
-        description=_description(data.experiment),
+        description=describe_experiment(data.experiment),
         verdicts=[v for v in verdicts if data.experiment in v.claim.experiments],
         confounds=audit["warnings"] if audit else find_confounds_in_exports(data),
         sizes=_run_sizes(data.runs),
         arms=_without_empty_columns(summary(data)),
-        figures=[(name, CAPTIONS[name], _data_uri(drawn[name])) for name in CAPTIONS if name in drawn],
+        factor=factor_name(arms.factor),
+        colours=[(name, to_hex(arms.colours[level])) for level, name in arms.names.items()],
+        pictures=pictures,
         rates=rate_curves(data),
         runs=data.runs,
-        command=audit.get("command", f"python -m lmablate.train experiment={data.experiment}"),
+        command="\n".join(commands) or audit.get("command", f"python -m lmablate.train experiment={data.experiment}"),
         scale=audit.get("scale") or "",
         machine=audit.get("machine", ""),
+        comparison=comparison,
     )
 
 
 def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[:, (table != "").any()]
-
-
-def _description(experiment: str) -> str:
-    """Return the comment at the head of the experiment's yaml, without its number and full stop; empty without one."""
-    path = CONF / "experiment" / f"{experiment}.yaml"
-    lines = read_lines(path) if path.exists() else []
-    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
-    text = re.sub(r"^\d+:\s*", "", " ".join(comments))
-    return text[:1].upper() + text[1:].removesuffix(".")
 
 
 def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
@@ -129,10 +143,19 @@ def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
     return sizes
 
 
-def _data_uri(svg: Path) -> str:
-    """Return a picture as a data URI, to a hundredth of a point: neither screen nor printer shows more."""
-    picture = LONG_NUMBER.sub(rb"\1", svg.read_bytes())
-    return "data:image/svg+xml;base64," + base64.b64encode(picture).decode()
+def _foundation(finished: pd.DataFrame, judged: bool) -> str:
+    """Return the sentence about the runs on which the verdicts, or only the results, rest."""
+    sizes = _run_sizes(finished)
+    parameters = f" of models with {sizes['parameters']} parameters" if "parameters" in sizes else ""
+    tokens = sizes.get("training tokens each")
+    trained = f"{',' if parameters else ''} trained on {tokens} tokens each" if tokens else ""
+    what = "verdicts" if judged else "results"
+    return f"The {what} rest on {counted(len(finished), 'finished run')}{parameters}{trained}."
+
+
+def _known(finished: pd.DataFrame, fact: str) -> list[str]:
+    """Return the values of a fact of the finished runs, in order of appearance."""
+    return [str(value) for value in distinct_values(get_column(finished, fact))] or ["unknown"]
 
 
 def render_page(
@@ -141,6 +164,7 @@ def render_page(
     sections: Sequence[Section],
     tests: Sequence[NullTest],
     pairs: Sequence[Pairing],
+    about: About | None = None,
 ) -> str:
     """Return the page's HTML. The same arguments give the same bytes.
 
@@ -150,6 +174,7 @@ def render_page(
         sections: one for each experiment, in order.
         tests: the verdicts where nothing differs.
         pairs: the gain of pairing by seed in each experiment.
+        about: title, question and commands of the page; None for those of lmablate's own study.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -160,23 +185,32 @@ def render_page(
     )
     environment.filters |= {
         "number": verdict_table.format_number,
-        "minus": lambda text: MINUS.sub("−", text),
+        "minus": lambda text: NUMBERS.sub(lambda numbers: MINUS.sub("−", numbers[0]), text),
+        "ratio": format_ratio,
+        "counted": counted,
         "slug": lambda kind: kind.lower().replace(" ", "-"),
     }
     by_kind = {kind: [v for v in verdicts if v.kind == kind] for kind in Kind}
     return environment.get_template("page.html").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        study=study,
-        sizes=_run_sizes(study.finished),
+        about=about or About(),
+        foundation=_foundation(study.finished, bool(verdicts)),
+        fingerprints=_known(study.finished, "data_fingerprint"),
+        code_versions=_known(study.finished, "code_version"),
+        fewest_seeds=FEWEST_SEEDS,
         verdicts=verdicts,
         by_kind={kind: members for kind, members in by_kind.items() if members},
         meanings=verdict_table.MEANINGS,
-        summary=verdict_table.count_sentence(verdicts),
+        summary=verdict_table.count_sentence(verdicts) if verdicts else "",
         forest=forest,
         interval=verdict_table.format_interval,
         seeds=verdict_table.format_seeds_needed,
         sections=sections,
         tests=tests,
         pairs=pairs,
-        main=MAIN_FIGURE,
+        plain=plain_words.plain_sentence,
+        mark=plain_words.part_mark,
+        marks=plain_words.MARKS,
+        in_words=plain_words.label_in_words,
+        compared=HEAD,
     )

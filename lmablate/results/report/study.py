@@ -25,13 +25,13 @@ class Study:
     experiments: Mapping[str, Exported]
 
     @classmethod
-    def load(cls, folder: Path) -> "Study":
-        """Load every experiment in `folder`.
+    def load(cls, folder: Path, names: Sequence[str] = ()) -> "Study":
+        """Load these experiments in `folder`, or every one if none is named.
 
         Raises:
             UserError: if it has no exports, or damaged ones.
         """
-        names = exported_names(folder)
+        names = names or exported_names(folder)
         if not names:
             raise UserError(f"exports={folder} holds no table: make one with `python -m lmablate.export`.")
         return cls({name: load_exported(folder, name) for name in names})
@@ -87,6 +87,6 @@ def final_losses(data: Exported, without: Sequence[str] = ()) -> dict[tuple[str,
     arms = list(zip(*words, strict=True)) if words else [()] * len(runs)
     losses: dict[tuple[str, ...], pd.Series] = {}
     for arm in dict.fromkeys(arms):
-        chosen = select_rows(runs, [other == arm for other in arms])
+        chosen = select_rows(runs, [other == arm for other in arms]).drop_duplicates("seed")
         losses[arm] = pd.Series(chosen["val/loss"].to_numpy(dtype=float), index=chosen["seed"].to_numpy())
     return losses

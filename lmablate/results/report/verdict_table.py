@@ -1,14 +1,21 @@
 """The verdicts as a table on the terminal, as CSV and as Markdown, and how numbers are written in it."""
 
+import csv
+import io
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from lmablate.evidence import Kind, Verdict
+from lmablate.errors import counted
+from lmablate.evidence import Claim, Kind, Verdict
+from lmablate.files import read_text
 
 COLOURS = {
     Kind.SUPPORTED: "green",
@@ -17,6 +24,9 @@ COLOURS = {
     Kind.UNDERPOWERED: "yellow",
     Kind.NOT_RUN: "white",
 }
+MARKDOWN_HEAD = "| | Claim, as it was reported | Verdict | Effect and interval | n | Seeds needed |"
+# Characters that would be markup in a table of Markdown; `&` only at the start of the name of a character.
+MARKUP = re.compile(r"[\\`*_<\[\]|]|&(?=#?\w+;)")
 # The verb phrase of one claim of each kind, and of several.
 MEANINGS = {
     Kind.SUPPORTED: "holds",
@@ -57,11 +67,6 @@ def format_seeds_needed(verdict: Verdict) -> str:
     return f"{verdict.seeds_needed:,}" if verdict.seeds_needed else "no feasible number"
 
 
-def format_hashes(runs: Sequence[str]) -> str:
-    """Return the hashes of run ids, sorted: the ids without their labels."""
-    return " ".join(sorted(run.rsplit("-", 1)[-1] for run in runs))
-
-
 def verdict_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return one row per claim, with the columns of `Verdict.row`."""
     return pd.DataFrame([verdict.row() for verdict in verdicts])
@@ -72,7 +77,7 @@ def count_sentence(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.kind for verdict in verdicts)
     parts = [f"{counts[kind]} {(MEANINGS if counts[kind] == 1 else PLURALS)[kind]}" for kind in Kind if counts[kind]]
     listed = "; ".join(parts)
-    return f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)}, {listed}."
+    return f"Of {counted(len(verdicts), 'claim')}, {listed}."
 
 
 def terminal_table(verdicts: Sequence[Verdict]) -> Table:
@@ -83,7 +88,7 @@ def terminal_table(verdicts: Sequence[Verdict]) -> Table:
     for column in ("effect", "interval", "n", "seeds needed"):
         table.add_column(column, justify="right", no_wrap=True)
     for v in verdicts:
-        badge, n = f"[{COLOURS[v.kind]}]{v.kind}[/]", str(v.n or "")
+        badge, n = Text(v.kind, COLOURS[v.kind]), str(v.n or "")
         table.add_row(
             v.claim.id, v.claim.reported, badge, format_number(v.effect), format_interval(v), n, format_seeds_needed(v)
         )
@@ -92,12 +97,41 @@ def terminal_table(verdicts: Sequence[Verdict]) -> Table:
 
 def markdown_table(verdicts: Sequence[Verdict]) -> str:
     """Return the table for a README. An effect is positive if it points in the claimed direction."""
-    lines = [
-        "| | Claim, as it was reported | Verdict | Effect and interval | n | Seeds needed |",
-        "|---|---|---|---|---:|---:|",
-    ]
+    lines = [MARKDOWN_HEAD, "|---|---|---|---|---:|---:|"]
     for v in verdicts:
         effect = f"{format_number(v.effect)} ({format_interval(v)})" if v.n else ""
-        cells = (v.claim.id, v.claim.reported, f"**{v.kind}**", effect, str(v.n or ""), format_seeds_needed(v))
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        cells = (f"**{v.kind}**", effect, str(v.n or ""), format_seeds_needed(v))
+        lines.append(f"{_markdown_start(v.claim)} {' | '.join(cells)} |")
     return "\n".join([count_sentence(verdicts), "", *lines, ""])
+
+
+def _markdown_start(claim: Claim) -> str:
+    """Return the beginning of a claim's row."""
+    return f"| {claim.id} | {markdown_text(claim.reported)} |"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text as Markdown prints it in a cell: it is text, and no markup, whatever is in it."""
+    text = MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    return text.replace("~", "\\~") if text.count("~") > 1 else text  # a single one is text
+
+
+def is_csv_of(path: Path, claims: Sequence[Claim]) -> bool:
+    """Return whether a file holds the verdicts, as CSV, of a study that has one of these claims."""
+    try:
+        rows = [*csv.DictReader(io.StringIO(read_text(path)))]
+        found = {(row["id"], row["text"]) for row in rows if row["kind"] in [*Kind]}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return False
+    return any((claim.id, claim.text) in found for claim in claims)
+
+
+def is_markdown_of(path: Path, claims: Sequence[Claim]) -> bool:
+    """Return whether a file holds nothing but the verdicts, as Markdown, of a study that has one of these claims."""
+    try:
+        lines = read_text(path).split("\n")
+    except (OSError, ValueError):
+        return False
+    return MARKDOWN_HEAD in lines[:3] and any(
+        line.startswith(_markdown_start(claim)) for claim in claims for line in lines
+    )

@@ -44,8 +44,10 @@ def utf8(text: str) -> bytes:
     """Return the text in UTF-8.
 
     Raises:
-        UserError: if a character is a lone surrogate, which has no form in UTF-8.
+        UserError: if it is no string, or if a character is a lone surrogate, which has no form in UTF-8.
     """
+    if not isinstance(text, str):
+        raise UserError(f"text must be a string, but is {text!r:.80}.")
     try:
         return text.encode()
     except UnicodeEncodeError as error:

@@ -57,7 +57,7 @@ def test_files_that_agree_are_merged_and_files_that_do_not_are_refused(tmp_path:
 def test_averages_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.csv").write_text("Step,r - a,r - a__MIN,r - a__MAX\n0,1,1,1\n9,2,1,3\n")
     read_csv_pages(tmp_path, tmp_path, "x")
-    assert "1 values of 'r - a' are averages" in caplog.text
+    assert "'r - a' has averages over several steps or runs, at 1 of its steps" in caplog.text
 
 
 def test_factors_and_seeds_of_runs_without_folders_are_read_off_their_ids(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_an_arm_tells_its_finished_runs_from_its_diverged_one(data: Exported) ->
 
 def test_a_factor_on_the_axis_makes_neither_panels_nor_colours(exports: Path) -> None:
     data = load_exported(exports, "lr")
-    divided = Arms(data, "model/norm")
+    divided = Arms(data, ["model/norm"])
     assert list(divided.panels()) == ["lr 0.0003", "lr 0.001", "lr 0.003"]
     on_axis = Arms(data, axis="optim.lr")
     assert (on_axis.factor, on_axis.others, list(on_axis.panels())) == ("model/norm", [], [""])

@@ -5,7 +5,7 @@ import pytest
 
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported, Metrics
-from lmablate.results.plots import curve_figure
+from lmablate.results.plots import Look, curve_figure
 from tests.results.plots.helpers import line
 
 
@@ -57,5 +57,5 @@ def test_wide_ranges_are_logarithmic(data: Exported) -> None:
 def test_a_metric_or_factor_that_cannot_be_drawn_is_named(data: Exported) -> None:
     with pytest.raises(UserError, match="has no metric nothing"):
         curve_figure(data, "nothing")
-    with pytest.raises(UserError, match="factor=model/act does not vary in pos: choose one of model/pos"):
-        curve_figure(data, "val/loss", factor="model/act")
+    with pytest.raises(UserError, match="factors=model/act does not vary in pos: choose from model/pos"):
+        curve_figure(data, "val/loss", Look(factors=["model/act"]))

@@ -18,9 +18,9 @@ def test_every_verdict_has_its_badge_in_the_table(study: Study, verdicts: list[V
 
 
 def test_a_section_has_its_claims_and_the_findings_of_a_stored_audit(study: Study, verdicts: list[Verdict]) -> None:
-    section = make_section(study.experiments["positional_encoding"], {}, {}, verdicts)
+    section = make_section(study.experiments["positional_encoding"], {}, (), verdicts)
     assert section.description == "Four position schemes on the vanilla, post-norm model"
     assert [v.claim.id for v in section.verdicts] == ["C07", "C08", "C09", "C10", "C11", "C12"]
     stored = {"warnings": ["a stored warning"], "command": "python -m lmablate.train experiment=x", "scale": "cpu"}
-    kept = make_section(study.experiments["positional_encoding"], stored, {}, verdicts)
+    kept = make_section(study.experiments["positional_encoding"], stored, (), verdicts)
     assert (kept.confounds, kept.command, kept.scale) == (["a stored warning"], stored["command"], "cpu")

@@ -1,12 +1,12 @@
 """`python -m lmablate.report` as a user runs it: from exports to verdicts, figures and one page."""
 
-import base64
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest.mock import patch
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -78,11 +78,12 @@ def test_the_page_loads_nothing_from_elsewhere(written: Path) -> None:
     page = (written / "report.html").read_text()
     loads = Loads(page)
     assert loads.found
-    assert all(value.startswith(("#", "data:image/svg+xml;base64,")) for value in loads.found)
+    assert all(value.startswith(("#", "data:image/svg+xml,")) for value in loads.found)
     assert not loads.tags & {"script", "link", "iframe", "object"}
-    assert not re.search(r"@import|url\(", page)
-    pictures = [base64.b64decode(v.split(",", 1)[1]).decode() for v in loads.found if v.startswith("data:")]
-    assert not any(re.search(r'(href|src)="(?!#)', picture) for picture in pictures)
+    assert not re.search(r"@import|url\((?!%23)", page)  # clip paths of a picture
+    pictures = [unquote(v.split(",", 1)[1]) for v in loads.found if v.startswith("data:")]
+    assert pictures
+    assert not any(re.search(r"""(href|src)=["'](?!#)""", picture) for picture in pictures)
 
 
 def test_every_link_in_the_page_has_a_target(written: Path) -> None:
@@ -101,7 +102,7 @@ def test_the_verdict_is_on_the_page_in_the_table_and_in_markdown(written: Path, 
     assert '<span class="badge supported">SUPPORTED</span>' in page
     assert all(run in page for run in runs)
     assert "RoPE is best &amp; &lt;always&gt; so." in page, "a claim's text must not become markup"
-    assert "| C1 | RoPE is best & <always> so. | **SUPPORTED** |" in markdown
+    assert r"| C1 | RoPE is best & \<always> so. | **SUPPORTED** |" in markdown
 
 
 def test_the_same_exports_give_the_same_bytes(written: Path, folder: Path, tmp_path: Path) -> None:
@@ -118,10 +119,14 @@ def test_the_command_prints_verdicts_and_runs_without_torch_hydra_or_wandb(folde
         "print([m for m in ('torch', 'hydra', 'wandb') if m in sys.modules])"
     )
     keys = arguments(folder, tmp_path).__dict__
-    typed = [f"{key}={value}" for key, value in keys.items()]
+    typed = [f"{key}={value}" for key, value in keys.items() if value is not None]
     done = subprocess.run([sys.executable, "-c", code, *typed], capture_output=True, text=True, check=True)
     assert "Of 1 claim, 1 holds." in done.stdout
-    assert re.search(r"C1 runs( +[0-9a-f]{10}){6}", " ".join(done.stdout.split()))
+    assert (
+        f"The runs behind each verdict are on the page, and in the column runs of {tmp_path}/verdicts.csv."
+        in done.stdout
+    )
+    assert not re.search(r"[0-9a-f]{10}", done.stdout.replace(str(tmp_path), "")), "a run's id"
     *_, page, loaded = done.stdout.splitlines()
     assert page == str(tmp_path / "report.html")
     assert loaded == "[]"
@@ -166,3 +171,13 @@ def refusal(exports: Path, capsys: pytest.CaptureFixture[str]) -> str:
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1
     return message
+
+
+def test_the_claims_of_lmablate_are_found_from_any_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lmablate.report.draw_all", lambda exports, names, out: {name: {} for name in names})
+    report(Arguments(exports=folder / "exports", out=Path("page.html")))
+    assert capsys.readouterr().out.splitlines()[0].strip().startswith("Of 20 claims")
+    assert {path.name for path in tmp_path.iterdir()} == {"page.html", "verdicts.csv"}

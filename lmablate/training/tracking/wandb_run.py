@@ -1,76 +1,25 @@
-"""Mirrors of a run's metrics. The rows are in metrics.jsonl in any case, so a mirror may fail without harm."""
+"""wandb, online or offline."""
 
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from lmablate.errors import UserError
+from lmablate.training.tracking.tracker import NoTracking
 
 log = logging.getLogger(__name__)
 
 
 # What wandb accepts as the name of a project.
 PROJECT = re.compile(r"[^/\\#?%:\s][^/\\#?%:\n]{0,127}")
+Mode = Literal["online", "offline", "disabled"]
 # The values of WANDB_MODE, older names included, as a mode.
-MODES: dict[str, Literal["online", "offline", "disabled"]] = {
+MODES: dict[str, Mode] = {
     "online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled",
 }  # fmt: skip
-
-
-class NoTracking:
-    """Mirrors nothing. Its methods are the interface that every tracker has."""
-
-    def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
-        """Begin to mirror a run.
-
-        Args:
-            folder: the run's folder.
-            run_id: the run's id.
-            group: name of its experiment.
-            config: its resolved config.
-        """
-
-    def log(self, row: Mapping[str, float]) -> None:
-        """Send one row of metrics.jsonl; its "step" is among the keys."""
-
-    def finish(self, failed: bool = False) -> None:
-        """End the mirrored run, as failed or as done."""
-
-
-class Guarded(NoTracking):
-    """A tracker whose failures do not stop the run: after the first one, a warning is logged and nothing is mirrored.
-
-    Args:
-        tracker: the tracker that may fail.
-    """
-
-    def __init__(self, tracker: NoTracking) -> None:
-        self._tracker: NoTracking | None = tracker
-
-    def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
-        """Begin to mirror a run, if that works."""
-        self._try(lambda tracker: tracker.start(folder, run_id, group, config))
-
-    def log(self, row: Mapping[str, float]) -> None:
-        """Send one row, unless an earlier call failed."""
-        self._try(lambda tracker: tracker.log(row))
-
-    def finish(self, failed: bool = False) -> None:
-        """End the mirrored run, unless an earlier call failed."""
-        self._try(lambda tracker: tracker.finish(failed))
-
-    def _try(self, call: Callable[[NoTracking], None]) -> None:
-        if self._tracker is None:
-            return
-        try:
-            call(self._tracker)
-        except (Exception, SystemExit) as error:  # a client may also want to end the process
-            name, self._tracker = type(self._tracker).__name__, None
-            text = " ".join(str(error).split()) or type(error).__name__
-            log.warning("%s has failed (%s): from here on the metrics are in metrics.jsonl only", name, text)
 
 
 class Wandb(NoTracking):
@@ -89,17 +38,19 @@ class Wandb(NoTracking):
 
     def __init__(self, project: str = "lmablate", mode: Literal["online", "offline"] = "offline") -> None:
         if not PROJECT.fullmatch(project):
-            raise UserError(
-                f"tracking.project={project!r} is not allowed: wandb wants 1 to 128 characters, and none of / \\ # ? % :."
-            )
+            rule = "wandb wants 1 to 128 characters, and none of / \\ # ? % :"
+            raise UserError(f"tracking.project={project!r} is not allowed: {rule}.")
         self._project = project
-        self._mode = _mode_of_environment() or mode
+        self._mode: Mode = _mode_of_environment() or mode
         self._run: Any = None
 
     def start(self, folder: Path, run_id: str, group: str, config: Mapping[str, Any]) -> None:
         """Begin the run in wandb, or resume it."""
         if self._mode == "disabled":
             return
+        if not os.environ.get("WANDB_MODE", "").strip():
+            os.environ.pop("WANDB_MODE", None)  # wandb refuses an empty one
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)  # it logs its own failures; `Guarded` says what matters
         import wandb  # here: its import takes 1.5 s, which a run without wandb does not wait for
         from wandb.errors import CommError, UsageError
 
@@ -128,8 +79,14 @@ class Wandb(NoTracking):
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
 
+    def abandon(self) -> None:
+        """Leave wandb's service, which would otherwise report its own failure once more when the process ends."""
+        import wandb
 
-def _mode_of_environment() -> Literal["online", "offline", "disabled"] | None:
+        wandb.teardown()
+
+
+def _mode_of_environment() -> Mode | None:
     """Return the mode that wandb's own variables ask for; None if they are not set."""
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):
         return "disabled"

@@ -1,0 +1,157 @@
+"""A verdict for a reader who is no statistician: which difference was seen, and why that decides or does not."""
+
+import math
+import re
+
+from lmablate.errors import counted
+from lmablate.evidence import Kind, Verdict
+from lmablate.evidence.contrasts import Contrast, Equality
+from lmablate.evidence.verdicts import decide
+from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT, quantity_of
+from lmablate.results.plots.style import FACTOR_NAMES, LEVEL_NAMES, level_name
+from lmablate.results.report.verdict_table import format_number
+
+# How a part of a claim is marked, by what it would be called alone.
+MARKS = {
+    Kind.SUPPORTED: ("✓", "shown"),
+    Kind.REFUTED: ("✗", "opposite shown"),
+    Kind.EQUIVALENT: ("≈", "too small to matter"),
+    Kind.UNDERPOWERED: ("?", "open"),
+}
+LOG = "log "
+# What is said of a metric's values over training, by the word of a reading.
+REDUCED = {
+    "first of ": "first ", "mean of ": "mean ", "sd of ": "standard deviation of the ", "change of ": "change of the ",
+    "spikes of ": "share of spikes in the ", "peak_to_median of ": "peak over median of the ",
+    "peak_step of ": "step of the peak of the ",
+}  # fmt: skip
+# A metric, or a pattern of metrics with or without its index.
+METRICS = re.compile(
+    rf"(?<![\w./])({'|'.join(map(re.escape, sorted(KNOWN, key=len, reverse=True)))})(?![\w./])".replace(
+        re.escape("{i}"), r"(?:\{i\}|[0-9]+)"
+    )
+)
+ARM = re.compile(r"([\w./]+)=([^\s,()]+)")
+STRETCH = re.compile(r"\((\d+)%-(\d+)%\)")
+
+
+def part_mark(contrast: Contrast) -> tuple[Kind, str, str]:
+    """Return the verdict on one part of a claim as if it were the only one, its mark, and the mark in words."""
+    kind = decide([[contrast]])[0].kind
+    return kind, *MARKS[kind]
+
+
+def label_in_words(label: str) -> str:
+    """Return the label of a contrast without the keys of a config: "the validation loss is lower with RoPE"."""
+    text = label.removeprefix(LOG)
+    reading = METRICS.match(text)
+    if reading and "{i}" not in reading[0] and " − " not in text:
+        text = f"final {text}"
+    for word, words in REDUCED.items():
+        text = text.replace(word, words, 1) if text.startswith(word) else text
+    text = METRICS.sub(lambda metric: _name_of(metric[0]), text)
+    text = ARM.sub(lambda arm: _level(arm[1], arm[2]), text)
+    for factor, name in FACTOR_NAMES.items():
+        text = re.sub(rf"(?<![\w./]){re.escape(factor)}(?![\w./=])", name, text)
+    text = text if text.startswith("the ") else f"the {text}"
+    text = STRETCH.sub(r"(\1 % to \2 % of training)", text)
+    return text.replace("(after_warmup)", "(after warm-up)").replace("(warmup)", "(during warm-up)")
+
+
+def _name_of(metric: str) -> str:
+    quantity = quantity_of(metric)
+    return f"share of {quantity.name}" if quantity.unit == "fraction" else quantity.name
+
+
+def _level(factor: str, level: str) -> str:
+    if level in LEVEL_NAMES.get(factor, {}):
+        return level_name(factor, level)
+    try:
+        return level_name(factor, float(level))
+    except ValueError:
+        return f"{factor}={level}"
+
+
+def plain_sentence(verdict: Verdict) -> str:
+    """Return the verdict in words: the question, what was seen, and why that decides it or not."""
+    if not verdict.n:
+        return verdict.sentence
+    contrast = _deciding(verdict)
+    claimed, seen, margin = label_in_words(contrast.label), _seen(contrast), _amount(contrast, contrast.margin)
+    match verdict.kind:
+        case Kind.SUPPORTED:
+            return f"Seen in {counted(verdict.n, 'seed')}: {claimed}. {seen}"
+        case Kind.REFUTED:
+            return f"The opposite was seen in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}"
+        case Kind.EQUIVALENT:
+            return f"Claimed was that {claimed}. {seen} Less than {margin} was to count as no difference."
+    parts = f"The weakest of the {len(verdict.contrasts)} parts is" if len(verdict.contrasts) > 1 else "The question is"
+    return f"{parts} whether {claimed}. {seen} {_why_open(contrast)} {_remedy(verdict, contrast)}"
+
+
+def _deciding(verdict: Verdict) -> Contrast:
+    return next(c for c in verdict.contrasts if (c.sample.mean, c.sample.n) == (verdict.effect, verdict.n))
+
+
+def _amount(contrast: Contrast, value: float) -> str:
+    """Return a difference with its unit; a logarithm as a factor."""
+    if contrast.label.startswith(LOG):
+        return f"a factor of {format_number(math.exp(min(value, 700)), sign=False)}"
+    return format_number(value, sign=False)
+
+
+def _seen(contrast: Contrast) -> str:
+    """Return a sentence about the measured difference and its range."""
+    mean, (low, high) = contrast.sample.mean, contrast.interval
+    if mean == low == high == 0:
+        return f"In {counted(contrast.sample.n, 'seed')} no difference at all was seen."
+    side = "" if isinstance(contrast, Equality) or mean == 0 else " for the claim" if mean > 0 else " against the claim"
+    is_log = contrast.label.startswith(LOG)
+    unit = "" if is_log or not _is_loss(contrast) else " nats"
+    if is_log:
+        sign = -1.0 if mean < 0 else 1.0
+        ends = sorted((sign * low, sign * high))
+        number, (low_text, high_text) = _amount(contrast, abs(mean)), (_factor(end) for end in ends)
+    else:
+        number, low_text, high_text = format_number(mean), format_number(low), format_number(high)
+    none = "1 would be no difference" if is_log else "0 would be no difference"
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"One seed shows {number}{unit}{side}, and nothing of how far seeds differ."
+    return f"The difference is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none})."
+
+
+def _factor(value: float) -> str:
+    return format_number(math.exp(max(-700.0, min(value, 700.0))), sign=False)
+
+
+def _is_loss(contrast: Contrast) -> bool:
+    found = METRICS.search(contrast.label)
+    return bool(found) and quantity_of(found[0]).unit == LOSS_UNIT
+
+
+def _why_open(contrast: Contrast) -> str:
+    """Return why the measured range does not decide."""
+    (low, high), margin = contrast.interval, _amount(contrast, contrast.margin)
+    if contrast.sample.n < 2:
+        return "That cannot be told from chance."
+    if isinstance(contrast, Equality):
+        return f"That range is not yet within {margin} of none, which would count as the same."
+    if low == high == 0:
+        return "That shows neither a difference nor that there is none."
+    if low <= 0 <= high:
+        return "So it may go either way."
+    if high < 0:
+        return "That speaks against the claim, but among all claims of this page it may still be chance."
+    if contrast.sample.mean < contrast.margin:
+        return f"That is less than {margin}, the least that would matter."
+    return "That speaks for the claim, but among all claims of this page it may still be chance."
+
+
+def _remedy(verdict: Verdict, contrast: Contrast) -> str:
+    """Return how many seeds would decide."""
+    if verdict.seeds_needed is None:
+        return "Two seeds or more would show more." if verdict.n < 2 else "No feasible number of seeds would decide it."
+    if verdict.seeds_needed > verdict.n:
+        return f"About {verdict.seeds_needed:,} seeds would decide it; there are {verdict.n}."
+    least = _amount(contrast, contrast.margin)
+    return f"It is nearer to {least}, the least that would matter, than {verdict.n} seeds can tell."
