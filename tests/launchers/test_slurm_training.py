@@ -191,7 +191,7 @@ def test_killed_on_two_nodes_it_resumes_in_one_process(tmp_path: Path) -> None:
     assert 100 <= step < 3000
     resumed = command(arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"resumes at step {step} of 3000" in resumed.stdout + resumed.stderr
+    assert f"resumes at step {step} of 3,000 steps" in resumed.stdout + resumed.stderr
     assert_same_curve(tmp_path / "alone", tmp_path / "runs", rel=1e-2)  # rounding grows over 3,000 steps
 
 
