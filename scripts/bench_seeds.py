@@ -24,8 +24,8 @@ from lmablate.config.key_value import run_key_value_command as command
 from lmablate.machine import keep_freed_memory
 from lmablate.model import PreNorm, RMSNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer, attention, cross_entropy
 from lmablate.model.norm import rms_norm
-from lmablate.model.pos import RoPE as Rotation
-from lmablate.model.pos import turn_plain
+from lmablate.model.rope import RoPE as Rotation
+from lmablate.model.rope import turn_plain
 from lmablate.training.optim import AdamW, clip_grad_norm_, decay_groups
 from lmablate.training.step import NextTokenLoss, train_step
 

@@ -16,7 +16,7 @@ from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
 from lmablate.files import checked_experiment, user_path
-from lmablate.model import CausalSelfAttention, Transformer
+from lmablate.model import Transformer
 from lmablate.model.size import Shape, count_parameters
 
 
@@ -163,31 +163,27 @@ def build_model(cfg: DictConfig, device: str | torch.device = "cpu") -> Transfor
 def model_shape(cfg: DictConfig) -> Shape:
     """Return the sizes that the closed formulas for parameters and FLOPs need.
 
-    They are read off one block that is built without storage (on the meta device). Whatever parameters the classes of
-    one's own have beyond those that the formulas know are counted as `other_params`.
+    They are read off the model, built without storage (on the meta device). What it has beyond the parameters and
+    matrices that the formulas know is counted, whatever the variant.
     """
-    model, parts = cfg.model, _build_model_parts(cfg)
-    with torch.device("meta"):
-        pos = parts["pos"](model.d_model, model.n_heads, model.context_length)
-        attn = CausalSelfAttention(model.d_model, model.n_heads)
-        block = parts["norm"](model.d_model, attn, parts["act"](model.d_model, model.d_ff))
-        head = parts["tying"](cfg.tokenizer.vocab_size, model.d_model)
-    positions = count_parameters(pos)
-    learned = positions == model.context_length * model.d_model
-    standard = Shape(
+    model = build_model(cfg, "meta")
+    block, sizes = model.blocks[0], cfg.model
+    shape = Shape(
         vocab_size=cfg.tokenizer.vocab_size,
-        d_model=model.d_model,
-        n_layers=model.n_layers,
-        n_heads=model.n_heads,
-        d_ff=model.d_ff,
-        context_length=model.context_length,
+        d_model=sizes.d_model,
+        n_layers=sizes.n_layers,
+        n_heads=sizes.n_heads,
+        d_ff=sizes.d_ff,
+        context_length=sizes.context_length,
         mlp_matrices=block.mlp.matrices,
-        tied=head.tied,
-        learned_positions=learned,
-        norm_params=count_parameters(block.norm_1),
-        final_norm=count_parameters(block.final_norm()) > 0,
+        tied=model.head.tied,
+        learned_positions=count_parameters(model.pos) == sizes.context_length * sizes.d_model,
+        norm_params=count_parameters(block.norm_2),
+        final_norm=count_parameters(model.norm) > 0,
     )
-    counted = count_parameters(block) * model.n_layers + count_parameters(head) + positions
-    declared = standard.parameters() - cfg.tokenizer.vocab_size * model.d_model
-    final_norm = standard.norm_params * standard.final_norm
-    return replace(standard, other_params=counted - (declared - final_norm))
+    matrices = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() >= 2)
+    return replace(
+        shape,
+        other_params=count_parameters(model) - shape.parameters(),
+        other_weights=matrices - shape.block_matrices() * sizes.n_layers,
+    )

@@ -21,12 +21,10 @@ def run_identity(cfg: DictConfig, data_fingerprint: str, code_version: int) -> d
         code_version: `CODE_VERSION` of lmablate.runs.run.
     """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    for key in schema.NOT_IDENTITY:
-        *path, last = key.split(".")
-        node = config
-        for name in path:
-            node = node[name]
-        node.pop(last, None)
+    neutral = [key for key, value in schema.NEUTRAL.items() if _at(config, key) == value]
+    for key in (*schema.NOT_IDENTITY, *neutral):
+        path, _, last = key.rpartition(".")
+        (_at(config, path) if path else config).pop(last, None)
     identity = {"config": config, "data_fingerprint": data_fingerprint, "code_version": code_version}
     own_code = class_fingerprints(config)
     return {**identity, "own_code": own_code} if own_code else identity
@@ -34,8 +32,20 @@ def run_identity(cfg: DictConfig, data_fingerprint: str, code_version: int) -> d
 
 def run_label(cfg: DictConfig) -> str:
     """Return the readable part of a run's id: the classes that its model groups chose, and the seed."""
-    targets = [cfg.model[group]["_target_"] for group in schema.MODEL_GROUPS]
+    named = [*schema.LABEL_GROUPS, *(group for group in schema.ADDED_GROUPS if not _is_neutral(cfg, f"model.{group}"))]
+    targets = [cfg.model[group]["_target_"] for group in named]
     return "-".join([*(target.rsplit(".", 1)[-1].lower() for target in targets), f"s{cfg.seed}"])
+
+
+def _is_neutral(cfg: DictConfig, key: str) -> bool:
+    return OmegaConf.to_container(OmegaConf.select(cfg, key), resolve=True) == schema.NEUTRAL[key]
+
+
+def _at(config: Any, key: str) -> Any:
+    """Return the value of a dotted key in a nested config; None if it is not there."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
 
 
 def run_facts(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from omegaconf import MISSING
 _HERE = Path(__file__).resolve()
 CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "conf") if path.is_dir())
 
-# The groups of the model, in the order in which a run's label names them.
-MODEL_GROUPS = ("norm", "pos", "act", "tying", "init")
+# The groups of the model, in the order in which a run's label names them: always, or if the choice is not `NEUTRAL`.
+LABEL_GROUPS = ("norm", "pos", "act", "tying", "init")
+ADDED_GROUPS = ("attn", "qk_norm", "values", "scores", "gate", "residual")
+MODEL_GROUPS = LABEL_GROUPS + ADDED_GROUPS
 MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
 
 
@@ -36,6 +38,12 @@ class ModelConfig:
         act: the MLP with its activation.
         tying: whether the output matrix is the token embedding.
         init: initialisation scheme.
+        attn: the attention layer: how many heads keys and values have, how far a token looks.
+        qk_norm: norms of queries and keys.
+        values: the layer's own values, or a mix with the first layer's.
+        scores: a cap on the attention scores.
+        gate: what scales the heads' outputs.
+        residual: how a branch joins the residual stream.
     """
 
     d_model: int = MISSING
@@ -48,6 +56,12 @@ class ModelConfig:
     act: Any = MISSING
     tying: Any = MISSING
     init: Any = MISSING
+    attn: Any = MISSING
+    qk_norm: Any = MISSING
+    values: Any = MISSING
+    scores: Any = MISSING
+    gate: Any = MISSING
+    residual: Any = MISSING
 
 
 @dataclass
@@ -169,6 +183,20 @@ NOT_IDENTITY = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
 )
+
+# The values that leave a run as it was before their key existed. A key with its neutral value is no part of a run's id,
+# so a new group changes no id of the runs that do not use it.
+NEUTRAL: dict[str, Any] = {
+    f"model.{group}": {"_target_": f"lmablate.model.{name}", "_partial_": True}
+    for group, name in {
+        "attn": "CausalSelfAttention",
+        "qk_norm": "NoQKNorm",
+        "values": "PlainValues",
+        "scores": "PlainScores",
+        "gate": "NoGate",
+        "residual": "Plain",
+    }.items()
+}
 
 # The smallest value that is allowed, by key.
 AT_LEAST: dict[str, float] = {

@@ -1,10 +1,14 @@
 """The model, its variants, its loss and its size. Start reading with transformer.py.
 
-transformer  the residual stream, pre-norm and post-norm blocks, the whole model
-attention    causal multi-head attention, written out and fast; the key-value cache
+transformer  the residual stream, blocks with norms in several places, the whole model
+residual     how the output of a branch joins the stream
+attention    causal attention, written out and fast
+self_attention   the attention layer and its variants; the key-value cache
+attention_parts  what may be changed inside it: norms of queries and keys, values, scores, a gate
 pos          position schemes
+rope         rotary position schemes
 mlp          feed-forward layers and their activations
-norm         RMSNorm and LayerNorm
+norm         RMSNorm, LayerNorm, DyT
 head         tied and untied output matrices
 init         initialisation schemes
 linear       the two layers that hold matrices: Linear and Embedding
@@ -14,27 +18,58 @@ fast         kernels in C for a CPU: attention, rotation, SwiGLU, RMSNorm, the l
 precision    a cast for the operations that need more than 16 bits
 checks       what a layer may be given, or one sentence
 
-transformer (norm placement), pos, mlp, head and init hold the choices of the groups in conf/model: an ablation swaps
-them. Fast forms are tested against plain definitions: `attention`, `cross_entropy`, and the functions in the section
-"Reference" at the end of pos, mlp and norm.
+transformer (norm placement), residual, self_attention, attention_parts, pos, rope, mlp, head and init hold the choices
+of the groups in conf/model: an ablation swaps them. Fast forms are tested against plain definitions: `attention`,
+`cross_entropy`, and the functions in the section "Reference" at the end of rope, mlp and norm.
 
 A config names a variant by this package: `_target_: lmablate.model.RoPE`. Run ids hash these strings. If a class moved,
 or if a config spelled it `lmablate.model.pos.RoPE`, the runs that name it would be lost (tests/runs/test_ids.py).
 """
 
-from lmablate.model.attention import CausalSelfAttention, KVCache, attention, causal_attention, softmax
+from lmablate.model.attention import attention, causal_attention, softmax
+from lmablate.model.attention_parts import (
+    CappedScores,
+    HeadGate,
+    NoGate,
+    NoQKNorm,
+    PlainScores,
+    PlainValues,
+    QKNorm,
+    ValueResidual,
+)
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import CS336, GPT2, Init, Scaled
 from lmablate.model.linear import Embedding, Linear
 from lmablate.model.loss import cross_entropy, linear_cross_entropy
 from lmablate.model.mlp import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
-from lmablate.model.norm import LayerNorm, RMSNorm
-from lmablate.model.pos import ALiBi, Learned, NoPE, Position, RoPE, Sinusoidal
-from lmablate.model.transformer import Block, PostNorm, PreNorm, Transformer
+from lmablate.model.norm import DyT, LayerNorm, RMSNorm
+from lmablate.model.pos import ALiBi, Learned, NoPE, Position, Sinusoidal
+from lmablate.model.residual import EmbeddingSkip, LayerScale, Plain, ReZero
+from lmablate.model.rope import NoPEEvery, PartialRoPE, RoPE, YaRN
+from lmablate.model.self_attention import (
+    CausalSelfAttention,
+    GroupedQueryAttention,
+    KVCache,
+    MultiQueryAttention,
+    WindowAttention,
+)
+from lmablate.model.transformer import (
+    Block,
+    HybridNorm,
+    ParallelNorm,
+    PeriNorm,
+    PostNorm,
+    PreNorm,
+    SandwichNorm,
+    Transformer,
+)
 
 __all__ = [
-    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "CausalSelfAttention", "Embedding", "GatedMLP", "GeGLU",
-    "Init", "KVCache", "LayerNorm", "Learned", "Linear", "NoPE", "Position", "PostNorm", "PreNorm", "RMSNorm", "ReLU",
-    "ReLU2", "RoPE", "Scaled", "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead",
-    "attention", "causal_attention", "cross_entropy", "linear_cross_entropy", "softmax",
+    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "CappedScores", "CausalSelfAttention", "DyT", "Embedding",
+    "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init", "KVCache",
+    "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoPE", "NoPEEvery",
+    "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues", "Position",
+    "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm", "Scaled",
+    "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead", "ValueResidual", "WindowAttention",
+    "YaRN", "attention", "causal_attention", "cross_entropy", "linear_cross_entropy", "softmax",
 ]  # fmt: skip

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lmablate.errors import UserError
-from lmablate.model.checks import check_floats, check_one_type, check_sizes
+from lmablate.model.checks import check_floats, check_one_type
 from lmablate.model.fast import FusedAttention, have_kernels
-from lmablate.model.linear import Linear
-from lmablate.model.pos import NO_POSITIONS, Heads, Position, Scores, Stream
+from lmablate.model.pos import NO_POSITIONS, ScoreChange, Scores
 from lmablate.model.precision import to_at_least_float32
 
 Bias = Callable[[Scores], Scores]
@@ -168,7 +167,7 @@ class BlockCausalAttention(torch.autograd.Function):
         return dq, dk, dv, None
 
 
-def fused_causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_POSITIONS) -> Output:
+def fused_causal_attention(q: Queries, k: Keys, v: Values, pos: ScoreChange = NO_POSITIONS) -> Output:
     """Return what `attention` returns, by torch's kernels, which never store the scores on a GPU (arXiv 2205.14135)."""
     queries, keys = q.shape[-2], k.shape[-2]
     if queries == keys and not pos.biases:
@@ -178,7 +177,7 @@ def fused_causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_PO
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_POSITIONS) -> Output:
+def causal_attention(q: Queries, k: Keys, v: Values, pos: ScoreChange = NO_POSITIONS) -> Output:
     """Return what `attention` returns, by the fastest form: our kernel or blocks on a CPU, else torch's kernels.
 
     All of them give the position scheme's bias no gradient, so a bias that needs one takes `attention` itself.
@@ -193,80 +192,3 @@ def causal_attention(q: Queries, k: Keys, v: Values, pos: Position = NO_POSITION
             return FusedAttention.apply(q, k, v)
         return BlockCausalAttention.apply(q, k, v, pos.bias)
     return attention(q, k, v, pos.bias)
-
-
-class KVCache:
-    """One layer's keys and values of the tokens seen so far, so that each new token costs one step.
-
-    Attributes:
-        k: keys, [..., n_heads, length, d_head]; None before the first token.
-        v: values, of the same shape; None before the first token.
-    """
-
-    def __init__(self) -> None:
-        self.k: Tensor | None = None
-        self.v: Tensor | None = None
-
-    @property
-    def length(self) -> int:
-        """Number of tokens seen."""
-        return 0 if self.k is None else self.k.shape[-2]
-
-    def extend(self, k: Heads, v: Heads) -> tuple[Keys, Keys]:
-        """Append the keys and values of new tokens, and return those of all tokens.
-
-        Raises:
-            UserError: if they are not of the batch whose tokens were seen.
-        """
-        if self.k is None or self.v is None:
-            self.k, self.v = k, v
-        else:
-            for name, old, new in (("k", self.k, k), ("v", self.v, v)):
-                check_floats(name, new, *old.shape[:-2], "time", old.shape[-1])
-            self.k, self.v = torch.cat((self.k, k), dim=-2), torch.cat((self.v, v), dim=-2)
-        return self.k, self.v
-
-
-class CausalSelfAttention(nn.Module):
-    """Multi-head self-attention in which no token sees its future, arXiv 1706.03762, section 3.2.2.
-
-    Args:
-        d_model: width of the residual stream.
-        n_heads: number of heads; each is d_model / n_heads wide.
-
-    Raises:
-        UserError: if `d_model` is not a multiple of `n_heads`.
-    """
-
-    def __init__(self, d_model: int, n_heads: int) -> None:
-        super().__init__()
-        check_sizes({"model.d_model": d_model, "model.n_heads": n_heads})
-        if d_model % n_heads:
-            raise UserError(
-                f"model.d_model={d_model} cannot be split among model.n_heads={n_heads}: "
-                "d_model must be a multiple of n_heads."
-            )
-        self.n_heads = n_heads
-        self.q = Linear(d_model, d_model)
-        self.k = Linear(d_model, d_model)
-        self.v = Linear(d_model, d_model)
-        self.o = Linear(d_model, d_model)
-
-    def forward(self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None) -> Stream:
-        """Let every token of `x` attend to itself and to the tokens before it.
-
-        Args:
-            x: the tokens' vectors, after any number of batch dimensions; the tokens follow those that `cache` holds.
-            pos: the model's position scheme, the same for all layers.
-            cache: this layer's keys and values of earlier tokens, extended by those of `x`; None without a cache.
-        """
-        check_floats("x", x, "time", self.q.weight.shape[1])
-        q, k, v = self._split_heads(self.q(x)), self._split_heads(self.k(x)), self._split_heads(self.v(x))
-        q, k = pos.rotate(q, k, start=0 if cache is None else cache.length)
-        if cache is not None:
-            k, v = cache.extend(k, v)
-        heads = causal_attention(q, k, v, pos)
-        return self.o(heads.transpose(-3, -2).flatten(-2))
-
-    def _split_heads(self, x: Stream) -> Heads:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)

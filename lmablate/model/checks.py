@@ -1,5 +1,6 @@
 """What a layer or a function may be given; all else is refused in one sentence. Only shapes and types are read."""
 
+import math
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
@@ -19,6 +20,17 @@ def check_sizes(sizes: Mapping[str, Any]) -> None:
     for key, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
             raise UserError(f"{key}={size!r} is not allowed: it must be a whole number, and it must be at least 1.")
+
+
+def positive_number(key: str, value: Any) -> float:
+    """Return `value` as a float; it comes from a yaml or a command line, so it may be of any type.
+
+    Raises:
+        UserError: if it is not a positive, finite number; it names the key.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"{key}={value!r} is not allowed: it must be a positive number.")
+    return float(value)
 
 
 def check_floats(name: str, x: Any, *dims: int | str) -> None:

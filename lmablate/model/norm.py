@@ -98,13 +98,55 @@ class LayerNorm(nn.Module):
         return F.layer_norm(wide, weight.shape, weight, bias, self.eps).type_as(x)
 
 
+class DyT(nn.Module):
+    """No normalisation, but a squashing of each number, weight ∘ tanh(alpha x) + bias, arXiv 2503.10622, equation 3.
+
+    Args:
+        d_model: width of the vectors.
+        alpha: first value of the trained number alpha.
+
+    Raises:
+        UserError: if `d_model` is no size.
+    """
+
+    def __init__(self, d_model: int, alpha: float = 0.5) -> None:
+        super().__init__()
+        check_sizes({"d_model": d_model})
+        self.alpha = nn.Parameter(torch.full((1,), alpha))
+        self.weight = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Vectors) -> Vectors:
+        """Return the squashed vectors, in the precision of `x`."""
+        check_floats("x", x, len(self.weight))
+        wide = to_at_least_float32(x)
+        alpha, weight, bias = (p.type_as(wide) for p in (self.alpha, self.weight, self.bias))
+        return torch.addcmul(bias, weight, torch.tanh(alpha * wide)).type_as(x)
+
+
+class NoNorm(nn.Module):
+    """The vectors as they are.
+
+    Args:
+        d_model: width of the vectors.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        check_sizes({"d_model": d_model})
+
+    def forward(self, x: Vectors) -> Vectors:
+        """Return `x`."""
+        return x
+
+
 def _check_norm(d_model: int, eps: float) -> None:
     check_sizes({"d_model": d_model})
     if not 0 <= eps < math.inf:
         raise UserError(f"eps={eps} is not allowed: it must be at least 0 and finite.")
 
 
-NORMS: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}
+NORMS: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm, "dyt": DyT, "none": NoNorm}
 
 
 def make_norm(kind: str, d_model: int) -> nn.Module:

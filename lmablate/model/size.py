@@ -30,7 +30,9 @@ class Shape:
         learned_positions: True if each position has a trained vector.
         norm_params: parameters of one norm: d_model for RMSNorm, 2·d_model for LayerNorm with its bias.
         final_norm: True for pre-norm, which normalises once more before the head.
-        other_params: parameters that none of the above accounts for, in the whole model: of classes of one's own.
+        other_params: parameters that none of the above accounts for, in the whole model; negative if there are fewer.
+        other_weights: weights of matrix products in the blocks that none of the above accounts for, in the whole model;
+            negative if there are fewer, as with grouped queries.
 
     Raises:
         UserError: if a size is not allowed.
@@ -48,13 +50,14 @@ class Shape:
     norm_params: int
     final_norm: bool
     other_params: int = 0
+    other_weights: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is bool and not isinstance(value, bool):
                 raise UserError(f"{field.name}={value!r} is not allowed: it must be True or False.")
-            if field.type is int and field.name != "other_params" and (field.name, value) != ("norm_params", 0):
+            if field.type is int and not field.name.startswith("other") and (field.name, value) != ("norm_params", 0):
                 check_sizes({field.name: value})
         if self.mlp_matrices not in (2, 3):
             raise UserError(f"mlp_matrices={self.mlp_matrices} is not allowed: it must be 2 or 3.")
@@ -70,7 +73,7 @@ class Shape:
     def non_embedding_parameters(self) -> int:
         """Return the number of parameters of the blocks and norms, without token embedding, positions and head."""
         norms = (2 * self.n_layers + self.final_norm) * self.norm_params
-        return self.n_layers * self._block_matrices() + norms
+        return self.n_layers * self.block_matrices() + norms
 
     def flops_per_token(self) -> int:
         """Return the FLOPs of one training token (forward and backward) at full context length T.
@@ -78,14 +81,14 @@ class Shape:
         Forward: 2 per weight of every matrix product, including the head but not the embedding look-up, plus 2·2·T·d
         per layer for scores and values. These count all T × T scores, though causal masking discards half of them,
         because a plain masked attention computes them all and `torch.utils.flop_counter` counts them all. Backward:
-        twice the forward, one product for the gradient of the inputs and one for that of the weights. What
-        `other_params` are used for is not counted.
+        twice the forward, one product for the gradient of the inputs and one for that of the weights.
         """
-        weights = self.n_layers * self._block_matrices() + self.vocab_size * self.d_model
+        weights = self.n_layers * self.block_matrices() + self.other_weights + self.vocab_size * self.d_model
         attention = self.n_layers * 2 * 2 * self.context_length * self.d_model
         return 3 * (2 * weights + attention)
 
-    def _block_matrices(self) -> int:
+    def block_matrices(self) -> int:
+        """Return the weights of a block's matrices: four of attention, and those of the MLP."""
         return 4 * self.d_model**2 + self.mlp_matrices * self.d_model * self.d_ff
 
 
@@ -96,7 +99,7 @@ def count_parameters(module: nn.Module) -> int:
 
 def reference_shape(shape: Shape) -> Shape:
     """Return what an arm is matched to by default: its own shape with two MLP matrices, tied, no learned positions."""
-    return replace(shape, mlp_matrices=2, tied=True, learned_positions=False, other_params=0)
+    return replace(shape, mlp_matrices=2, tied=True, learned_positions=False, other_params=0, other_weights=0)
 
 
 # What `match` can make equal between two arms.

@@ -1,12 +1,13 @@
 """A decoder-only Transformer language model. Every part that an ablation may change is passed in as a class."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from jaxtyping import Float, Int, UInt
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.model.attention import CausalSelfAttention, KVCache
+from lmablate.model.attention_parts import NoGate, NoQKNorm, PlainScores, PlainValues, QKVNorm
 from lmablate.model.checks import check_sizes
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import Init
@@ -14,6 +15,8 @@ from lmablate.model.linear import Embedding
 from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
 from lmablate.model.pos import NO_POSITIONS, Position, Stream
+from lmablate.model.residual import Early, Plain
+from lmablate.model.self_attention import CausalSelfAttention, KVCache
 
 Tokens = Int[Tensor, "*batch time"] | UInt[Tensor, "*batch time"]
 
@@ -25,46 +28,139 @@ class Block(nn.Module):
         d_model: width of the residual stream.
         attn: the attention layer.
         mlp: the feed-forward layer.
-        kind: which norm, "rmsnorm" or "layernorm".
+        kind: which norm, a key of `NORMS` in norm.py.
+        residual: a class of residual.py, how a branch's output joins the stream.
     """
 
-    def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
+    def __init__(
+        self,
+        d_model: int,
+        attn: CausalSelfAttention,
+        mlp: MLP,
+        *,
+        kind: str = "rmsnorm",
+        residual: Callable[..., Plain] = Plain,
+    ) -> None:
         super().__init__()
         self.attn, self.mlp = attn, mlp
         self.norm_1, self.norm_2 = make_norm(kind, d_model), make_norm(kind, d_model)
+        self.residual_1, self.residual_2 = residual(d_model), residual(d_model)
         self.kind, self.d_model = kind, d_model
 
+    def forward(
+        self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None, early: Early | None = None
+    ) -> Stream:
+        """Return the stream after both branches.
+
+        Args:
+            x: the stream.
+            pos: the layer's position scheme.
+            cache: the layer's part of the cache; None without one.
+            early: what the first layer left to the later ones; None if this is the first.
+        """
+        return self.update(x, pos, cache, early or Early(x))
+
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
+        """Return the stream after both branches; the arguments are those of `forward`."""
+        raise NotImplementedError("a subclass of Block must define update")
+
+    def first_norm(self) -> nn.Module:
+        """Return the module between the embedding and the first block."""
+        return nn.Identity()
+
     def final_norm(self) -> nn.Module:
-        """Return the module between the last block and the output matrix."""
-        raise NotImplementedError("a subclass of Block must define final_norm")
+        """Return the module between the last block and the output matrix: a norm, if the stream has not had one."""
+        return make_norm(self.kind, self.d_model)
 
 
 class PreNorm(Block):
     """The norm inside the branch; the stream itself is never normalised, arXiv 2002.04745, figure 1b."""
 
-    def forward(self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None) -> Stream:
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = x + self.attn(self.norm_1(x), pos, cache)
-        x = x + self.mlp(self.norm_2(x))
+        x = x + self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early)
+        x = x + self.residual_2(self.mlp(self.norm_2(x)), early)
         return x
-
-    def final_norm(self) -> nn.Module:
-        """Return a norm: the stream has not been normalised yet."""
-        return make_norm(self.kind, self.d_model)
 
 
 class PostNorm(Block):
     """The norm after the sum, as in the first Transformer, arXiv 1706.03762, section 3.1."""
 
-    def forward(self, x: Stream, pos: Position = NO_POSITIONS, cache: KVCache | None = None) -> Stream:
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = self.norm_1(x + self.attn(x, pos, cache))
-        x = self.norm_2(x + self.mlp(x))
+        x = self.norm_1(x + self.residual_1(self.attn(x, pos, cache, early), early))
+        x = self.norm_2(x + self.residual_2(self.mlp(x), early))
         return x
 
     def final_norm(self) -> nn.Module:
         """Return the identity: the last block has already normalised the stream."""
         return nn.Identity()
+
+
+class SandwichNorm(Block):
+    """A norm at both ends of the branch, arXiv 2105.13290, section 2.4: no branch can write large numbers."""
+
+    def __init__(
+        self,
+        d_model: int,
+        attn: CausalSelfAttention,
+        mlp: MLP,
+        *,
+        kind: str = "rmsnorm",
+        residual: Callable[..., Plain] = Plain,
+    ) -> None:
+        super().__init__(d_model, attn, mlp, kind=kind, residual=residual)
+        self.norm_3, self.norm_4 = make_norm(kind, d_model), make_norm(kind, d_model)
+
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
+        """Return the stream after both branches."""
+        x = x + self.residual_1(self.norm_3(self.attn(self.norm_1(x), pos, cache, early)), early)
+        x = x + self.residual_2(self.norm_4(self.mlp(self.norm_2(x))), early)
+        return x
+
+
+class PeriNorm(SandwichNorm):
+    """As `SandwichNorm`, and the embedding is normalised, too, arXiv 2502.02732, section 3.3."""
+
+    def first_norm(self) -> nn.Module:
+        """Return a norm."""
+        return make_norm(self.kind, self.d_model)
+
+
+class HybridNorm(Block):
+    """Norms of queries, keys and values in attention, and post-norm around the MLP, arXiv 2503.04598, equations 6, 7.
+
+    The attention layer gets a `QKVNorm`, whatever norm of queries and keys it had.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        attn: CausalSelfAttention,
+        mlp: MLP,
+        *,
+        kind: str = "rmsnorm",
+        residual: Callable[..., Plain] = Plain,
+    ) -> None:
+        super().__init__(d_model, attn, mlp, kind=kind, residual=residual)
+        self.norm_1 = nn.Identity()  # the attention layer has norms of its own
+        self.attn.qk_norm = QKVNorm(attn.d_head)
+
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
+        """Return the stream after both branches."""
+        x = self.norm_2(x + self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early))
+        x = x + self.residual_2(self.mlp(x), early)
+        return x
+
+
+class ParallelNorm(Block):
+    """Both branches read the same stream and are added to it together (arXiv 2204.06745, section 2.1)."""
+
+    def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
+        """Return the stream after both branches."""
+        y_1 = self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early)
+        y_2 = self.residual_2(self.mlp(self.norm_2(x)), early)
+        return x + y_1 + y_2
 
 
 class Transformer(nn.Module):
@@ -77,11 +173,17 @@ class Transformer(nn.Module):
         n_heads: attention heads per block; each is d_model / n_heads wide.
         d_ff: width of an MLP.
         context_length: tokens of a training sequence.
-        norm: `PreNorm` or `PostNorm`, with its `kind` ("rmsnorm" or "layernorm") already bound.
+        norm: a `Block` class, with its `kind` of norm already bound.
         pos: a `Position` class; one object serves all layers.
         act: an `MLP` class.
         tying: `TiedHead` or `UntiedHead`.
         init: an initialisation scheme of init.py.
+        attn: a `CausalSelfAttention` class.
+        qk_norm: a norm of queries and keys, of attention_parts.py.
+        values: what values a layer uses, of attention_parts.py.
+        scores: what caps the scores, of attention_parts.py.
+        gate: what scales the heads' outputs, of attention_parts.py.
+        residual: how a branch joins the stream, of residual.py.
         seed: together with a parameter's name, it determines the parameter's first values.
 
     Raises:
@@ -104,6 +206,12 @@ class Transformer(nn.Module):
         act: Callable[..., MLP],
         tying: Callable[..., TiedHead | UntiedHead],
         init: Init,
+        attn: Callable[..., CausalSelfAttention] = CausalSelfAttention,
+        qk_norm: Callable[..., NoQKNorm] = NoQKNorm,
+        values: Callable[..., PlainValues] = PlainValues,
+        scores: Callable[..., PlainScores] = PlainScores,
+        gate: Callable[..., NoGate] = NoGate,
+        residual: Callable[..., Plain] = Plain,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -112,10 +220,11 @@ class Transformer(nn.Module):
         self.vocab_size, self.context_length = vocab_size, context_length
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
+        attn = partial(attn, d_model, n_heads, qk_norm=qk_norm, values=values, scores=scores, gate=gate)
         self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]  (ModuleList is not generic)
-            norm(d_model, CausalSelfAttention(d_model, n_heads), act(d_model, d_ff)) for _ in range(n_layers)
+            norm(d_model, attn(), act(d_model, d_ff), residual=residual) for _ in range(n_layers)
         )
-        self.norm = self.blocks[-1].final_norm()
+        self.first_norm, self.norm = self.blocks[0].first_norm(), self.blocks[-1].final_norm()
         self.head = tying(vocab_size, d_model)
         init.fill(self, n_layers, seed)
 
@@ -142,8 +251,10 @@ class Transformer(nn.Module):
         if len(layer_caches) != len(self.blocks):
             raise UserError(f"cache has {len(layer_caches)} layers, but the model has {len(self.blocks)}.")
         x = self.pos.embed(self.embed(tokens), start=0 if cache is None else cache[0].length)
-        for block, layer_cache in zip(self.blocks, layer_caches, strict=True):
-            x = block(x, self.pos, layer_cache)
+        x = self.first_norm(x)
+        early = Early(x)
+        for layer, (block, layer_cache) in enumerate(zip(self.blocks, layer_caches, strict=True)):
+            x = block(x, self.pos.of_layer(layer), layer_cache, early)
         return self.norm(x)
 
     def forward(

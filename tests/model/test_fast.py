@@ -23,7 +23,8 @@ from lmablate.model.fast import (
     library,
 )
 from lmablate.model.norm import rms_norm
-from lmablate.model.pos import ALiBi, NoPE, turn_plain
+from lmablate.model.pos import ALiBi, NoPE
+from lmablate.model.rope import turn_plain
 from lmablate.training.optim import AdamW, adamw_update
 from tests.model.helpers import assert_same, gradients, normal, random_tokens, small_model, value_and_gradients
 

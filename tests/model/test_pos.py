@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lmablate.errors import UserError
 from lmablate.model import ALiBi, Learned, NoPE, RoPE, Sinusoidal
-from lmablate.model.pos import turn, turn_plain
+from lmablate.model.rope import turn, turn_plain
 from tests.model.helpers import assert_same, normal, value_and_gradients
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,22 +13,17 @@ from torch import Tensor, nn
 from lmablate.config.build import build_model, model_shape
 from lmablate.config.schema import CONF, MODEL_GROUPS
 from lmablate.model import NoPE, Transformer, cross_entropy
+from lmablate.model.norm import NORMS
 from lmablate.testing import CONTEXT, VOCAB, check_model
+from tests.covering import covering_array
 from tests.model.helpers import random_tokens
 
-FILES = {slot: sorted(Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
-SIZES = ("d_model=16", "n_layers=2", "n_heads=2", "d_ff=24", "context_length=12")
+OPTIONS = {slot: sorted(path.stem for path in Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
+SIZES = ("d_model=16", "n_layers=2", "n_heads=4", "d_ff=24", "context_length=12")
 # With tied embeddings, these schemes give a first loss far above ln(VOCAB): their embeddings make logits too large.
 FAR_FROM_UNIFORM_WHEN_TIED = {"cs336"}
-
-
-def combinations() -> list:
-    """Every choice of norm placement, position, activation, tying and init, with both kinds of norm."""
-    return [
-        pytest.param(*paths, kind, id="-".join([*(path.stem for path in paths), kind]))
-        for paths in itertools.product(*FILES.values())
-        for kind in ("rmsnorm", "layernorm")
-    ]
+# Each pair of choices of two groups, and of the kinds of norm, is in at least one of these.
+COMBINATIONS = covering_array({**OPTIONS, "kind": [*NORMS]})
 
 
 @pytest.fixture(scope="module")
@@ -37,37 +32,55 @@ def base(compose_config) -> DictConfig:
 
 
 def test_the_config_groups_hold_every_variant_of_the_report():
-    found = {slot: {path.stem for path in files} for slot, files in FILES.items()}
-    assert found["norm"] == {"pre", "post"}
+    found = {slot: {*options} for slot, options in OPTIONS.items()}
+    assert found["norm"] >= {"pre", "post"}
     assert found["pos"] >= {"rope", "sin", "learned", "nope", "alibi"}
     assert found["act"] >= {"swiglu", "relu", "gelu", "silu", "relu2", "geglu"}
     assert found["tying"] == {"true", "false"}
     assert found["init"] >= {"cs336", "gpt2", "scaled"}
 
 
-@pytest.mark.parametrize(
-    "path", [*itertools.chain(*FILES.values())], ids=lambda path: f"{path.parent.name}={path.stem}"
-)
-def test_a_choice_on_the_command_line_puts_its_yaml_into_the_config(path, compose_config):
-    """The yaml that `combinations` reads directly is what Hydra puts in the slot."""
-    cfg = compose_config(f"model/{path.parent.name}={path.stem}")
-    assert cfg.model[path.parent.name] == OmegaConf.load(path)
+def test_every_pair_of_choices_is_in_a_combination():
+    pairs = {pair for row in COMBINATIONS for pair in itertools.combinations(row.items(), 2)}
+    for one, other in itertools.combinations(OPTIONS, 2):
+        for pair in itertools.product([(one, x) for x in OPTIONS[one]], [(other, x) for x in OPTIONS[other]]):
+            assert pair in pairs
 
 
-@pytest.mark.parametrize(("norm", "pos", "act", "tying", "init", "kind"), combinations())
-def test_every_combination_is_finite_causal_shares_no_layer_and_has_the_declared_size(
-    norm, pos, act, tying, init, kind, base
-):
+@pytest.mark.parametrize("choice", [(slot, option) for slot in OPTIONS for option in OPTIONS[slot]], ids="=".join)
+def test_a_choice_on_the_command_line_puts_its_yaml_into_the_config(choice, compose_config):
+    slot, option = choice
+    cfg = compose_config(f"model/{slot}={option}")
+    assert cfg.model[slot] == OmegaConf.load(Path(CONF, "model", slot, f"{option}.yaml"))
+
+
+def configured(base: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Return `base` with the yaml of each choice in its slot, and with norms of the kind."""
     cfg = base.copy()
-    for path in (norm, pos, act, tying, init):
-        cfg.model[path.parent.name] = OmegaConf.load(path)
-    cfg.model.norm.kind = kind
+    for slot in OPTIONS:
+        cfg.model[slot] = OmegaConf.load(Path(CONF, "model", slot, f"{choices[slot]}.yaml"))
+    cfg.model.norm.kind = choices["kind"]
+    return cfg
+
+
+@pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
+def test_a_combination_is_finite_causal_shares_no_layer_and_has_the_declared_size(choices, base):
+    cfg = configured(base, choices)
     model = build_model(cfg)
+    loss = cross_entropy(model(random_tokens(2, CONTEXT, vocab=VOCAB)), random_tokens(2, CONTEXT, vocab=VOCAB, seed=1))
+    if choices["tying"] == "false" or choices["init"] not in FAR_FROM_UNIFORM_WHEN_TIED:
+        assert abs(loss.mean().item() - math.log(VOCAB)) < 1
     check_model(model)
     assert sum(p.numel() for p in model.parameters()) == model_shape(cfg).parameters()
-    loss = cross_entropy(model(random_tokens(2, CONTEXT, vocab=VOCAB)), random_tokens(2, CONTEXT, vocab=VOCAB, seed=1))
-    if tying.stem == "false" or init.stem not in FAR_FROM_UNIFORM_WHEN_TIED:
-        assert abs(loss.mean().item() - math.log(VOCAB)) < 1
+
+
+@pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
+def test_a_combination_with_a_cache_computes_what_it_computes_anew(choices, base):
+    model = build_model(configured(base, choices)).double()
+    tokens = random_tokens(2, CONTEXT, vocab=VOCAB)
+    cache = model.new_cache()
+    steps = [model(part, cache) for part in tokens.split([5, 1, 1, CONTEXT - 7], dim=1)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), model(tokens), rtol=1e-9, atol=1e-9)
 
 
 class Peek(nn.Module):

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.config.project import yaml_files
-from lmablate.config.schema import MODEL_GROUPS
+from lmablate.config.schema import ADDED_GROUPS, LABEL_GROUPS, MODEL_GROUPS, NEUTRAL
 from lmablate.files import read_yaml
 
 # A run's id: the classes of its groups, its seed and a hash. See `config.identity.run_label`.
-_RUN_ID = re.compile("-".join(rf"(?P<{group}>\w+)" for group in MODEL_GROUPS) + r"-s(?P<seed>[0-9]{1,15})-[0-9a-f]{10}")
+_RUN_ID = re.compile(
+    "-".join(rf"(?P<{group}>\w+)" for group in LABEL_GROUPS)
+    + r"(?P<added>(?:-\w+)*?)-s(?P<seed>[0-9]{1,15})-[0-9a-f]{10}"
+)
 # Any other name that ends in a seed.
 _NAME_AND_SEED = re.compile(r"(?P<variant>.+?)[-_ ]s(?:eed)?[-_ ]?(?P<seed>[0-9]{1,15})", re.DOTALL)
 
@@ -33,7 +36,8 @@ def _class_of(node: Any) -> str:
 
 def choices_of_config(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the group choices behind a config, such as {"model/pos": "rope"}, for sources that do not record them."""
-    classes = {group: _class_of(config["model"].get(group)) for group in MODEL_GROUPS}
+    nodes = {group: config["model"].get(group, NEUTRAL.get(f"model.{group}")) for group in MODEL_GROUPS}
+    classes = {group: _class_of(node) for group, node in nodes.items()}
     return {f"model/{group}": class_options(group).get(name, name) for group, name in classes.items() if name}
 
 
@@ -45,7 +49,12 @@ def choices_of_name(name: str) -> tuple[dict[str, str], int]:
             and the rest is the choice of `variant`.
     """
     if parts := _RUN_ID.fullmatch(name):
-        choices = {f"model/{group}": class_options(group).get(parts[group], parts[group]) for group in MODEL_GROUPS}
+        choices = {f"model/{group}": class_options(group).get(parts[group], parts[group]) for group in LABEL_GROUPS}
+        added = {*parts["added"].split("-")}
+        for group in ADDED_GROUPS:
+            options = class_options(group)
+            (named,) = [*added & {*options}] or [_class_of(NEUTRAL[f"model.{group}"])]
+            choices[f"model/{group}"] = options[named]
         return choices, int(parts["seed"])
     if parts := _NAME_AND_SEED.fullmatch(name):
         return {"variant": parts["variant"]}, int(parts["seed"])
