@@ -8,7 +8,6 @@ on a busy machine.
 """
 
 import copy
-import importlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,20 @@ from torch import Tensor
 
 from lmablate.config.key_value import run_key_value_command as command
 from lmablate.machine import keep_freed_memory
-from lmablate.model import PreNorm, RMSNorm, RoPE, Scaled, SwiGLU, TiedHead, Transformer, attention, cross_entropy
+from lmablate.model import (
+    PreNorm,
+    RMSNorm,
+    RoPE,
+    Scaled,
+    SwiGLU,
+    TiedHead,
+    Transformer,
+    attention,
+    cross_entropy,
+    rope,
+    self_attention,
+)
 from lmablate.model.norm import rms_norm
-from lmablate.model.rope import RoPE as Rotation
 from lmablate.model.rope import turn_plain
 from lmablate.training.optim import AdamW, clip_grad_norm_, decay_groups
 from lmablate.training.step import NextTokenLoss, train_step
@@ -61,11 +71,10 @@ def batches(arguments: Arguments) -> tuple[Tensor, Tensor]:
 @contextmanager
 def definitions() -> Iterator[None]:
     """Use the plain reference forms: vmap cannot trace a hand-written backward pass."""
-    module = importlib.import_module("lmablate.model.attention")
     with (
-        patch.object(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias)),
+        patch.object(self_attention, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias)),
         patch.object(RMSNorm, "forward", lambda self, x: rms_norm(x, self.weight, self.eps)),
-        patch.object(importlib.import_module(Rotation.__module__), "turn", turn_plain),
+        patch.object(rope, "turn", turn_plain),
     ):
         yield
 

@@ -3,6 +3,12 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.model.norm import NORMS
 
 
 def covering_array(groups: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -28,3 +34,17 @@ def covering_array(groups: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 def _gain(group: str, row: Mapping[str, str], uncovered: set[frozenset[tuple[str, str]]], choice: str) -> int:
     """Return how many new pairs a choice of `group` makes with those of `row`."""
     return sum(frozenset(((group, choice), fixed)) in uncovered for fixed in row.items())
+
+
+OPTIONS = {slot: sorted(path.stem for path in Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
+# Each pair of choices of two groups of the model, and of the kinds of norm, is in at least one of these.
+COMBINATIONS = covering_array({**OPTIONS, "kind": [*NORMS]})
+
+
+def with_choices(base: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Return `base` with the yaml of each choice in its slot, and with norms of the kind."""
+    cfg = base.copy()
+    for slot in OPTIONS:
+        cfg.model[slot] = OmegaConf.load(Path(CONF, "model", slot, f"{choices[slot]}.yaml"))
+    cfg.model.norm.kind = choices["kind"]
+    return cfg

@@ -11,7 +11,24 @@ from torch import Tensor
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.errors import UserError
 from lmablate.files import read_json, write_json
-from lmablate.model import GELU, LayerNorm, Learned, PreNorm, RMSNorm, RoPE, SwiGLU, Transformer
+from lmablate.model import (
+    GELU,
+    CausalSelfAttention,
+    GroupedQueryAttention,
+    LayerNorm,
+    Learned,
+    MultiQueryAttention,
+    NoGate,
+    NoQKNorm,
+    Plain,
+    PlainScores,
+    PlainValues,
+    PreNorm,
+    RMSNorm,
+    RoPE,
+    SwiGLU,
+    Transformer,
+)
 from lmablate.tokenizer import Tokenizer
 from lmablate.tokenizer.interchange import save_hugging_face
 
@@ -69,14 +86,17 @@ def _export(model: Transformer) -> HuggingFaceModel:
 
 
 def _parts_of(model: Transformer) -> tuple[type, ...]:
-    block = model.blocks[0]
-    return type(block), type(block.norm_1), type(model.pos), type(block.mlp)
+    """Return the classes of block, norm, positions and MLP, and of what else is not the neutral choice."""
+    block, attn = model.blocks[0], model.blocks[0].attn
+    others = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, block.residual_1)
+    changed = [type(part) for part in others if type(part) not in NEUTRAL_PARTS]
+    return type(block), type(block.norm_1), type(model.pos), type(block.mlp), *changed
 
 
 def _llama(model: Transformer) -> HuggingFaceModel:
     """Convert to LlamaForCausalLM."""
     block: Any = model.blocks[0]
-    n_heads = block.attn.n_heads
+    n_heads, n_kv_heads = block.attn.n_heads, block.attn.n_kv_heads
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -85,7 +105,7 @@ def _llama(model: Transformer) -> HuggingFaceModel:
         "intermediate_size": block.mlp.up.weight.shape[0],
         "num_hidden_layers": len(model.blocks),
         "num_attention_heads": n_heads,
-        "num_key_value_heads": n_heads,
+        "num_key_value_heads": n_kv_heads,
         "max_position_embeddings": model.context_length,
         "hidden_act": "silu",
         "rms_norm_eps": block.norm_1.eps,
@@ -102,7 +122,7 @@ def _llama(model: Transformer) -> HuggingFaceModel:
         tensors |= {
             f"{at}.input_layernorm.weight": block.norm_1.weight,
             f"{at}.self_attn.q_proj.weight": _halves(block.attn.q.weight, n_heads),
-            f"{at}.self_attn.k_proj.weight": _halves(block.attn.k.weight, n_heads),
+            f"{at}.self_attn.k_proj.weight": _halves(block.attn.k.weight, n_kv_heads),
             f"{at}.self_attn.v_proj.weight": block.attn.v.weight,
             f"{at}.self_attn.o_proj.weight": block.attn.o.weight,
             f"{at}.post_attention_layernorm.weight": block.norm_2.weight,
@@ -162,8 +182,11 @@ def _conv1d(name: str, weight: Tensor) -> dict[str, Tensor]:
     return {f"{name}.weight": weight.mT, f"{name}.bias": weight.new_zeros(len(weight))}
 
 
+NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, Plain)
 # The variants of block, norm, position encoding and MLP -> the architecture that computes the same.
 ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], HuggingFaceModel]] = {
     (PreNorm, RMSNorm, RoPE, SwiGLU): _llama,
+    (PreNorm, RMSNorm, RoPE, SwiGLU, GroupedQueryAttention): _llama,
+    (PreNorm, RMSNorm, RoPE, SwiGLU, MultiQueryAttention): _llama,
     (PreNorm, LayerNorm, Learned, GELU): _gpt2,
 }

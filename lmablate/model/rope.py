@@ -118,7 +118,7 @@ class NoPEEvery(RoPE):
     """
 
     def __init__(
-        self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0, every: int = 4
+        self, d_model: int, n_heads: int, context_length: int, *, theta: Any = 10_000.0, every: Any = 4
     ) -> None:
         check_sizes({"model.pos.every": every})
         super().__init__(d_model, n_heads, context_length, theta=theta)

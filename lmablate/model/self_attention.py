@@ -1,6 +1,7 @@
 """The attention layer and its variants: how many heads keys and values have, and how far back a token looks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -137,7 +138,7 @@ class GroupedQueryAttention(CausalSelfAttention):
         UserError: if `n_heads` is not a multiple of `n_kv_heads`.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, n_kv_heads: int = 2, **parts: Callable[..., nn.Module]) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, n_kv_heads: Any = 2, **parts: Callable[..., nn.Module]) -> None:
         check_sizes({"model.n_heads": n_heads, "model.attn.n_kv_heads": n_kv_heads})
         if n_heads % n_kv_heads:
             raise UserError(
@@ -179,7 +180,7 @@ class WindowAttention(CausalSelfAttention):
         UserError: if `window` is no size.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, window: int = 32, **parts: Callable[..., nn.Module]) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, window: Any = 32, **parts: Callable[..., nn.Module]) -> None:
         check_sizes({"model.attn.window": window})
         super().__init__(d_model, n_heads, **parts)
         self.window = window

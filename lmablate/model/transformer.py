@@ -29,7 +29,10 @@ class Block(nn.Module):
         attn: the attention layer.
         mlp: the feed-forward layer.
         kind: which norm, a key of `NORMS` in norm.py.
-        residual: a class of residual.py, how a branch's output joins the stream.
+
+    Attributes:
+        residual_1: how the attention's output joins the stream, an object of residual.py.
+        residual_2: the same for the MLP.
     """
 
     def __init__(
@@ -39,12 +42,11 @@ class Block(nn.Module):
         mlp: MLP,
         *,
         kind: str = "rmsnorm",
-        residual: Callable[..., Plain] = Plain,
     ) -> None:
         super().__init__()
         self.attn, self.mlp = attn, mlp
         self.norm_1, self.norm_2 = make_norm(kind, d_model), make_norm(kind, d_model)
-        self.residual_1, self.residual_2 = residual(d_model), residual(d_model)
+        self.residual_1, self.residual_2 = Plain(d_model), Plain(d_model)
         self.kind, self.d_model = kind, d_model
 
     def forward(
@@ -107,9 +109,8 @@ class SandwichNorm(Block):
         mlp: MLP,
         *,
         kind: str = "rmsnorm",
-        residual: Callable[..., Plain] = Plain,
     ) -> None:
-        super().__init__(d_model, attn, mlp, kind=kind, residual=residual)
+        super().__init__(d_model, attn, mlp, kind=kind)
         self.norm_3, self.norm_4 = make_norm(kind, d_model), make_norm(kind, d_model)
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
@@ -140,9 +141,8 @@ class HybridNorm(Block):
         mlp: MLP,
         *,
         kind: str = "rmsnorm",
-        residual: Callable[..., Plain] = Plain,
     ) -> None:
-        super().__init__(d_model, attn, mlp, kind=kind, residual=residual)
+        super().__init__(d_model, attn, mlp, kind=kind)
         self.norm_1 = nn.Identity()  # the attention layer has norms of its own
         self.attn.qk_norm = QKVNorm(attn.d_head)
 
@@ -222,8 +222,10 @@ class Transformer(nn.Module):
         self.pos = pos(d_model, n_heads, context_length)
         attn = partial(attn, d_model, n_heads, qk_norm=qk_norm, values=values, scores=scores, gate=gate)
         self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]  (ModuleList is not generic)
-            norm(d_model, attn(), act(d_model, d_ff), residual=residual) for _ in range(n_layers)
+            norm(d_model, attn(), act(d_model, d_ff)) for _ in range(n_layers)
         )
+        for block in self.blocks:
+            block.residual_1, block.residual_2 = residual(d_model), residual(d_model)
         self.first_norm, self.norm = self.blocks[0].first_norm(), self.blocks[-1].final_norm()
         self.head = tying(vocab_size, d_model)
         init.fill(self, n_layers, seed)

@@ -11,6 +11,8 @@ ARMS = {
     "llama-untied": ["model/pos=rope", "model/act=swiglu", "model/tying=false"],
     "gpt2-tied": ["model/pos=learned", "model/act=gelu", "model.norm.kind=layernorm"],
     "gpt2-untied": ["model/pos=learned", "model/act=gelu", "model.norm.kind=layernorm", "model/tying=false"],
+    "llama-groups": ["model.n_heads=4", "model/attn=gqa"],
+    "llama-one-group": ["model.n_heads=4", "model/attn=mqa", "model/tying=false"],
     "neither": ["model/norm=post", "model/pos=alibi", "model/act=relu2"],
 }
 

@@ -1,5 +1,6 @@
 """An exported run computes the same in transformers as here."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from lmablate.config.build import build_model
 from lmablate.errors import UserError
 from lmablate.inference.decode import Sampler, generate_tokens
 from lmablate.inference.hugging_face import save_pretrained
 from lmablate.inference.load import LoadedRun
 from lmablate.inference.score import score
 from tests.inference.helpers import ARMS, train_arms
+from tests.tiny import configured
 
 
 @pytest.fixture(scope="module")
@@ -69,4 +72,22 @@ def test_a_model_that_transformers_does_not_have_is_refused_and_leaves_no_folder
     loaded = runs["neither"]
     with pytest.raises(UserError, match=r"PostNorm\+RMSNorm\+ALiBi\+ReLU2, only PreNorm\+RMSNorm\+RoPE\+SwiGLU or"):
         save_pretrained(loaded.model, loaded.tokenizer, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+ADDED = [
+    ("model/qk_norm=rms", "SwiGLU+QKNorm"),
+    ("model/values=residual", "SwiGLU+ValueResidual"),
+    ("model/attn=window", "SwiGLU+WindowAttention"),
+    ("model/residual=layerscale", "SwiGLU+LayerScale"),
+    ("model/pos=yarn", "PreNorm+RMSNorm+YaRN+SwiGLU"),
+    ("model/norm=peri", "PeriNorm+RMSNorm+RoPE+SwiGLU"),
+]
+
+
+@pytest.mark.parametrize(("choice", "parts"), ADDED)
+def test_what_a_model_adds_to_llama_is_not_left_out_silently(choice, parts, runs, tmp_path):
+    model = build_model(configured(choice))
+    with pytest.raises(UserError, match=re.escape(parts) + ", only"):
+        save_pretrained(model, runs["llama-tied"].tokenizer, tmp_path / "out")
     assert not (tmp_path / "out").exists()

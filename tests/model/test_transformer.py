@@ -1,6 +1,5 @@
 import copy
 import gc
-import importlib
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from lmablate.config.build import build_model, model_shape, resolve_config
 from lmablate.errors import UserError
 from lmablate.model import (
     ALiBi,
-    GeGLU,
     Learned,
     NoPE,
     Position,
@@ -24,6 +22,7 @@ from lmablate.model import (
     UntiedHead,
     attention,
     cross_entropy,
+    self_attention,
 )
 from tests.model.helpers import CONTEXT, random_tokens, small_model
 
@@ -190,15 +189,23 @@ def test_a_forward_pass_without_gradients_keeps_no_tensor():
     assert count_tensors_in_memory() == before
 
 
-@pytest.mark.parametrize("changes", [{}, dict(pos=Learned, tying=UntiedHead), dict(act=GeGLU, norm=PostNorm)])
-def test_the_flops_formula_equals_torchs_count_of_the_plain_model(changes, compose_config, monkeypatch):
-    names = dict(pos="learned", tying="false", act="geglu", norm="post")
-    overrides = [f"model/{slot}={names[slot]}" for slot in changes]
-    sizes = ("d_model=32", "n_layers=2", "n_heads=2", "d_ff=48", "context_length=16")
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "",
+        "pos=learned tying=false",
+        "act=geglu norm=post",
+        "attn=gqa",
+        "attn=mqa values=residual",
+        "gate=head norm=peri",
+    ],
+)
+def test_the_flops_formula_equals_torchs_count_of_the_plain_model(choices, compose_config, monkeypatch):
+    overrides = [f"model/{choice}" for choice in choices.split()]
+    sizes = ("d_model=32", "n_layers=2", "n_heads=4", "d_ff=48", "context_length=16")
     cfg = compose_config(*overrides, *(f"model.{size}" for size in sizes))
     model, tokens = build_model(cfg), random_tokens(3, 16)
-    module = importlib.import_module("lmablate.model.attention")  # not the function of that name
-    monkeypatch.setattr(module, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias))
+    monkeypatch.setattr(self_attention, "causal_attention", lambda q, k, v, pos: attention(q, k, v, pos.bias))
     with FlopCounterMode(display=False) as counter:
         cross_entropy(model(tokens), tokens).mean().backward()
     assert counter.get_total_flops() == tokens.numel() * model_shape(cfg).flops_per_token()

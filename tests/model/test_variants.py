@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,19 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from lmablate.config.build import build_model, model_shape
-from lmablate.config.schema import CONF, MODEL_GROUPS
+from lmablate.config.schema import CONF
 from lmablate.model import NoPE, Transformer, cross_entropy
-from lmablate.model.norm import NORMS
 from lmablate.testing import CONTEXT, VOCAB, check_model
-from tests.covering import covering_array
+from tests.covering import COMBINATIONS, OPTIONS, with_choices
 from tests.model.helpers import random_tokens
 
-OPTIONS = {slot: sorted(path.stem for path in Path(CONF, "model", slot).glob("*.yaml")) for slot in MODEL_GROUPS}
 SIZES = ("d_model=16", "n_layers=2", "n_heads=4", "d_ff=24", "context_length=12")
 # With tied embeddings, these schemes give a first loss far above ln(VOCAB): their embeddings make logits too large.
 FAR_FROM_UNIFORM_WHEN_TIED = {"cs336"}
-# Each pair of choices of two groups, and of the kinds of norm, is in at least one of these.
-COMBINATIONS = covering_array({**OPTIONS, "kind": [*NORMS]})
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +50,9 @@ def test_a_choice_on_the_command_line_puts_its_yaml_into_the_config(choice, comp
     assert cfg.model[slot] == OmegaConf.load(Path(CONF, "model", slot, f"{option}.yaml"))
 
 
-def configured(base: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """Return `base` with the yaml of each choice in its slot, and with norms of the kind."""
-    cfg = base.copy()
-    for slot in OPTIONS:
-        cfg.model[slot] = OmegaConf.load(Path(CONF, "model", slot, f"{choices[slot]}.yaml"))
-    cfg.model.norm.kind = choices["kind"]
-    return cfg
-
-
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
 def test_a_combination_is_finite_causal_shares_no_layer_and_has_the_declared_size(choices, base):
-    cfg = configured(base, choices)
+    cfg = with_choices(base, choices)
     model = build_model(cfg)
     loss = cross_entropy(model(random_tokens(2, CONTEXT, vocab=VOCAB)), random_tokens(2, CONTEXT, vocab=VOCAB, seed=1))
     if choices["tying"] == "false" or choices["init"] not in FAR_FROM_UNIFORM_WHEN_TIED:
@@ -76,7 +63,7 @@ def test_a_combination_is_finite_causal_shares_no_layer_and_has_the_declared_siz
 
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
 def test_a_combination_with_a_cache_computes_what_it_computes_anew(choices, base):
-    model = build_model(configured(base, choices)).double()
+    model = build_model(with_choices(base, choices)).double()
     tokens = random_tokens(2, CONTEXT, vocab=VOCAB)
     cache = model.new_cache()
     steps = [model(part, cache) for part in tokens.split([5, 1, 1, CONTEXT - 7], dim=1)]

@@ -1,12 +1,15 @@
 """The loop on a small model: what it evaluates, saves and resumes. tests/faults kills and resumes real runs."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lmablate.config.build import build_model
 from lmablate.config.schema import OptimConfig, TrainConfig
 from lmablate.diagnostics.grad_norms import GradNorms
 from lmablate.runs.metrics import read_metrics
@@ -14,7 +17,9 @@ from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import Preempted, StopFlag
 from lmablate.training.checkpoint import checkpoints
 from lmablate.training.trainer import Trainer, TrainingData
-from tests.model.helpers import VOCAB, random_tokens, small_model
+from tests.covering import COMBINATIONS, with_choices
+from tests.model.helpers import CONTEXT, VOCAB, random_tokens, small_model
+from tests.tiny import configured
 
 TRAIN = TrainConfig(max_steps=10, batch_size=4, eval_every=4, eval_batches=2, checkpoint_every=3, device="cpu")
 OPTIM = OptimConfig(lr=1e-2, warmup_steps=2)
@@ -98,3 +103,22 @@ def test_torchs_random_numbers_are_a_function_of_the_seed(tmp_path):
         drawn.append(torch.rand(3))
         trainer.journal.close(failed=True)
     assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
+def test_every_combination_resumes_in_the_same_bits(choices, tmp_path):
+    sizes = ("d_model=16", "n_layers=2", "n_heads=4", "d_ff=24", f"context_length={CONTEXT}")
+    cfg = with_choices(configured(*(f"model.{size}" for size in sizes), "tokenizer.vocab_size=257"), choices)
+    short, long = (replace(TRAIN, max_steps=3, checkpoint_every=every) for every in (2, 3))
+
+    def trained(run: Run, train: TrainConfig) -> bytes:
+        Trainer(build_model(cfg), DATA, run, seed=0, train=train, optim=OPTIM).fit()
+        return (checkpoints(run.checkpoints)[-1] / "model.safetensors").read_bytes()
+
+    whole, killed = (Run.create(tmp_path / name, {"config": {}}, "tiny-s0", "") for name in ("whole", "killed"))
+    expected = trained(whole, long)
+    assert trained(killed, short) == expected
+    first, last = checkpoints(killed.checkpoints)
+    shutil.rmtree(last)
+    assert first.name.endswith("2")
+    assert trained(killed, short) == expected

@@ -48,14 +48,24 @@ def choices_of_name(name: str) -> tuple[dict[str, str], int]:
         name: an id that lmablate made, or any other name. An end such as -s3 or _seed3 of the latter is the seed,
             and the rest is the choice of `variant`.
     """
-    if parts := _RUN_ID.fullmatch(name):
+    parts = _RUN_ID.fullmatch(name)
+    if parts and (added := _added_choices(parts["added"])) is not None:
         choices = {f"model/{group}": class_options(group).get(parts[group], parts[group]) for group in LABEL_GROUPS}
-        added = {*parts["added"].split("-")}
-        for group in ADDED_GROUPS:
-            options = class_options(group)
-            (named,) = [*added & {*options}] or [_class_of(NEUTRAL[f"model.{group}"])]
-            choices[f"model/{group}"] = options[named]
-        return choices, int(parts["seed"])
+        return choices | added, int(parts["seed"])
     if parts := _NAME_AND_SEED.fullmatch(name):
         return {"variant": parts["variant"]}, int(parts["seed"])
     return {"variant": name}, 0
+
+
+def _added_choices(classes: str) -> dict[str, str] | None:
+    """Return the choices of `ADDED_GROUPS`, whose classes a run's name has if they are not neutral, as "-a-b".
+
+    None if a class is unknown, because it may be of any group.
+    """
+    names, choices = {*classes.split("-")} - {""}, {}
+    for group in ADDED_GROUPS:
+        options = class_options(group)
+        named = next(iter(names & {*options}), _class_of(NEUTRAL[f"model.{group}"]))
+        choices[f"model/{group}"] = options[named]
+        names -= {named}
+    return None if names else choices

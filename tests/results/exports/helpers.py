@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmablate.config.schema import MODEL_GROUPS
+from lmablate.config.schema import LABEL_GROUPS
 from lmablate.results.exports import RecordedRun
 from lmablate.results.exports.catalogue import class_options
 from lmablate.results.exports.recorded import Curves
@@ -21,8 +21,8 @@ Row = dict[str, float]
 def make_config(seed: int = 0, max_steps: int = 200, warmup_steps: int = 20, lr: float = 3e-3, **groups: str) -> dict:
     """Return the part of a config that counts for a run's identity; `groups` chooses options, such as pos="rope"."""
     options = BASE | groups
-    classes = {group: {option: name for name, option in class_options(group).items()} for group in MODEL_GROUPS}
-    model = {group: {"_target_": f"lmablate.model.{classes[group][options[group]]}"} for group in MODEL_GROUPS}
+    classes = {group: {option: name for name, option in class_options(group).items()} for group in options}
+    model = {group: {"_target_": f"lmablate.model.{classes[group][options[group]]}"} for group in options}
     return {
         "seed": seed,
         "model": {"d_model": 64, "d_ff": 256, "context_length": 128, **model},
@@ -50,7 +50,7 @@ def make_run(
         status: more keys of status.json.
     """
     identity = {"config": config, "data_fingerprint": "f00d", "code_version": 1}
-    names = [config["model"][group]["_target_"].rsplit(".", 1)[-1].lower() for group in MODEL_GROUPS]
+    names = [config["model"][group]["_target_"].rsplit(".", 1)[-1].lower() for group in LABEL_GROUPS]
     run = Run.create(runs_dir, identity, "-".join([*names, f"s{config['seed']}"]), "")
     train, context = config["train"], config["model"]["context_length"]
     tokens = train["max_steps"] * train["batch_size"] * context
