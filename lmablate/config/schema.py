@@ -18,7 +18,7 @@ CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "con
 
 # The groups of the model, in the order in which a run's label names them: always, or if the choice is not `NEUTRAL`.
 LABEL_GROUPS = ("norm", "pos", "act", "tying", "init")
-ADDED_GROUPS = ("attn", "qk_norm", "values", "scores", "gate", "residual")
+ADDED_GROUPS = ("attn", "qk_norm", "values", "scores", "gate", "mixer", "residual")
 MODEL_GROUPS = LABEL_GROUPS + ADDED_GROUPS
 MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
 
@@ -43,6 +43,7 @@ class ModelConfig:
         values: the layer's own values, or a mix with the first layer's.
         scores: a cap on the attention scores.
         gate: what scales the heads' outputs.
+        mixer: what mixes neighbouring tokens before attention.
         residual: how a branch joins the residual stream.
     """
 
@@ -61,6 +62,7 @@ class ModelConfig:
     values: Any = MISSING
     scores: Any = MISSING
     gate: Any = MISSING
+    mixer: Any = MISSING
     residual: Any = MISSING
 
 
@@ -194,6 +196,7 @@ NEUTRAL: dict[str, Any] = {
         "values": "PlainValues",
         "scores": "PlainScores",
         "gate": "NoGate",
+        "mixer": "NoMixer",
         "residual": "Plain",
     }.items()
 }

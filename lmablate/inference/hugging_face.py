@@ -19,6 +19,7 @@ from lmablate.model import (
     Learned,
     MultiQueryAttention,
     NoGate,
+    NoMixer,
     NoQKNorm,
     Plain,
     PlainScores,
@@ -88,7 +89,7 @@ def _export(model: Transformer) -> HuggingFaceModel:
 def _parts_of(model: Transformer) -> tuple[type, ...]:
     """Return the classes of block, norm, positions and MLP, and of what else is not the neutral choice."""
     block, attn = model.blocks[0], model.blocks[0].attn
-    others = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, block.residual_1)
+    others = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, attn.mixer, block.residual_1)
     changed = [type(part) for part in others if type(part) not in NEUTRAL_PARTS]
     return type(block), type(block.norm_1), type(model.pos), type(block.mlp), *changed
 
@@ -182,7 +183,7 @@ def _conv1d(name: str, weight: Tensor) -> dict[str, Tensor]:
     return {f"{name}.weight": weight.mT, f"{name}.bias": weight.new_zeros(len(weight))}
 
 
-NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, Plain)
+NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, NoMixer, Plain)
 # The variants of block, norm, position encoding and MLP -> the architecture that computes the same.
 ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], HuggingFaceModel]] = {
     (PreNorm, RMSNorm, RoPE, SwiGLU): _llama,

@@ -4,6 +4,7 @@ transformer  the residual stream, blocks with norms in several places, the whole
 residual     how the output of a branch joins the stream
 attention    causal attention, written out and fast
 self_attention   the attention layer and its variants; the key-value cache
+mixer        what mixes neighbouring tokens before attention
 attention_parts  what may be changed inside it: norms of queries and keys, values, scores, a gate
 pos          position schemes
 rope         rotary position schemes
@@ -18,9 +19,9 @@ fast         kernels in C for a CPU: attention, rotation, SwiGLU, RMSNorm, the l
 precision    a cast for the operations that need more than 16 bits
 checks       what a layer may be given, or one sentence
 
-transformer (norm placement), residual, self_attention, attention_parts, pos, rope, mlp, head and init hold the choices
-of the groups in conf/model: an ablation swaps them. Fast forms are tested against plain definitions: `attention`,
-`cross_entropy`, and the functions in the section "Reference" at the end of rope, mlp and norm.
+transformer (norm placement), residual, self_attention, attention_parts, mixer, pos, rope, mlp, head and init hold the
+choices of the groups in conf/model: an ablation swaps them. Fast forms are tested against plain definitions:
+`attention`, `cross_entropy`, and the functions in the section "Reference" at the end of rope, mlp and norm.
 
 A config names a variant by this package: `_target_: lmablate.model.RoPE`. Run ids hash these strings. If a class moved,
 or if a config spelled it `lmablate.model.pos.RoPE`, the runs that name it would be lost (tests/runs/test_ids.py).
@@ -38,9 +39,10 @@ from lmablate.model.attention_parts import (
     ValueResidual,
 )
 from lmablate.model.head import TiedHead, UntiedHead
-from lmablate.model.init import CS336, GPT2, Init, Scaled
+from lmablate.model.init import CS336, GPT2, Init, Scaled, ZeroBranches
 from lmablate.model.linear import Embedding, Linear
 from lmablate.model.loss import cross_entropy, linear_cross_entropy
+from lmablate.model.mixer import Canon, NoMixer
 from lmablate.model.mlp import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
 from lmablate.model.norm import DyT, LayerNorm, RMSNorm
 from lmablate.model.pos import ALiBi, Learned, NoPE, Position, Sinusoidal
@@ -65,11 +67,12 @@ from lmablate.model.transformer import (
 )
 
 __all__ = [
-    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "CappedScores", "CausalSelfAttention", "DyT", "Embedding",
-    "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init", "KVCache",
-    "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoPE", "NoPEEvery",
-    "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues", "Position",
-    "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm", "Scaled",
-    "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead", "ValueResidual", "WindowAttention",
-    "YaRN", "attention", "causal_attention", "cross_entropy", "linear_cross_entropy", "softmax",
+    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "Canon", "CappedScores", "CausalSelfAttention", "DyT",
+    "Embedding", "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init",
+    "KVCache", "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoMixer", "NoPE",
+    "NoPEEvery", "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues",
+    "Position", "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm",
+    "Scaled", "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead", "ValueResidual",
+    "WindowAttention", "YaRN", "ZeroBranches", "attention", "causal_attention", "cross_entropy",
+    "linear_cross_entropy", "softmax",
 ]  # fmt: skip

@@ -109,6 +109,18 @@ class Scaled(Init):
         return 1 / math.sqrt(weight.shape[1])
 
 
+class ZeroBranches(Scaled):
+    """As `Scaled`, but no branch writes anything at first: the projections into the stream are zero.
+
+    So every block is the identity at first, as with `ReZero`, but without a parameter (Fixup, arXiv 1901.09321, section
+    3, sets the last layer of each branch to zero).
+    """
+
+    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+        """Return 0 for projections into the stream, 1/sqrt(d_in) for other matrices."""
+        return 0.0 if name.endswith(INTO_STREAM) else super().std(name, weight, n_layers)
+
+
 def keyed_generator(seed: int, name: str) -> torch.Generator:
     """Return a CPU generator whose state depends on (seed, name) alone."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()

@@ -12,6 +12,7 @@ from lmablate.model.attention import Queries, causal_attention
 from lmablate.model.attention_parts import NoGate, NoQKNorm, PlainScores, PlainValues
 from lmablate.model.checks import check_floats, check_sizes
 from lmablate.model.linear import Linear
+from lmablate.model.mixer import NoMixer
 from lmablate.model.pos import NO_POSITIONS, ChangedScores, Heads, KVHeads, Position, ScoreChange, Scores, Stream
 from lmablate.model.residual import Early
 
@@ -25,11 +26,13 @@ class KVCache:
     Attributes:
         k: keys, [..., n_kv_heads, length, d_head]; None before the first token.
         v: values, of the same shape; None before the first token.
+        before: what the layer's mixer has to know of the last tokens; None if that is nothing.
     """
 
     def __init__(self) -> None:
         self.k: Tensor | None = None
         self.v: Tensor | None = None
+        self.before: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -61,6 +64,7 @@ class CausalSelfAttention(nn.Module):
         values: one that mixes in the first layer's values.
         scores: one that changes the scores.
         gate: one that scales the heads' outputs.
+        mixer: a class of mixer.py that mixes neighbouring tokens before anything else.
 
     Raises:
         UserError: if `d_model` is not a multiple of `n_heads`.
@@ -75,6 +79,7 @@ class CausalSelfAttention(nn.Module):
         values: Callable[..., PlainValues] = PlainValues,
         scores: Callable[..., PlainScores] = PlainScores,
         gate: Callable[..., NoGate] = NoGate,
+        mixer: Callable[..., NoMixer] = NoMixer,
     ) -> None:
         super().__init__()
         check_sizes({"model.d_model": d_model, "model.n_heads": n_heads})
@@ -89,7 +94,7 @@ class CausalSelfAttention(nn.Module):
         self.v = Linear(d_model, self.n_kv_heads * self.d_head)
         self.o = Linear(d_model, d_model)
         self.qk_norm, self.values = qk_norm(self.d_head), values()
-        self.scores, self.gate = scores(), gate(d_model, n_heads)
+        self.scores, self.gate, self.mixer = scores(), gate(d_model, n_heads), mixer(d_model)
 
     @property
     def n_kv_heads(self) -> int:
@@ -108,12 +113,14 @@ class CausalSelfAttention(nn.Module):
             early: what the first layer left to the later ones; None if this is the first.
         """
         check_floats("x", x, "time", self.q.weight.shape[1])
+        x, before = self.mixer(x, None if cache is None else cache.before)
         q, k, v = self._split_heads(self.q(x)), self._split_heads(self.k(x)), self._split_heads(self.v(x))
         v = self.values(v, early or Early(x))
         q, k, v = self.qk_norm(q, k, v)
         q, k = pos.rotate(q, k, start=0 if cache is None else cache.length)
         if cache is not None:
             k, v = cache.extend(k, v)
+            cache.before = before
         heads = self.gate(self.attend(q, k, v, self.scores(pos)), x)
         return self.o(heads.transpose(-3, -2).flatten(-2))
 

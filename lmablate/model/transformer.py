@@ -1,7 +1,7 @@
 """A decoder-only Transformer language model. Every part that an ablation may change is passed in as a class."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 from jaxtyping import Float, Int, UInt
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from lmablate.model.checks import check_sizes
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import Init
 from lmablate.model.linear import Embedding
+from lmablate.model.mixer import NoMixer
 from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
 from lmablate.model.pos import NO_POSITIONS, Position, Stream
@@ -183,6 +184,7 @@ class Transformer(nn.Module):
         values: what values a layer uses, of attention_parts.py.
         scores: what caps the scores, of attention_parts.py.
         gate: what scales the heads' outputs, of attention_parts.py.
+        mixer: what mixes neighbouring tokens before attention, of mixer.py.
         residual: how a branch joins the stream, of residual.py.
         seed: together with a parameter's name, it determines the parameter's first values.
 
@@ -211,6 +213,7 @@ class Transformer(nn.Module):
         values: Callable[..., PlainValues] = PlainValues,
         scores: Callable[..., PlainScores] = PlainScores,
         gate: Callable[..., NoGate] = NoGate,
+        mixer: Callable[..., NoMixer] = NoMixer,
         residual: Callable[..., Plain] = Plain,
         seed: int = 0,
     ) -> None:
@@ -220,9 +223,9 @@ class Transformer(nn.Module):
         self.vocab_size, self.context_length = vocab_size, context_length
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
-        attn = partial(attn, d_model, n_heads, qk_norm=qk_norm, values=values, scores=scores, gate=gate)
+        inside: dict[str, Any] = dict(qk_norm=qk_norm, values=values, scores=scores, gate=gate, mixer=mixer)
         self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]  (ModuleList is not generic)
-            norm(d_model, attn(), act(d_model, d_ff)) for _ in range(n_layers)
+            norm(d_model, attn(d_model, n_heads, **inside), act(d_model, d_ff)) for _ in range(n_layers)
         )
         for block in self.blocks:
             block.residual_1, block.residual_2 = residual(d_model), residual(d_model)

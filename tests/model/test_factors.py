@@ -11,6 +11,7 @@ from torch import Tensor
 from lmablate.errors import UserError
 from lmablate.model import (
     ALiBi,
+    Canon,
     CappedScores,
     CausalSelfAttention,
     DyT,
@@ -33,6 +34,7 @@ from lmablate.model import (
     ValueResidual,
     WindowAttention,
     YaRN,
+    ZeroBranches,
 )
 from lmablate.model.residual import Early
 from tests.model.helpers import VOCAB, normal, random_tokens, small_model
@@ -190,6 +192,19 @@ def test_dyt_is_a_scaled_tanh() -> None:
     torch.testing.assert_close(dyt(x), dyt.weight * torch.tanh(dyt.alpha * x) + dyt.bias)
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 20])
+def test_canon_adds_a_causal_convolution(width: int) -> None:
+    x, canon = normal(2, TIME, D), Canon(D, width=width)
+    padded = F.pad(x.mT, (width - 1, 0))
+    convolved = F.conv1d(padded, canon.weight.flip(1)[:, None], groups=D).mT
+    torch.testing.assert_close(canon(x)[0], x + convolved)
+
+
+def test_branches_that_start_at_zero_leave_the_embedding(x: Tensor) -> None:
+    model, tokens = small_model(init=ZeroBranches()), random_tokens(2, 5)
+    torch.testing.assert_close(model.hidden(tokens), model.norm(model.embed(tokens)))
+
+
 def rms(x: Tensor) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
 
@@ -246,6 +261,7 @@ MISTAKES = {
     "no groups": (lambda: GroupedQueryAttention(D, 4, n_kv_heads=0), r"model.attn.n_kv_heads=0 is not allowed"),
     "no window": (lambda: WindowAttention(D, 4, window=0), r"model.attn.window=0 is not allowed"),
     "half a window": (lambda: WindowAttention(D, 4, window=1.5), r"model.attn.window=1.5 is not allowed"),
+    "no width": (lambda: Canon(D, width=0), r"model.mixer.width=0 is not allowed"),
     "a cap of zero": (lambda: CappedScores(cap=0), r"model.scores.cap=0 is not allowed: it must be a positive number"),
     "a cap of text": (lambda: CappedScores(cap="x"), r"model.scores.cap='x' is not allowed"),
     "a negative start": (lambda: LayerScale(D, start=-1), r"model.residual.start=-1 is not allowed"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lmablate.config.build import build_model, model_shape
 from lmablate.config.schema import CONF
 from lmablate.model import NoPE, Transformer, cross_entropy
+from lmablate.model.norm import NORMS
 from lmablate.testing import CONTEXT, VOCAB, check_model
 from tests.covering import COMBINATIONS, OPTIONS, with_choices
 from tests.model.helpers import random_tokens
@@ -68,6 +69,27 @@ def test_a_combination_with_a_cache_computes_what_it_computes_anew(choices, base
     cache = model.new_cache()
     steps = [model(part, cache) for part in tokens.split([5, 1, 1, CONTEXT - 7], dim=1)]
     torch.testing.assert_close(torch.cat(steps, dim=1), model(tokens), rtol=1e-9, atol=1e-9)
+
+
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (CONF.parent / "docs" / "factors.md").read_text().splitlines()
+    if line.startswith("| `model")
+]
+
+
+def test_the_page_of_factors_has_every_choice():
+    named = {row[0].strip("`") for row in ROWS}
+    kinds = {f"model.norm.kind={kind}" for kind in NORMS}
+    assert named == {f"model/{slot}={option}" for slot in OPTIONS for option in OPTIONS[slot]} | kinds
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_the_page_of_factors_says_what_a_choice_costs(row, compose_config):
+    choice, *_, parameters, flops, _ = row
+    base, shape = (model_shape(compose_config("scale=cpu", *more)) for more in ([], [choice.strip("`")]))
+    assert int(parameters) == shape.parameters() - base.parameters()
+    assert int(flops) == shape.flops_per_token() - base.flops_per_token()
 
 
 class Peek(nn.Module):
