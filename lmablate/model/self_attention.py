@@ -145,7 +145,7 @@ class GroupedQueryAttention(CausalSelfAttention):
         UserError: if `n_heads` is not a multiple of `n_kv_heads`.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, n_kv_heads: Any = 2, **parts: Callable[..., nn.Module]) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, n_kv_heads: Any = 2, **parts: Any) -> None:
         check_sizes({"model.n_heads": n_heads, "model.attn.n_kv_heads": n_kv_heads})
         if n_heads % n_kv_heads:
             raise UserError(
@@ -168,7 +168,7 @@ class GroupedQueryAttention(CausalSelfAttention):
 class MultiQueryAttention(GroupedQueryAttention):
     """All heads share one head of keys and values, arXiv 1911.02150."""
 
-    def __init__(self, d_model: int, n_heads: int, **parts: Callable[..., nn.Module]) -> None:
+    def __init__(self, d_model: int, n_heads: int, **parts: Any) -> None:
         super().__init__(d_model, n_heads, n_kv_heads=1, **parts)
 
 
@@ -187,7 +187,7 @@ class WindowAttention(CausalSelfAttention):
         UserError: if `window` is no size.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, window: Any = 32, **parts: Callable[..., nn.Module]) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, window: Any = 32, **parts: Any) -> None:
         check_sizes({"model.attn.window": window})
         super().__init__(d_model, n_heads, **parts)
         self.window = window

@@ -47,7 +47,7 @@ def heads_of(x: Tensor, weight: Tensor, count: int) -> Tensor:
     return F.linear(x, weight).unflatten(-1, (count, -1)).movedim(-2, 1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, cap: float = math.inf) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, cap: float = math.inf) -> Tensor:
     """Attention of the last positions, head by head and token by token: nothing but sums."""
     out = torch.zeros(*q.shape[:-1], v.shape[-1], dtype=q.dtype)
     for t in range(q.shape[-2]):
@@ -120,7 +120,7 @@ def test_a_cap_squashes_the_scores_before_the_softmax(cap: float, x: Tensor) -> 
 
 
 def test_norms_make_queries_and_keys_of_one_length(x: Tensor) -> None:
-    attn = CausalSelfAttention(D, HEADS, qk_norm=QKNorm).double()
+    attn: Any = CausalSelfAttention(D, HEADS, qk_norm=QKNorm).double()
     torch.nn.init.normal_(attn.qk_norm.q.weight)
     q, k, v = parts(attn, 1000 * x)
     q, k = (y / y.square().mean(-1, keepdim=True).sqrt() for y in (q, k))
@@ -128,17 +128,16 @@ def test_norms_make_queries_and_keys_of_one_length(x: Tensor) -> None:
 
 
 def test_a_gate_scales_each_head_of_each_token(x: Tensor) -> None:
-    attn = CausalSelfAttention(D, HEADS, gate=HeadGate).double()
+    attn: Any = CausalSelfAttention(D, HEADS, gate=HeadGate).double()
     gate = torch.sigmoid(torch.einsum("btd,hd->bht", x, attn.gate.gate.weight))
     check(attn, attn(x), attend(*parts(attn, x)) * gate[..., None])
 
 
 def test_later_layers_mix_in_the_values_of_the_first(x: Tensor) -> None:
-    layers = [CausalSelfAttention(D, HEADS, values=ValueResidual).double() for _ in range(2)]
+    layers: list[Any] = [CausalSelfAttention(D, HEADS, values=ValueResidual).double() for _ in range(2)]
     torch.nn.init.normal_(layers[1].values.shares)
     early = Early(x)
-    for layer in layers:
-        out = layer(x, NoPE(D, HEADS, TIME), None, early)
+    _, out = (layer(x, NoPE(D, HEADS, TIME), None, early) for layer in layers)
     (_, _, first), (q, k, own) = parts(layers[0], x), parts(layers[1], x)
     a, b = layers[1].values.shares
     check(layers[1], out, attend(q, k, a * own + b * first))
@@ -227,7 +226,7 @@ def test_the_residual_lines_are_those_of_the_paper(block: Any, x: Tensor) -> Non
 
 def test_hybrid_norm_normalises_values_too(x: Tensor) -> None:
     attn = HybridNorm(D, CausalSelfAttention(D, HEADS), SiLU(D, 24)).attn.double()
-    check(attn, attn(x), attend(*(y / (y.square().mean(-1, keepdim=True) + 1e-5).sqrt() for y in parts(attn, x))))
+    check(attn, attn(x), attend(*map(rms, parts(attn, x))))
 
 
 def test_peri_norm_normalises_the_embedding() -> None:
