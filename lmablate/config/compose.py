@@ -23,6 +23,7 @@ from lmablate.config.folders import expand_folders
 from lmablate.config.hydra_patches import check_search_paths
 from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
+from lmablate.config.stacks import register_stacks
 from lmablate.config.suggest import describe_python_error
 from lmablate.config.trust import refuse_foreign_package
 from lmablate.errors import UserError
@@ -57,6 +58,7 @@ def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
     register_schema()
     if line is not NO_ARGUMENTS:
         use_config_dir(line.config_dir)
+    register_stacks()
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:

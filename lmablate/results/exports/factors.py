@@ -12,7 +12,7 @@ from lmablate.results.frames import Scalar
 NOT_FACTORS = ("_wandb", "seed", *NOT_IDENTITY)
 NOT_FACTOR_GROUPS = ("experiment", "tracking")
 # A group that chooses for other groups comes before them; all further groups follow by name.
-GROUP_ORDER = ("scale", "arch", *(f"model/{group}" for group in MODEL_GROUPS))
+GROUP_ORDER = ("scale", "arch", "stack", *(f"model/{group}" for group in MODEL_GROUPS))
 
 
 def factor_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:

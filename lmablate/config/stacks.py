@@ -1,0 +1,46 @@
+"""Stacks: several choices under one name, and the arms that leave one of them out or take one alone.
+
+A file such as conf/stack/modern.yaml overrides options of groups. For each of them Hydra gets two more options of the
+group `stack`, which nobody has to write:
+
+    modern_without_qk_norm    the stack without that choice
+    modern_only_qk_norm       that choice alone
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from lmablate.config.project import yaml_files
+
+_OVERRIDE = "override /"
+
+
+def register_stacks() -> None:
+    """Give Hydra the options that follow from the files of the group `stack`, the user's own among them."""
+    ConfigStore.instance().repo.pop("stack", None)  # those of another project, in the same process
+    for stack, path in yaml_files("stack").items():
+        with suppress(OSError, ValueError, yaml.YAMLError):  # whoever chooses the stack is told
+            content: Any = OmegaConf.to_container(OmegaConf.load(path))
+            for group in _choices(content):
+                (alone,) = (entry for entry in content["defaults"] if _OVERRIDE + group in entry)
+                others = [entry for entry in content["defaults"] if entry is not alone]
+                short = group.rsplit("/", 1)[-1]
+                _store(f"{stack}_without_{short}", {**content, "defaults": others})
+                _store(f"{stack}_only_{short}", {"defaults": [alone]})
+
+
+def _store(name: str, node: Any) -> None:
+    ConfigStore.instance().store(group="stack", name=name, node=node, package="_global_", provider="stacks")
+
+
+def _choices(content: Any) -> list[str]:
+    """Return the groups whose options a stack overrides, in order; what is no stack has none."""
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    entries = [entry for entry in defaults if isinstance(entry, Mapping)] if isinstance(defaults, list) else []
+    keys = [str(key) for entry in entries for key in entry]
+    return [key.removeprefix(_OVERRIDE) for key in keys if key.startswith(_OVERRIDE)]
