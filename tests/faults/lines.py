@@ -230,7 +230,7 @@ WRONG = [
     "optim.betas=[0.9]", "optim.betas=[0.9,1]", "optim.betas=[a,b]", "optim.min_lr=2", "optim.grad_clip=0", "optim=3",
     "optim.warmup_steps=-1", "train.max_steps=0", "train.max_steps=1.5", "train.precision=bf15",
     "train.compile=yes please",
-    "train.compile=1", "train.threads=-1", "train.device=gpu", "train.device=cuda:99", "train.keep_checkpoints=1",
+    "train.compile=1", "train.threads=-1", "train.device=gpu", "train.keep_checkpoints=1",
     "train=[]",
     "model.d_model=0", "model.d_model=x", "model.n_heads=3", "model.pos=rope", "model.pos.theta=abc", "model=null",
     "model.pos._target_=os.system", "model.pos={_target_:os.system}", "model.pos.nope=1", "+model.pos.nope=1",
@@ -408,6 +408,9 @@ def compose_lines(command: str, data: Sequence[str], mistakes: float) -> st.Sear
             drawn.append(draw(MISTAKES))
         elif draw(st.booleans()):
             drawn.append(draw(GUESSES))
+        if draw(st.integers(0, 19)) == 0:  # only who trains needs the device, another machine may have it
+            trains = command in ("train", "lr_sweep")
+            drawn.append(Piece(("train.device=cuda:99",), REFUSED if trains else 1, "train.device"))
         if draw(st.integers(0, 7)) == 0:
             drawn.append(draw(path_pieces("runs_dir", NEW_FOLDERS, of_hydra=True, writes=True)))
         else:
