@@ -40,7 +40,7 @@ from lmablate.model.attention_parts import (
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import CS336, GPT2, Init, Scaled
 from lmablate.model.linear import Embedding, Linear
-from lmablate.model.loss import cross_entropy, linear_cross_entropy
+from lmablate.model.loss import CrossEntropy, ZLoss, cross_entropy, linear_cross_entropy, linear_z_loss
 from lmablate.model.mlp import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
 from lmablate.model.norm import DyT, LayerNorm, RMSNorm
 from lmablate.model.pos import ALiBi, Learned, NoPE, Position, Sinusoidal
@@ -65,11 +65,12 @@ from lmablate.model.transformer import (
 )
 
 __all__ = [
-    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "CappedScores", "CausalSelfAttention", "DyT", "Embedding",
-    "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init", "KVCache",
-    "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoPE", "NoPEEvery",
-    "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues", "Position",
-    "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm", "Scaled",
+    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "CappedScores", "CausalSelfAttention", "CrossEntropy", "DyT",
+    "Embedding", "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init",
+    "KVCache", "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoPE",
+    "NoPEEvery", "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues",
+    "Position", "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm", "Scaled",
     "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead", "ValueResidual", "WindowAttention",
-    "YaRN", "attention", "causal_attention", "cross_entropy", "linear_cross_entropy", "softmax",
+    "YaRN", "ZLoss", "attention", "causal_attention", "cross_entropy", "linear_cross_entropy", "linear_z_loss",
+    "softmax",
 ]  # fmt: skip
