@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import DictConfig
 from torch import nn
@@ -37,7 +38,7 @@ class Recipe:
             model: its parameters are split into the algorithm's groups.
             optim: the values lr, betas, eps and weight_decay; the algorithm gets those that its constructor names.
         """
-        kind = getattr(self.algorithm, "func", self.algorithm)
+        kind: Any = getattr(self.algorithm, "func", self.algorithm)  # a partial, as the config builds it, or the class
         taken = inspect.signature(kind).parameters
         values = {key: getattr(optim, key) for key in ("lr", "betas", "eps", "weight_decay") if key in taken}
         return self.algorithm(kind.groups(model, optim.weight_decay), decay=self.decay, **values)

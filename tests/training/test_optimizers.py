@@ -69,7 +69,8 @@ def soap(p: Tensor, grads: list[Tensor], longest: int = 100) -> Tensor:
     sides = [g @ g.T for g in grads[:1]] + [g.T @ g for g in grads[:1]]
     statistics = [(1 - beta2) * side for side in sides]
     bases = [
-        torch.linalg.eigh(s).eigenvectors if len(s) <= longest else torch.eye(len(s), dtype=s.dtype) for s in statistics
+        torch.linalg.eigh(s).eigenvectors.flip(1) if len(s) <= longest else torch.eye(len(s), dtype=s.dtype)
+        for s in statistics
     ]
     m, v = torch.zeros_like(p), torch.zeros_like(p)
     for t in range(1, len(grads)):

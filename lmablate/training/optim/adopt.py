@@ -61,7 +61,7 @@ class ADOPT(Optimizer):
         later = [i for i, state in enumerate(states) if state["step"] > 1]
         if not later:
             return
-        params, grads, states = ([all_of[i] for i in later] for all_of in (params, grads, states))
+        params, grads, states = [params[i] for i in later], [grads[i] for i in later], [states[i] for i in later]
         m, v = (kept(states, key) for key in ("exp_avg", "exp_avg_sq"))
         lr, (beta1, beta2) = float(group["lr"]), map(float, group["betas"])
         limits = [(state["step"] - 1) ** 0.25 for state in states]

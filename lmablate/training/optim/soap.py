@@ -103,7 +103,7 @@ class SOAP(AdamW):
         is_turned = [any(side in state for side in _SIDES) for state in states]
         plain = [i for i, turned in enumerate(is_turned) if not turned]
         if plain:
-            super().update(group, *([all_of[i] for i in plain] for all_of in (params, grads, states)))
+            super().update(group, [params[i] for i in plain], [grads[i] for i in plain], [states[i] for i in plain])
         for p, grad, state, turned in zip(params, grads, states, is_turned, strict=True):
             if turned:
                 self._update_matrix(group, p, grad, state)
@@ -123,9 +123,10 @@ class SOAP(AdamW):
             if side not in state:
                 continue
             state[side].lerp_(products @ products.mT, 1 - beta2)
-            # Contiguous, as a checkpoint gives it back: the bits of products depend on the order in memory.
+            # Contiguous, as a checkpoint gives it back: the bits of products depend on the order in memory. The largest
+            # eigenvalue comes first, because power iteration with QR moves its vector into the first column.
             if t == 0:
-                state[basis] = torch.linalg.eigh(state[side]).eigenvectors.contiguous()
+                state[basis] = torch.linalg.eigh(state[side]).eigenvectors.flip(1).contiguous()
             elif t % group["precondition_every"] == 0:
                 state[basis] = torch.linalg.qr(state[side] @ state[basis]).Q.contiguous()
 
