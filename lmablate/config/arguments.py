@@ -4,7 +4,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +15,19 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
-def check_arguments(key: str, node: Mapping[str, Any]) -> None:
+def check_arguments(key: str, node: Mapping[str, Any], bound: Collection[str] = ()) -> None:
     """Check the values that a node passes to the class that it names.
 
     Args:
         key: the node's dotted key.
         node: a plain mapping with `_target_`, which may be trusted.
+        bound: arguments that the class is given by lmablate, and that a config may not give.
 
     Raises:
         UserError: if the class has no such argument, or if a value has the wrong type; the message names the key.
     """
     known, hints = _constructor(node["_target_"])
+    known = [name for name in known if name not in bound]
     for name, value in node.items():
         if name in OF_HYDRA:
             continue

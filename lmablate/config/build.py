@@ -80,7 +80,8 @@ def check_seed(key: str, seed: int) -> None:
 def _check_parts(plain: Mapping[str, Any]) -> None:
     """Check the arguments of every class that a config names, and build those that cost nothing."""
     parts = {f"model.{group}": plain["model"][group] for group in schema.MODEL_GROUPS}
-    parts |= {key: plain[key] for key in ("data", "match", "tracking")}
+    parts |= {key: plain[key] for key in ("data", "match", "tracking", "schedule", "loss")}
+    parts |= {f"optim.{key}": plain["optim"][key] for key in ("algorithm", "decay")}
     probes = plain["diagnostics"].get("probes") if isinstance(plain["diagnostics"], dict) else None
     if not isinstance(probes, list):
         raise UserError("diagnostics is not allowed: it must have a list `probes`.")
@@ -88,8 +89,21 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
     for key, part in parts.items():
         if not isinstance(part, dict) or "_target_" not in part:
             raise UserError(f"{key}={part} is not allowed: choose an option of its group, or name a class (_target_).")
-        check_arguments(key, part)
-    build_all(OmegaConf.create([plain["tracking"], *probes]))
+        check_arguments(key, part, schema.OF_ALGORITHMS if key == "optim.algorithm" else ())
+    build_all(
+        OmegaConf.create([plain["tracking"], *probes, *(parts[key] for key in ("optim.decay", "schedule", "loss"))])
+    )
+    _check_algorithm(parts["optim.algorithm"])
+
+
+def _check_algorithm(node: Mapping[str, Any]) -> None:
+    """Build an algorithm for a single number, so that it checks its own arguments."""
+    if node.get("_partial_") is not True:
+        raise UserError("optim.algorithm._partial_ must be true: the model's parameters are not known in a config.")
+    algorithm = build(OmegaConf.create(dict(node)))
+    if not issubclass(algorithm.func, torch.optim.Optimizer):
+        raise UserError(f"optim.algorithm._target_={node['_target_']} is not allowed: it must be an optimizer.")
+    algorithm([torch.zeros(1, 1, requires_grad=True)])
 
 
 def _check_keys(cfg: DictConfig) -> None:

@@ -79,18 +79,22 @@ class TokenizerConfig:
 
 @dataclass
 class OptimConfig:
-    """Arguments of `AdamW`, `cosine_schedule` and `clip_grad_norm_`.
+    """The optimizer, and the arguments that it shares with others; those of `learning_rate` and `clip_grad_norm_`.
 
     Attributes:
+        algorithm: the optimizer, with the arguments that it alone has.
+        decay: the kind of weight decay.
         lr: the highest learning rate.
         min_lr: the learning rate of the last step; null stands for lr / 10.
         warmup_steps: steps over which the learning rate rises to lr.
-        betas: decay rates of AdamW's two moments.
-        eps: added to AdamW's denominator.
-        weight_decay: decoupled weight decay of the matrices; vectors have none.
+        betas: decay rates of the two moments, in an algorithm like AdamW.
+        eps: added to the denominator of an algorithm like AdamW.
+        weight_decay: how much matrices decay; vectors do not.
         grad_clip: largest joint 2-norm of the gradient; .inf switches clipping off.
     """
 
+    algorithm: Any = MISSING
+    decay: Any = MISSING
     lr: float = 1e-3
     min_lr: float | None = None
     warmup_steps: int = 100
@@ -141,7 +145,9 @@ class Config:
         model: sizes and variants of the model.
         tokenizer: size of the tokenizer.
         data: the corpus.
-        optim: optimizer and schedule.
+        optim: optimizer, learning rate, weight decay, clipping.
+        schedule: the learning rate after warm-up.
+        loss: what is minimised.
         train: length, intervals, hardware.
         match: what arms are made equal in, parameters or FLOPs, by solving for d_ff; or nothing.
         tracking: a mirror of the metrics, such as wandb.
@@ -158,6 +164,8 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: Any = MISSING
     optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: Any = MISSING
+    loss: Any = MISSING
     train: TrainConfig = field(default_factory=TrainConfig)
     match: Any = MISSING
     tracking: Any = MISSING
@@ -199,7 +207,16 @@ NEUTRAL: dict[str, Any] = {
         "mixer": "NoMixer",
         "residual": "Plain",
     }.items()
+} | {
+    "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},
+    "optim.decay": {"_target_": "lmablate.training.Decoupled"},
+    "schedule": {"_target_": "lmablate.training.Cosine"},
+    "loss": {"_target_": "lmablate.model.CrossEntropy"},
 }
+
+# What a run hands to the constructor of its algorithm: the groups of parameters, the values beside the algorithm in
+# `optim`, and the kind of decay.
+OF_ALGORITHMS = ("params", "lr", "betas", "eps", "weight_decay", "decay")
 
 # The smallest value that is allowed, by key.
 AT_LEAST: dict[str, float] = {

@@ -22,11 +22,13 @@ from lmablate.config.project import TRUST, find_project, trusted_packages
 from lmablate.errors import UserError
 
 # The modules of lmablate whose classes a config may choose. Classes of other modules write files or start processes.
-MODULES = ("data", "diagnostics", "model", "training.tracking")
+MODULES = ("data", "diagnostics", "model", "training.optim", "training.schedule", "training.tracking")
 TARGET = re.compile(
-    rf"(lmablate\.(?:{'|'.join(map(re.escape, MODULES))})(?:\.\w+)*)\.(\w+)",
+    rf"(lmablate\.(?:(?:{'|'.join(map(re.escape, MODULES))})(?:\.\w+)*|training))\.(\w+)",
     re.ASCII,
 )
+# The modules that may define what `lmablate.training` itself offers to a config.
+OF_TRAINING = re.compile(r"lmablate\.training\.(optim|schedule)(\.\w+)*", re.ASCII)
 # The path of a class: a package, perhaps modules, and a name.
 PATH_OF_CLASS = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
 # The only callbacks that a config may have; conf/config.yaml names them.
@@ -99,7 +101,11 @@ def is_our_class(target: str) -> bool:
         found = getattr(importlib.import_module(match[1]), match[2], None)
     except ImportError:
         return False
-    return isinstance(found, type) and found.__module__.startswith("lmablate.")
+    if not isinstance(found, type):
+        return False
+    if match[1] == "lmablate.training":  # which also has classes that write files
+        return OF_TRAINING.fullmatch(found.__module__) is not None
+    return found.__module__.startswith("lmablate.")
 
 
 def refuse_foreign_package(entry: str) -> None:

@@ -41,7 +41,7 @@ from lmablate.model.attention_parts import (
 from lmablate.model.head import TiedHead, UntiedHead
 from lmablate.model.init import CS336, GPT2, Init, Scaled, ZeroBranches
 from lmablate.model.linear import Embedding, Linear
-from lmablate.model.loss import cross_entropy, linear_cross_entropy
+from lmablate.model.loss import CrossEntropy, ZLoss, cross_entropy, linear_cross_entropy, linear_z_loss
 from lmablate.model.mixer import Canon, NoMixer
 from lmablate.model.mlp import GELU, MLP, GatedMLP, GeGLU, ReLU, ReLU2, SiLU, SwiGLU
 from lmablate.model.norm import DyT, LayerNorm, RMSNorm
@@ -67,12 +67,12 @@ from lmablate.model.transformer import (
 )
 
 __all__ = [
-    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "Canon", "CappedScores", "CausalSelfAttention", "DyT",
-    "Embedding", "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init",
-    "KVCache", "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention", "NoGate", "NoMixer", "NoPE",
-    "NoPEEvery", "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainScores", "PlainValues",
-    "Position", "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE", "SandwichNorm",
-    "Scaled", "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer", "UntiedHead", "ValueResidual",
-    "WindowAttention", "YaRN", "ZeroBranches", "attention", "causal_attention", "cross_entropy",
-    "linear_cross_entropy", "softmax",
+    "CS336", "GELU", "GPT2", "MLP", "ALiBi", "Block", "Canon", "CappedScores", "CausalSelfAttention",
+    "CrossEntropy", "DyT", "Embedding", "EmbeddingSkip", "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate",
+    "HybridNorm", "Init", "KVCache", "LayerNorm", "LayerScale", "Learned", "Linear", "MultiQueryAttention",
+    "NoGate", "NoMixer", "NoPE", "NoPEEvery", "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain",
+    "PlainScores", "PlainValues", "Position", "PostNorm", "PreNorm", "QKNorm", "RMSNorm", "ReLU", "ReLU2",
+    "ReZero", "RoPE", "SandwichNorm", "Scaled", "SiLU", "Sinusoidal", "SwiGLU", "TiedHead", "Transformer",
+    "UntiedHead", "ValueResidual", "WindowAttention", "YaRN", "ZLoss", "ZeroBranches", "attention",
+    "causal_attention", "cross_entropy", "linear_cross_entropy", "linear_z_loss", "softmax",
 ]  # fmt: skip

@@ -3,7 +3,9 @@
 session          one run, from its config to its result; start here
 trainer          the loop: steps, evaluations, checkpoints, stops
 step             one update
-optim            AdamW, the learning-rate schedule, gradient clipping
+recipe           the classes that the config chooses for a run: optimizer, decay, schedule, loss
+optim            the optimizers, weight decay, gradient clipping
+schedule         the learning rate of each step
 checkpoint       checkpoints that survive a kill at any instant
 optimizer_state  the state of any optimizer as named tensors and JSON
 journal          metrics, status and progress of a run while it trains
@@ -14,17 +16,27 @@ progress         the progress line on a terminal
 """
 
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
-from lmablate.training.optim import AdamW, clip_grad_norm_, cosine_schedule, decay_groups
+from lmablate.training.optim import (
+    ADOPT,
+    SGD,
+    SOAP,
+    AdamW,
+    Cautious,
+    Decoupled,
+    Independent,
+    Lion,
+    Muon,
+    Optimizer,
+    clip_grad_norm_,
+    decay_groups,
+)
+from lmablate.training.recipe import Recipe
+from lmablate.training.schedule import WSD, Constant, Cosine, LinearDecay, cosine_schedule, learning_rate
 from lmablate.training.step import train_step
 from lmablate.training.trainer import Trainer
 
 __all__ = [
-    "AdamW",
-    "Trainer",
-    "clip_grad_norm_",
-    "cosine_schedule",
-    "decay_groups",
-    "load_checkpoint",
-    "save_checkpoint",
-    "train_step",
-]
+    "ADOPT", "SGD", "SOAP", "WSD", "AdamW", "Cautious", "Constant", "Cosine", "Decoupled", "Independent",
+    "LinearDecay", "Lion", "Muon", "Optimizer", "Recipe", "Trainer", "clip_grad_norm_", "cosine_schedule",
+    "decay_groups", "learning_rate", "load_checkpoint", "save_checkpoint", "train_step",
+]  # fmt: skip

@@ -22,6 +22,7 @@ from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code
 from lmablate.runs.stop_signal import StopFlag
 from lmablate.tokenizer import Tokenizer
 from lmablate.training.distributed import Workers
+from lmablate.training.recipe import build_recipe
 from lmablate.training.step import check_compiler
 from lmablate.training.tracking import Guarded
 from lmablate.training.trainer import Trainer, TrainingData
@@ -103,5 +104,5 @@ def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, ch
             tracker.start(run.folder, run.id, cfg.name, config)
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
-            probes=probes, tracker=tracker, workers=workers, stop=stop,
+            recipe=build_recipe(cfg), probes=probes, tracker=tracker, workers=workers, stop=stop,
         ).fit()  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from lmablate.data.tokens import Batch
 from lmablate.errors import UserError
-from lmablate.model import Transformer, linear_cross_entropy
+from lmablate.model import CrossEntropy, Transformer
 from lmablate.training.optim import clip_grad_norm_, grad_norms
 
 
@@ -18,15 +19,22 @@ class NextTokenLoss(nn.Module):
 
     Args:
         model: the model to train.
+        loss: what is minimised; cross-entropy by default.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, loss: CrossEntropy | None = None) -> None:
         super().__init__()
         self.model = model
+        self.loss = loss or CrossEntropy()
 
-    def forward(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        """Return the mean cross-entropy in nats per token."""
-        return linear_cross_entropy(self.model.hidden(tokens), self.model.output_weight, targets)
+    def forward(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Any:
+        """Return the mean cross-entropy in nats per token; or, if something else is minimised, that and the mean."""
+        return self.loss(self.model.hidden(tokens), self.model.output_weight, targets)
+
+
+def both_losses(losses: Tensor | tuple[Tensor, Tensor]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return what a step minimises, and the cross-entropy, of what `NextTokenLoss` returned."""
+    return (losses, losses) if isinstance(losses, Tensor) else losses
 
 
 def train_step(
@@ -42,7 +50,7 @@ def train_step(
     """Make one update of the parameters.
 
     Args:
-        loss_of: maps a batch to its mean loss in nats per token.
+        loss_of: maps a batch to its mean loss in nats per token; or to what is minimised, and to that loss.
         optimizer: over the parameters of `loss_of`.
         batch: tokens and targets, on the device.
         lr: learning rate of this step.
@@ -54,8 +62,8 @@ def train_step(
         The loss in nats per token, and the joint gradient norm before clipping; both stay on the device.
     """
     with autocast or nullcontext():
-        loss = loss_of(*batch)
-    loss.backward()
+        minimised, loss = both_losses(loss_of(*batch))
+    minimised.backward()
     norms = grad_norms(loss_of.parameters())
     before_update(loss.detach(), norms)
     grad_norm = clip_grad_norm_(loss_of.parameters(), grad_clip, norms)

@@ -22,7 +22,8 @@ from lmablate.runs.stop_signal import StopFlag
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
 from lmablate.training.distributed import Workers
 from lmablate.training.journal import Journal
-from lmablate.training.optim import AdamW, clip_scale, cosine_schedule, decay_groups
+from lmablate.training.optim import clip_scale
+from lmablate.training.recipe import Recipe
 from lmablate.training.step import NextTokenLoss, mixed_precision, train_step
 from lmablate.training.tracking import NoTracking
 
@@ -57,6 +58,7 @@ class Trainer:
         seed: chooses the batches.
         train: length, batch size and intervals.
         optim: settings of the optimizer and of the learning-rate schedule.
+        recipe: the optimizer, the schedule and the loss themselves; None stands for the default ones.
         probes: measurements to take during training.
         tracker: mirrors the metrics; None mirrors nothing.
         workers: the process group; None trains in this process alone.
@@ -76,6 +78,7 @@ class Trainer:
         seed: int,
         train: TrainConfig,
         optim: OptimConfig,
+        recipe: Recipe | None = None,
         probes: Sequence[Probe] = (),
         tracker: NoTracking | None = None,
         workers: Workers | None = None,
@@ -88,19 +91,20 @@ class Trainer:
         self.run = run
         self.train = train
         self.optim = optim
+        self.recipe = recipe or Recipe()
         self.probes = probes
         self.stop = stop or StopFlag()
         self.batches = Batches(data.train, model.context_length, train.batch_size, seed)
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
-        self.optimizer = AdamW(decay_groups(model, optim.weight_decay), optim.lr, optim.betas, optim.eps)
+        self.optimizer = self.recipe.make_optimizer(model, optim)
         torch.manual_seed(seed)  # no component draws from torch's global generator yet; one that does is reproducible
         state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or {"step": 0}
         self.step = self.first_step = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
-        self.min_lr = optim.lr / 10 if optim.min_lr is None else optim.min_lr
         self.loss_of = NextTokenLoss(model)
-        compiled = torch.compile(self.loss_of) if train.compile else self.loss_of
+        trained = NextTokenLoss(model, self.recipe.loss)
+        compiled = torch.compile(trained) if train.compile else trained
         self.distributed_loss_of = self.workers.wrap_ddp(compiled)  # pyright: ignore[reportArgumentType] (torch's own stub)
         self.journal = Journal(
             run,
@@ -189,13 +193,7 @@ class Trainer:
             if due and self.probes and self.workers.is_main:
                 row.update(probe_step(self.probes, self.step_context(batch, norms)))
 
-        lr = cosine_schedule(
-            self.step,
-            lr=self.optim.lr,
-            min_lr=self.min_lr,
-            warmup_steps=self.optim.warmup_steps,
-            max_steps=self.train.max_steps,
-        )
+        lr = self.recipe.learning_rate(self.step, self.optim, self.train)
         loss, grad_norm = train_step(
             self.distributed_loss_of,
             self.optimizer,

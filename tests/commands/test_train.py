@@ -67,6 +67,22 @@ def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[in
         ("model.context_length=100000", "needs at least 100001"),
         ("runs_dir=/dev/null/runs", "runs_dir=/dev/null/runs is not a folder: /dev/null is a file."),
         ("model.init._target_=os.system", "_target_=os.system is refused"),
+        ("optim=adamm", "Available options in 'optim': adamw adopt lion muon sgd soap"),
+        ("optim.algorithm._target_=lmablate.model.RoPE", "_target_=lmablate.model.RoPE is not allowed: it must be an"),
+        ("optim.algorithm._target_=lmablate.training.Trainer", "_target_=lmablate.training.Trainer is refused"),
+        ("optim.algorithm._partial_=false", "optim.algorithm._partial_ must be true"),
+        (
+            "+optim.algorithm.lr=1",
+            "optim.algorithm.lr is not an argument of lmablate.training.AdamW: it takes nothing.",
+        ),
+        ("optim=muon optim.algorithm.ns_steps=0", "optim.algorithm.ns_steps=0 is not allowed: it must be a whole"),
+        ("optim=muon optim.algorithm.ns_steps=2.5", "optim.algorithm.ns_steps=2.5 is not allowed: it must be a whole"),
+        ("optim=sgd optim.algorithm.momentum=1", "optim.algorithm.momentum=1 is not allowed: it must be a number from"),
+        ("optim=soap optim.algorithm.max_size=-1", "optim.algorithm.max_size=-1 is not allowed: it must be a whole"),
+        ("optim/decay=no", "Available options in 'optim/decay': cautious decoupled independent"),
+        ("schedule=wsd schedule.decay_fraction=0", "schedule.decay_fraction=0 is not allowed: it must be above 0"),
+        ("schedule=step", "Available options in 'schedule': constant cosine linear wsd"),
+        ("loss=z loss.weight=-1", "loss.weight=-1 is not allowed: it must be at least 0 and finite."),
     ],
 )
 def test_a_mistake_gets_one_sentence(

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmablate.model import cross_entropy, linear_cross_entropy
+from lmablate.errors import UserError
+from lmablate.model import CrossEntropy, ZLoss, cross_entropy, linear_cross_entropy, linear_z_loss
 from lmablate.model.loss import LinearCrossEntropy
 from lmablate.training.step import NextTokenLoss
 from tests.model.helpers import assert_same, gradients, normal, random_tokens, small_model, value_and_gradients
@@ -171,3 +172,70 @@ def test_bf16_inputs_give_a_float32_loss_near_the_exact_one():
     loss = linear_cross_entropy(x.bfloat16(), weight.bfloat16(), targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, plain(x, weight, targets), rtol=0.02, atol=0)
+
+
+# ---- The z-loss ----
+
+
+def plain_z(x: Tensor, weight: Tensor, targets: Tensor, z_weight: float) -> Tensor:
+    logits = x @ weight.mT
+    return (F.cross_entropy(logits, targets, reduction="none") + z_weight * logits.logsumexp(-1).square()).mean()
+
+
+@pytest.mark.parametrize("z_weight", [0.0, 1e-4, 0.3])
+@pytest.mark.parametrize("vocab", [V, 48], ids=["plain", "kernel"])
+@pytest.mark.parametrize("chunk", [5, 23, 1024])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_chunked_z_loss_and_its_gradients_equal_the_plain_ones(dtype, chunk, vocab, z_weight, monkeypatch):
+    monkeypatch.setattr(LinearCrossEntropy, "CHUNK", chunk)
+    x, weight = normal(TOKENS, 16, dtype=dtype), normal(vocab, 16, seed=1, dtype=dtype)
+    targets = random_tokens(TOKENS, vocab=vocab)
+    chunked = value_and_gradients(lambda x, w: linear_z_loss(x, w, targets, z_weight)[0], x, weight)
+    assert_same(chunked, value_and_gradients(lambda x, w: plain_z(x, w, targets, z_weight), x, weight))
+
+
+def test_the_gradient_of_the_z_loss_is_exact(monkeypatch):
+    monkeypatch.setattr(LinearCrossEntropy, "CHUNK", 7)
+    x, weight, targets = inputs(torch.float64)
+    inputs_with_gradient = (x.requires_grad_(), weight.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, w: linear_z_loss(x, w, targets, 0.1)[0], inputs_with_gradient)
+
+
+def test_the_cross_entropy_beside_the_z_loss_is_the_same_and_has_no_gradient():
+    x, weight, targets = inputs()
+    whole, loss = linear_z_loss(x.requires_grad_(), weight, targets, 0.1)
+    assert torch.equal(loss, linear_cross_entropy(x, weight, targets))
+    assert whole > loss
+    assert not loss.requires_grad
+    with torch.no_grad():
+        assert_same([*linear_z_loss(x, weight, targets, 0.1)], [whole.detach(), loss], rtol=0, atol=0)
+
+
+def test_the_z_loss_of_bf16_is_near_the_exact_one():
+    x, weight, targets = (*(t.requires_grad_() for t in inputs()[:2]), inputs()[2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        whole, _ = linear_z_loss(x, weight, targets, 0.1)
+    whole.backward()
+    exact = torch.autograd.grad(plain_z(x, weight, targets, 0.1), (x, weight))
+    torch.testing.assert_close(whole, plain_z(x, weight, targets, 0.1), rtol=0.02, atol=0)
+    for got, expected in zip(gradients((x, weight)), exact, strict=True):
+        assert (got - expected).norm() < 0.02 * expected.norm()
+
+
+def test_the_z_loss_pulls_log_z_to_0():
+    weight, targets = torch.zeros(V, D), random_tokens(TOKENS, vocab=V)
+    x = normal(TOKENS, D)
+    whole, loss = ZLoss(0.5)(x, weight, targets)
+    assert whole - loss == pytest.approx(0.5 * math.log(V) ** 2, rel=1e-5)
+    assert CrossEntropy()(x, weight, targets) == pytest.approx(math.log(V))
+
+
+@pytest.mark.parametrize("weight", [-1e-4, math.inf, math.nan])
+def test_a_weight_of_the_z_loss_out_of_range_is_refused(weight):
+    with pytest.raises(UserError, match=f"loss.weight={weight} is not allowed"):
+        ZLoss(weight)
+
+
+def test_a_target_of_the_z_loss_out_of_range_is_named():
+    with pytest.raises(UserError, match=f"from 0 to {V - 1}"):
+        linear_z_loss(*inputs()[:2], torch.full((TOKENS,), V), 0.1)

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from lmablate.errors import UserError
 from lmablate.model import LayerNorm, Learned, PostNorm
-from lmablate.training.optim import AdamW, adamw_update, clip_grad_norm_, cosine_schedule, decay_groups, grad_norms
+from lmablate.training.optim import AdamW, adamw_update, clip_grad_norm_, decay_groups, grad_norms
+from lmablate.training.schedule import cosine_schedule
 from lmablate.training.step import NextTokenLoss, train_step
 from tests.model.helpers import CONTEXT, assert_same, normal, random_tokens, small_model
 
@@ -368,7 +370,7 @@ def test_a_hyper_parameter_out_of_range_is_named(key, value):
 
 
 def test_matrices_decay_and_vectors_do_not():
-    model = small_model(norm=lambda *a: PostNorm(*a, kind="layernorm"), pos=Learned)
+    model = small_model(norm=partial(PostNorm, kind="layernorm"), pos=Learned)
     matrices, vectors = decay_groups(model, 0.1)
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
     assert sum(len(group["params"]) for group in (matrices, vectors)) == len(list(model.parameters()))
