@@ -29,7 +29,7 @@ def test_help_wins_over_other_arguments(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_help_of_train_lists_groups_and_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["--help"]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"model/pos +alibi learned nope rope sin\n", text)
+    assert re.search(r"model/pos +alibi learned nope nope_every partial_rope rope sin yarn\n", text)
     assert re.search(r"hydra/launcher +basic local_parallel slurm", text)
     assert "C01_llama_beats_vanilla" not in text
     assert text.count("python -m lmablate.train") >= 3

@@ -47,7 +47,7 @@ def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[in
 @pytest.mark.parametrize(
     ("wrong", "answer"),
     [
-        ("model/pos=xyz", "Available options in 'model/pos': alibi learned nope rope sin"),
+        ("model/pos=xyz", "Available options in 'model/pos': alibi learned nope nope_every partial_rope rope sin yarn"),
         ("model.d_model=100 model.n_heads=3", "model.d_model=100 cannot be split among model.n_heads=3"),
         ("optim.lr=-1", "optim.lr=-1.0 is not allowed"),
         ("optim.lr=abc", "optim.lr=abc is not allowed: it must be a number."),
