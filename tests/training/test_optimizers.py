@@ -179,6 +179,18 @@ def test_muon_orthogonalises_the_matrices_of_the_blocks_and_nothing_else():
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.1, 0.0]
 
 
+def test_soap_turns_both_sides_in_the_blocks_and_the_shorter_one_elsewhere():
+    model = small_model()
+    optimizer = SOAP(SOAP.groups(model, 0.1))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        bases = {key: len(value) for key, value in optimizer.state[p].items() if key.endswith("basis")}
+        both = {"left_basis": p.shape[0], "right_basis": p.shape[-1]}
+        assert bases == ({} if p.dim() < 2 else both if "blocks" in name else {"right_basis": 16})
+
+
 def test_an_update_of_muon_is_as_large_as_one_of_adamw():
     """Its root mean square is about 0.2 times the learning rate, whatever the shape (arXiv 2502.16982)."""
     for shape in ((64, 64), (64, 256), (256, 64)):
@@ -310,7 +322,7 @@ def test_a_sparse_gradient_is_refused_by_each(name):
 def test_a_value_out_of_range_is_named(name):
     optimizer = optimizer_of(Toy(), name)
     kind, (group, *_) = type(optimizer), optimizer.param_groups
-    bad: dict[str, Any] = {key: -1 for key in group if key not in ("params", "nesterov", "orthogonal")} | {
+    bad: dict[str, Any] = {key: -1 for key in group if key not in ("params", "nesterov", "orthogonal", "two_sided")} | {
         "lr": math.nan
     }
     for key, value in bad.items():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
+from lmablate.model.linear import Linear
 from lmablate.training.optim.decay import Decoupled
 
 DECOUPLED = Decoupled()
@@ -183,6 +184,25 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     return [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)]
+
+
+def block_groups(model: nn.Module, weight_decay: float, key: str) -> list[dict[str, Any]]:
+    """Return the matrices of the blocks' linear layers, other matrices, and vectors, which do not decay.
+
+    Args:
+        model: the model; its blocks are in a module called `blocks`.
+        weight_decay: of the matrices.
+        key: a hyper-parameter that is true for the first of the three groups, and false for the others.
+    """
+    inside = [part for name, part in model.named_modules() if "blocks" in name.split(".")]
+    linear = {id(part.weight) for part in inside if isinstance(part, Linear | nn.Linear)}
+    matrices, vectors = decay_groups(model, weight_decay)
+    hidden, others = ([p for p in matrices["params"] if (id(p) in linear) == chosen] for chosen in (True, False))
+    return [
+        {**matrices, "params": hidden, key: True},
+        {**matrices, "params": others, key: False},
+        {**vectors, key: False},
+    ]
 
 
 def dense_gradients(params: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.model.linear import Linear
 from lmablate.model.precision import to_at_least_float32
 from lmablate.training.optim.adamw import AdamW
-from lmablate.training.optim.base import DECOUPLED, Optimizer, check_counts, decay_groups
+from lmablate.training.optim.base import DECOUPLED, Optimizer, block_groups, check_counts
 from lmablate.training.optim.decay import Decoupled
 
 # Of the polynomial a s + b s³ + c s⁵, chosen by Jordan (2024).
@@ -75,17 +74,8 @@ class Muon(AdamW):
 
     @staticmethod
     def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-        """Return the matrices of linear layers in the blocks, other matrices, and vectors, which do not decay."""
-        inside = [part for name, part in model.named_modules() if "blocks" in name.split(".")]
-        within = {id(part.weight) for part in inside if isinstance(part, Linear | nn.Linear)}
-        matrices, vectors = decay_groups(model, weight_decay)
-        hidden = [p for p in matrices["params"] if id(p) in within]
-        others = [p for p in matrices["params"] if id(p) not in within]
-        return [
-            {"params": hidden, "weight_decay": weight_decay, "orthogonal": True},
-            {"params": others, "weight_decay": weight_decay, "orthogonal": False},
-            {**vectors, "orthogonal": False},
-        ]
+        """Return the matrices of the blocks, other matrices, and vectors, which do not decay."""
+        return block_groups(model, weight_decay, "orthogonal")
 
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Check the hyper-parameters of a group.

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmablate.errors import UserError
 from lmablate.training.optim.adamw import AdamW
-from lmablate.training.optim.base import DECOUPLED, Optimizer, check_counts
+from lmablate.training.optim.base import DECOUPLED, Optimizer, block_groups, check_counts
 from lmablate.training.optim.decay import Decoupled
 
 # What is kept of a side: the mean of G Gᵀ or Gᵀ G, and its eigenvectors.
@@ -28,8 +28,10 @@ class SOAP(AdamW):
 
     QR is the orthogonal factor of a QR decomposition: a step of power iteration (algorithm 4 of the paper), which costs
     much less than new eigenvectors. The first gradient of a matrix only begins L and R and their eigenvectors, and t
-    counts from the second one. A side longer than `max_size` stays in its own basis, Q = 1, as in the paper's one-sided
-    variant. Vectors are updated by `AdamW`, which is SOAP with Q = 1.
+    counts from the second one. A side longer than `max_size` stays in its own basis, Q = 1, and so does the longer side
+    of a matrix in a group with `two_sided=False`, as in the paper's one-sided variant. In a model that holds outside
+    the linear layers of the blocks: most tokens of the vocabulary do not occur in a batch, and a basis would mix them
+    with the others. Vectors are updated by `AdamW`, which is SOAP with Q = 1.
 
     Args:
         params: the parameters, or groups of them, as in torch.optim.
@@ -62,8 +64,13 @@ class SOAP(AdamW):
         # Not through AdamW, whose constructor takes only its own hyper-parameters.
         Optimizer.__init__(
             self, params, decay, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-            precondition_every=precondition_every, max_size=max_size,
+            precondition_every=precondition_every, max_size=max_size, two_sided=True,
         )  # fmt: skip
+
+    @staticmethod
+    def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+        """Return the matrices of the blocks, other matrices, and vectors, which do not decay."""
+        return block_groups(model, weight_decay, "two_sided")
 
     @property
     def period(self) -> int:
@@ -92,7 +99,8 @@ class SOAP(AdamW):
         """Return what is kept of a parameter before its first step: a basis for each side that gets one."""
         state = {key: torch.zeros_like(p) for key in AdamW.KEEPS}
         for size, (side, basis) in zip(p.shape if p.dim() == 2 else (), _SIDES.items(), strict=False):
-            if size <= group["max_size"]:
+            longest = group["max_size"] if group["two_sided"] else min(group["max_size"], *p.shape)
+            if size <= longest:
                 state |= {side: p.new_zeros(size, size), basis: torch.eye(size, dtype=p.dtype, device=p.device)}
         return state
 
