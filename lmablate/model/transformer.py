@@ -36,14 +36,7 @@ class Block(nn.Module):
         residual_2: the same for the MLP.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        attn: CausalSelfAttention,
-        mlp: MLP,
-        *,
-        kind: str = "rmsnorm",
-    ) -> None:
+    def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
         super().__init__()
         self.attn, self.mlp = attn, mlp
         self.norm_1, self.norm_2 = make_norm(kind, d_model), make_norm(kind, d_model)
@@ -103,14 +96,7 @@ class PostNorm(Block):
 class SandwichNorm(Block):
     """A norm at both ends of the branch, arXiv 2105.13290, section 2.4: no branch can write large numbers."""
 
-    def __init__(
-        self,
-        d_model: int,
-        attn: CausalSelfAttention,
-        mlp: MLP,
-        *,
-        kind: str = "rmsnorm",
-    ) -> None:
+    def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
         super().__init__(d_model, attn, mlp, kind=kind)
         self.norm_3, self.norm_4 = make_norm(kind, d_model), make_norm(kind, d_model)
 
@@ -135,14 +121,7 @@ class HybridNorm(Block):
     The attention layer gets a `QKVNorm`, whatever norm of queries and keys it had.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        attn: CausalSelfAttention,
-        mlp: MLP,
-        *,
-        kind: str = "rmsnorm",
-    ) -> None:
+    def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
         super().__init__(d_model, attn, mlp, kind=kind)
         self.norm_1 = nn.Identity()  # the attention layer has norms of its own
         self.attn.qk_norm = QKVNorm(attn.d_head)

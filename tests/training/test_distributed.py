@@ -83,8 +83,16 @@ def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
         Workers(0, 2, torch.device("cpu")).check_batch(5)
 
 
-def test_two_processes_give_the_curve_of_one(tmp_path: Path) -> None:
-    steps = ["train.max_steps=50", "train.eval_every=10"]
+# Choices of today beside those of the base config; one line is one more run of two processes.
+CHOICES = [
+    [],
+    ["optim=muon", "loss=z", "schedule=wsd", "model/attn=mqa", "model/values=residual", "model/mixer=canon"],
+]
+
+
+@pytest.mark.parametrize("choices", CHOICES, ids=" ".join)
+def test_two_processes_give_the_curve_of_one(tmp_path: Path, choices: list[str]) -> None:
+    steps = ["train.max_steps=50", "train.eval_every=10", *choices]
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()

@@ -43,7 +43,7 @@ def kernels() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         log.warning(
-            "No CPU kernels, so a step on a CPU takes up to a fifth longer: "
+            "No CPU kernels, so a step on a CPU takes about a fifth longer: "
             "a C compiler named cc (or in CC) makes them. %s",
             detail,
         )
