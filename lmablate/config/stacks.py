@@ -16,6 +16,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from lmablate.config.project import yaml_files
+from lmablate.errors import UserError
+from lmablate.files import read_yaml
 
 _OVERRIDE = "override /"
 
@@ -24,7 +26,8 @@ def register_stacks() -> None:
     """Give Hydra the options that follow from the files of the group `stack`, the user's own among them."""
     ConfigStore.instance().repo.pop("stack", None)  # those of another project, in the same process
     for stack, path in yaml_files("stack").items():
-        with suppress(OSError, ValueError, yaml.YAMLError):  # whoever chooses the stack is told
+        with suppress(OSError, ValueError, UserError, yaml.YAMLError):  # whoever chooses the stack is told
+            read_yaml(path)  # refuses what is too large or too deep
             content: Any = OmegaConf.to_container(OmegaConf.load(path))
             for group in _choices(content):
                 (alone,) = (entry for entry in content["defaults"] if _OVERRIDE + group in entry)

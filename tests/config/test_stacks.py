@@ -42,6 +42,16 @@ def test_the_experiments_have_an_arm_for_each_choice(experiment, kind):
     assert {*sweep.arms} == named | {f"stack={whole}"}
 
 
+# Files that are no stack; one line is one more of them.
+BROKEN = {
+    "broken": b"defaults: [",
+    "deep": b"defaults: " + b"[" * 5000,
+    "unknown": b"# @package _global_\ndefaults: [{override /model/pos: nothing}]\n",
+    "binary": b"\xff\xfe\x00",
+    "number": b"3",
+}
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     folder = tmp_path / "configs"
@@ -50,7 +60,8 @@ def own(tmp_path: Path) -> Path:
         "# @package _global_\ndefaults: [{override /model/pos: nope}, {override /model/attn: gqa}]\noptim: {lr: 0.5}\n"
     )
     (folder / "stack" / "mine.yaml").write_text(text)
-    (folder / "stack" / "broken.yaml").write_text("defaults: [")
+    for name, text in BROKEN.items():
+        (folder / "stack" / f"{name}.yaml").write_bytes(text)
     (folder / "stack" / "plain.yaml").write_text("# @package _global_\noptim: {lr: 0.25}\n")
     return folder
 
@@ -74,9 +85,10 @@ def test_another_project_does_not_see_them(own):
     assert exit_code(["stack=mine_only_pos"], "lmablate.plan") == 2
 
 
-def test_a_broken_stack_disturbs_only_who_chooses_it(own, capsys):
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_stack_disturbs_only_who_chooses_it(name, own, capsys):
     assert expand_sweep(["--config-dir", str(own), "stack=plain"]).jobs[0].cfg.optim.lr == 0.25
-    assert exit_code(["--config-dir", str(own), "stack=broken"], "lmablate.plan") == 2
+    assert exit_code(["--config-dir", str(own), f"stack={name}"], "lmablate.plan") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
