@@ -9,6 +9,8 @@ group `stack`, which nobody has to write:
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,15 +28,28 @@ def register_stacks() -> None:
     """Give Hydra the options that follow from the files of the group `stack`, the user's own among them."""
     ConfigStore.instance().repo.pop("stack", None)  # those of another project, in the same process
     for stack, path in yaml_files("stack").items():
-        with suppress(OSError, ValueError, UserError, yaml.YAMLError):  # whoever chooses the stack is told
-            read_yaml(path)  # refuses what is too large or too deep
-            content: Any = OmegaConf.to_container(OmegaConf.load(path))
-            for group in _choices(content):
-                (alone,) = (entry for entry in content["defaults"] if _OVERRIDE + group in entry)
-                others = [entry for entry in content["defaults"] if entry is not alone]
-                short = group.rsplit("/", 1)[-1]
-                _store(f"{stack}_without_{short}", {**content, "defaults": others})
-                _store(f"{stack}_only_{short}", {"defaults": [alone]})
+        for suffix, node in _arms(path, path.stat().st_mtime_ns).items():
+            _store(f"{stack}_{suffix}", node)
+
+
+@lru_cache(maxsize=128)  # a sweep composes as many configs as it has jobs
+def _arms(path: Path, changed: int) -> dict[str, Any]:
+    """Return the configs that follow from a stack's file, by the end of their name; none if it is no stack.
+
+    Args:
+        path: the file.
+        changed: the time of its last change; what was read before is not valid after it.
+    """
+    arms = {}
+    with suppress(OSError, ValueError, UserError, yaml.YAMLError):  # whoever chooses the stack is told
+        read_yaml(path)  # refuses what is too large or too deep
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        for group in _choices(content):
+            (alone,) = (entry for entry in content["defaults"] if _OVERRIDE + group in entry)
+            others = [entry for entry in content["defaults"] if entry is not alone]
+            short = group.rsplit("/", 1)[-1]
+            arms |= {f"without_{short}": {**content, "defaults": others}, f"only_{short}": {"defaults": [alone]}}
+    return arms
 
 
 def _store(name: str, node: Any) -> None:

@@ -52,6 +52,8 @@ def label_in_words(label: str) -> str:
     text = METRICS.sub(lambda metric: _name_of(metric[0]), text)
     text = ARM.sub(lambda arm: _level(arm[1], arm[2]), text)
     for factor, name in FACTOR_NAMES.items():
+        if factor.isidentifier():  # a word such as "loss", which is no key here: as one, ARM has found it
+            continue
         text = re.sub(rf"(?<![\w./]){re.escape(factor)}(?![\w./=])", name, text)
     text = text if text.startswith("the ") else f"the {text}"
     text = STRETCH.sub(r"(\1 % to \2 % of training)", text)

@@ -30,6 +30,12 @@ LABELS = [
     ("dead_units/layer_3 is above 0.01 with model/act=relu", "the final share of dead MLP units, layer 3 is above"),
     ("mean of clipped (50%-100%) is below 0.5 with a=b", "the mean share of clipped steps (50 % to 100 % of training)"),
     ("peak_step of grad_norm rises by 1 per unit of optim.warmup_steps", "rises by 1 per unit of warm-up steps"),
+    (
+        "val/loss is lower with loss=z than with loss=ce",
+        "the final validation loss is lower with z-loss than with cross-entropy",
+    ),
+    ("train/loss is lower with optim=muon than with optim=adamw", "training loss is lower with Muon than with AdamW"),
+    ("val/loss is lower with schedule=wsd", "the final validation loss is lower with warm-up, stable, decay"),
     ("my/metric is lower with mine=yes than with mine=no", "the my/metric is lower with mine=yes than with mine=no"),
     ("val/lossy is lower with a=1e-3", "the val/lossy is lower with"),
 ]
