@@ -8,6 +8,7 @@ schema        the keys, their types and defaults; which of them make up a run's 
 project       the user's own project: its yaml files, and whose code its user trusts
 folders       the folders that a config names
 arguments     check what a config passes to a class
+tuned         each arm's own learning rate and the like, from a file that a pilot wrote
 build         check a config, resolve `match`, and build the model and the other parts that the config names
 identity      a run's identity, label and recorded facts
 trust         the classes that a config may name

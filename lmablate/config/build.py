@@ -14,6 +14,7 @@ from lmablate.config.arguments import check_arguments, path_arguments
 from lmablate.config.credentials import config_leaves, refuse_secrets
 from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
+from lmablate.config.tuned import apply_tuned
 from lmablate.errors import UserError
 from lmablate.files import checked_experiment, user_path
 from lmablate.model import Transformer
@@ -144,13 +145,16 @@ def build_all(nodes: Iterable[DictConfig]) -> list[Any]:
 
 
 def resolve_config(cfg: DictConfig) -> DictConfig:
-    """Return a checked copy of `cfg`, in which paths are absolute and `match` has solved for d_ff.
+    """Return a checked copy of `cfg`: with absolute paths, its arm's tuned values, and the d_ff that `match` found.
 
     Raises:
-        UserError: if `check_config` refuses the config, or if no d_ff makes the sizes match.
+        UserError: if `check_config` refuses the config, if `tuned` is not for it, or if no d_ff makes the sizes match.
     """
     check_config(cfg)
     cfg = cfg.copy()
+    if cfg.tuned is not None:
+        apply_tuned(cfg)
+        check_config(cfg)
     expand_folders(cfg)
     for name in path_arguments(cfg.data):
         if cfg.data[name] is not None:

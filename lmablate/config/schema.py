@@ -150,6 +150,7 @@ class Config:
         loss: what is minimised.
         train: length, intervals, hardware.
         match: what arms are made equal in, parameters or FLOPs, by solving for d_ff; or nothing.
+        tuned: each arm's own learning rate and the like, from a pilot; null for those of the config.
         tracking: a mirror of the metrics, such as wandb.
         diagnostics: probes, which measure the model during training.
         scale: values that experiments interpolate, such as the grid of learning rates; training does not read them.
@@ -168,6 +169,7 @@ class Config:
     loss: Any = MISSING
     train: TrainConfig = field(default_factory=TrainConfig)
     match: Any = MISSING
+    tuned: Any = None
     tracking: Any = MISSING
     diagnostics: Any = MISSING
     scale: Any = None
@@ -177,12 +179,13 @@ class Config:
 
 
 # Keys that are not part of a run's id. They leave the computation as it is, except that train.device and train.threads
-# may change the last bits of a result. The id has the fingerprint of the text instead of `data`, and the d_ff that was
-# found instead of `match`.
+# may change the last bits of a result. The id has the fingerprint of the text instead of `data`, the d_ff that was
+# found instead of `match`, and the values that were tuned instead of `tuned`.
 NOT_IDENTITY = (
     "name",
     "data",
     "match",
+    "tuned",
     "scale",
     "tracking",
     "runs_dir",

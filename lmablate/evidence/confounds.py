@@ -36,13 +36,13 @@ class ArmStart:
     position_ratio: float
 
 
-def find_confounds(arms: Sequence[ArmStart], seeds: int, common_lr: float | None = None) -> Iterator[str]:
+def find_confounds(arms: Sequence[ArmStart], seeds: int, rates: Mapping[str, float] | None = None) -> Iterator[str]:
     """Yield a warning, one sentence in plain words, for each confound among the arms.
 
     Args:
         arms: the arms of a sweep, at step 0.
         seeds: number of seeds of each arm.
-        common_lr: the learning rate that all arms share; None if they have different ones.
+        rates: the learning rate of each arm, by its name, if nobody tuned it; None if it was tuned or is swept over.
     """
     yield from _unequal("parameters", {a.name: a.parameters for a in arms}, 1.01)
     yield from _unequal("training FLOPs per token", {a.name: a.flops_per_token for a in arms}, 1.01)
@@ -50,13 +50,24 @@ def find_confounds(arms: Sequence[ArmStart], seeds: int, common_lr: float | None
     for arm in arms:
         yield from _bad_start(arm)
     yield from _unequal("the gradient norm at step 0", {a.name: a.grad_norm for a in arms}, 3.0)
-    if len(arms) > 1 and common_lr is not None:
-        yield (
-            f"all arms share optim.lr={common_lr:g}, which may suit one of them better: "
-            "python -m lmablate.lr_sweep finds each arm's own."
-        )
+    if len(arms) > 1 and rates:
+        yield _untuned(rates)
     if len(arms) > 1 and seeds < 3:
         yield f"{counted(seeds, 'seed')}: a difference between single runs has no error rate. Use seed=0,1,2,3."
+
+
+def _untuned(rates: Mapping[str, float]) -> str:
+    """Return the warning about learning rates that were not tuned."""
+    values = sorted({*rates.values()})
+    if len(values) == 1:
+        what = f"all arms share optim.lr={values[0]:g}, which may suit one of them better"
+    else:
+        low, high = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
+        what = (
+            f"the arms have learning rates of their own, from optim.lr={rates[low]:g} of {low} to {rates[high]:g} of "
+            f"{high}, and no pilot tuned them with equal effort"
+        )
+    return f"{what}: python -m lmablate.tune finds each arm's own."
 
 
 def _bad_start(arm: ArmStart) -> Iterator[str]:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from lmablate.config.build import build, build_model, model_shape, resolve_config
 from lmablate.config.identity import training_tokens
+from lmablate.config.tuned import tuning_warnings
 from lmablate.data.prepare import prepare_data
 from lmablate.data.tokens import Batches
 from lmablate.diagnostics.start import position_ratio
+from lmablate.errors import counted
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.machine import available_threads
 from lmablate.sweep.jobs import Job, Sweep
@@ -106,8 +108,19 @@ def audit_arm(name: str, job: Job) -> ArmAudit:
 
 def sweep_confounds(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
     """Yield the confounds among the arms of `sweep`, one sentence each."""
-    common_lr = None if "optim.lr" in sweep.factors else arms[0].cfg.optim.lr
-    return find_confounds(arms, len({job.seed for job in sweep.jobs}), common_lr)
+    seeds = {job.seed for job in sweep.jobs}
+    tuned = [arm.cfg for arm in arms if arm.cfg.tuned is not None]
+    rates = {} if tuned or "optim.lr" in sweep.factors else {arm.name: arm.cfg.optim.lr for arm in arms}
+    yield from find_confounds(arms, len(seeds), rates)
+    for cfg in tuned:
+        yield from tuning_warnings(cfg, seeds)
+    efforts = {arm.name: len(arm.cfg.tuned.arms[0].get("trials") or ()) for arm in arms if arm.cfg.tuned is not None}
+    if len({*efforts.values()}) > 1:
+        least, most = min(efforts, key=efforts.__getitem__), max(efforts, key=efforts.__getitem__)
+        yield (
+            f"the arms were tuned with unequal effort: {counted(efforts[most], 'trial')} for {most}, and "
+            f"{counted(efforts[least], 'trial')} for {least}."
+        )
 
 
 def _backward(loss_of: NextTokenLoss, tokens: Tensor, targets: Tensor) -> tuple[float, int]:

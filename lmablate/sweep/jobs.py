@@ -1,12 +1,12 @@
 """The jobs that a command line stands for, before anything is launched: the overrides and the config of each."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lmablate.config.build import build, resolve_config
 from lmablate.config.command_line import parse_command_line
@@ -41,8 +41,24 @@ class Job:
 
     def arm(self, factors: Sequence[str]) -> str:
         """Return the name of the job's arm: its values of the swept keys `factors`, without the seed."""
+        levels = self.levels(factors).items()
+        return " ".join(f"{key.removeprefix('model/')}={level.strip(chr(34))}" for key, level in levels) or "the model"
+
+    def levels(self, factors: Sequence[str]) -> dict[str, str]:
+        """Return the job's values of the swept keys `factors`, as they are typed."""
         swept = {key: value for key, _, value in (override.partition("=") for override in self.overrides)}
-        return " ".join(f"{key.removeprefix('model/')}={swept[key].strip(chr(34))}" for key in factors) or "the model"
+        return {key: swept[key] for key in factors}
+
+    def with_values(self, values: Mapping[str, float]) -> "Job":
+        """Return the job with other numbers.
+
+        Args:
+            values: by dotted key, such as optim.lr.
+        """
+        cfg = self.cfg.copy()
+        for key, value in values.items():
+            OmegaConf.update(cfg, key, value)
+        return replace(self, cfg=cfg, overrides=[*self.overrides, *(f"{key}={value}" for key, value in values.items())])
 
 
 @dataclass(frozen=True)

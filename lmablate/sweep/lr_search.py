@@ -10,13 +10,14 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
 from lmablate.config.build import resolve_config
 from lmablate.errors import UserError, print_error
-from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
+from lmablate.runs.run import Run
+from lmablate.sweep.jobs import Sweep, expand_sweep, expected_runs
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +60,14 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
     for job in base.arms.values():
         resolve_config(job.cfg)
     grids = dict.fromkeys(base.arms, _starting_grid(base))
-    _launch(first_round(arguments, base))
+    launch(first_round(arguments, base))
     for _ in range(MAX_ROUNDS):
         added = {arm: rate for arm in grids if (rate := next_rate(_final_losses(base, arm, grids[arm])))}
         if not added:
             break
         for arm, rate in added.items():
             grids[arm] = sorted([*grids[arm], rate])
-            _launch(one_arm(arguments, base, arm, rate))
+            launch(one_arm(arguments, base, arm, rate))
     found = []
     for arm, rates in grids.items():
         losses = _final_losses(base, arm, rates)
@@ -107,8 +108,7 @@ def one_arm(arguments: list[str], base: Sweep, arm: str, rate: float) -> list[st
         arm: the arm's name.
         rate: the learning rate.
     """
-    swept = {key: value for key, _, value in (override.partition("=") for override in base.arms[arm].overrides)}
-    return _command_line(arguments, base, [rate], {factor: swept[factor] for factor in base.factors})
+    return _command_line(arguments, base, [rate], base.arms[arm].levels(base.factors))
 
 
 def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], levels: Mapping[str, str]) -> list[str]:
@@ -120,15 +120,26 @@ def _command_line(arguments: list[str], base: Sweep, rates: Sequence[float], lev
         rates: the learning rates.
         levels: a single level for each factor that `arguments` or their experiment sweep over; empty to sweep over all.
     """
-    given = {argument.split("=", 1)[0] for argument in arguments}
-    rest = [
-        argument for argument in arguments if argument.split("=", 1)[0] not in {"-m", "--multirun", "name", *levels}
-    ]
-    replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in given]
-    params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in given)
-    of_experiment = [f"hydra.sweeper.params={{{params}}}"] if params else []
     grid = f"{RATE}={','.join(map(_format_rate, rates))}"
-    return ["-m", *rest, *replaced, *of_experiment, f"name={base.jobs[0].cfg.name}_lr", grid]
+    return ["-m", *at_levels(arguments, levels), f"name={base.jobs[0].cfg.name}_lr", grid]
+
+
+def at_levels(arguments: list[str], levels: Mapping[str, str]) -> list[str]:
+    """Return overrides in which each factor that was swept over has one level.
+
+    Args:
+        arguments: overrides of a sweep. Its name is left out.
+        levels: the level of each factor that `arguments` or their experiment sweep over; empty to sweep over all.
+    """
+    keys = [argument.split("=", 1)[0] for argument in arguments]
+    rest = [
+        argument
+        for key, argument in zip(keys, arguments, strict=True)
+        if key not in {"-m", "--multirun", "name", *levels}
+    ]
+    replaced = [f"{factor}={level}" for factor, level in levels.items() if factor in keys]
+    params = ",".join(f"{factor}:'{level}'" for factor, level in levels.items() if factor not in keys)
+    return [*rest, *replaced, *([f"hydra.sweeper.params={{{params}}}"] if params else [])]
 
 
 def _format_rate(rate: float) -> str:
@@ -136,10 +147,16 @@ def _format_rate(rate: float) -> str:
     return f"{rate:.12g}"
 
 
-def _launch(command: list[str]) -> None:
-    """Run a sweep in its own process.
+def launch(command: list[str]) -> None:
+    """Run a sweep of `lmablate.train` in its own process.
 
-    The sweep reports failed runs itself, with exit code 1; `_final_losses` reads their status afterwards.
+    The sweep reports failed runs itself, with exit code 1; `final_loss` reads their status afterwards.
+
+    Args:
+        command: the arguments of the sweep.
+
+    Raises:
+        SystemExit: with the sweep's own exit code if that is neither 0 nor 1.
     """
     log.info("python -m lmablate.train %s", " ".join(command))
     code = subprocess.run([sys.executable, "-m", "lmablate.train", *command]).returncode
@@ -153,22 +170,34 @@ def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, 
     Raises:
         SystemExit: with code 1 if a run is missing, or failed for another reason.
     """
-    jobs = [_at_rate(job, rate) for rate in rates for job in base.jobs if job.arm(base.factors) == arm]
+    jobs = [
+        job.with_values({RATE: float(_format_rate(rate))})
+        for rate in rates
+        for job in base.jobs
+        if job.arm(base.factors) == arm
+    ]
     losses: dict[float, list[float]] = {}
     for job, run in expected_runs(Sweep(jobs, [*base.factors, RATE])):
-        status = run.status()
-        diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
-        if status["state"] != "done" and not diverged:
-            print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
-            sys.exit(1)
-        losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])
+        losses.setdefault(job.cfg.optim.lr, []).append(final_loss(run))
     return {rate: sum(values) / len(values) for rate, values in losses.items()}
 
 
-def _at_rate(job: Job, rate: float) -> Job:
-    cfg = job.cfg.copy()
-    cfg.optim.lr = float(_format_rate(rate))
-    return replace(job, cfg=cfg, overrides=[*job.overrides, f"{RATE}={_format_rate(rate)}"])
+def final_loss(run: Run) -> float:
+    """Return the final validation loss of a run, in nats per token; it is infinite if the run diverged.
+
+    Args:
+        run: a run that was launched.
+
+    Raises:
+        SystemExit: with code 1 if the run is missing, or failed for another reason.
+    """
+    status = run.status()
+    if status["state"] == "failed" and str(status.get("error")).startswith("diverged"):
+        return math.inf
+    if status["state"] != "done":
+        print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
+        sys.exit(1)
+    return status["val/loss"]
 
 
 def next_rate(losses: Mapping[float, float]) -> float | None:

@@ -21,8 +21,8 @@ CLEAN = ArmStart(
 )
 
 
-def warnings(*arms: ArmStart, seeds: int = 4, common_lr: float | None = None) -> list[str]:
-    return list(find_confounds(arms, seeds, common_lr))
+def warnings(*arms: ArmStart, seeds: int = 4, rates: dict[str, float] | None = None) -> list[str]:
+    return list(find_confounds(arms, seeds, rates))
 
 
 def test_equal_arms_that_start_well_need_no_warning():
@@ -52,7 +52,12 @@ def test_a_value_that_was_not_measured_gives_no_warning():
 
 
 def test_a_learning_rate_that_all_arms_share_and_too_few_seeds_are_named():
-    shared, few = warnings(CLEAN, replace(CLEAN, name="b"), seeds=2, common_lr=3e-3)
+    shared, few = warnings(CLEAN, replace(CLEAN, name="b"), seeds=2, rates={"a": 3e-3, "b": 3e-3})
     assert shared.startswith("all arms share optim.lr=0.003")
     assert few.startswith("2 seeds: ")
-    assert warnings(CLEAN, seeds=1, common_lr=3e-3) == []
+    assert warnings(CLEAN, seeds=1, rates={"a": 3e-3}) == []
+
+
+def test_learning_rates_of_their_own_that_no_pilot_tuned_are_named():
+    (own,) = warnings(CLEAN, replace(CLEAN, name="b"), rates={"a": 3e-3, "b": 2e-2})
+    assert own.startswith("the arms have learning rates of their own, from optim.lr=0.003 of a to 0.02 of b")

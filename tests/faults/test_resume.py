@@ -58,7 +58,7 @@ def test_torchs_random_state_is_a_function_of_the_seed(corpus: list[str], tmp_pa
     assert saved[0] == saved[1]
 
 
-@pytest.mark.parametrize("choices", CHOICES, ids=" ".join)
+@pytest.mark.parametrize("choices", CHOICES[:3], ids=" ".join)
 def test_random_kills_change_nothing(choices: list[str], corpus: list[str], tmp_path: Path, log: Path) -> None:
     cfg = configured(*LONGER, *corpus, *choices, f"runs_dir={tmp_path / 'runs'}")
     kill_at_random(cfg, log, kills=3, draw=random.Random(0))

@@ -37,9 +37,11 @@ def find_confounds_in_exports(data: Exported) -> list[str]:
     arms = Arms(replace(data, runs=data.runs.drop(columns=later)))
     starts = [_arm_start(arms, arm.levels, arm.complete) for arm in arms.arms]
     seeds = len({*data.runs["seed"]})
-    rates = data.metrics.rows("lr")["value"].to_numpy()
-    common_lr = float(rates.max()) if len(rates) and LEARNING_RATE not in data.factors else None
-    return list(find_confounds([start for start in starts if start], seeds, common_lr))
+    known = [start for start in starts if start]
+    highest = {*data.metrics.rows("lr").groupby("run", observed=True)["value"].max()}
+    shared = len(highest) == 1 and LEARNING_RATE not in data.factors
+    rates = {start.name: max(highest) for start in known} if shared else None
+    return list(find_confounds(known, seeds, rates))
 
 
 def _arm_start(arms: Arms, levels: Mapping[str, Scalar], runs: list[str]) -> ArmStart | None:

@@ -164,8 +164,14 @@ def test_what_is_not_ours_stays(folder: Path, capsys, name: str, content: str, w
     assert report("notebook=true") == 2
     assert words in capsys.readouterr().err
     assert path.read_text() == content
+
+
+def test_what_is_not_ours_is_replaced_on_request(folder: Path) -> None:
+    for name, content, _ in IN_THE_WAY:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
     assert report("notebook=true", "overwrite=true") == 0
-    assert path.read_text() != content
+    assert [name for name, content, _ in IN_THE_WAY if (folder / name).read_text() == content] == []
 
 
 @pytest.mark.slow

@@ -1,0 +1,245 @@
+"""Tune every arm of a sweep by a pilot: with seeds of its own, and with equal effort for all arms.
+
+Each arm has the same number of trials. A trial is one setting of the tuned keys, trained with every pilot seed. The
+first trial is the arm's own setting; from then on the search tries the untried neighbours of the best setting so far,
+the farthest ones first. All trials count: which is best is decided by the mean final loss over the pilot seeds.
+"""
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from lmablate.config.build import resolve_config
+from lmablate.config.tuned import TUNABLE, tuning_setting
+from lmablate.errors import UserError, counted
+from lmablate.files import read_yaml
+from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
+from lmablate.sweep.lr_search import at_levels, final_loss, launch
+
+log = logging.getLogger(__name__)
+
+# Units of the logarithm of a value: 8 of them are the first step of TUNABLE, a factor of 3.16 for a learning rate.
+_STRIDES = (8, 4, 2, 1)
+# A setting of the tuned keys: for each, how many units it lies above the arm's own value.
+Point = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TunedArm:
+    """What the pilot found for an arm.
+
+    Attributes:
+        arm: the arm's name.
+        base: the values that the tuned keys had before.
+        losses: the mean final validation loss of each setting that was tried, in nats per token; infinite if a run
+            diverged.
+        config: the arm's config before resolution, without Hydra's node.
+    """
+
+    arm: str
+    base: dict[str, float]
+    losses: dict[Point, float]
+    config: DictConfig
+
+    @property
+    def best(self) -> Point:
+        """The setting with the lowest loss."""
+        return best_point(self.losses)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the search ended before it had looked at all sides of the best setting."""
+        return any(point not in self.losses for point in _neighbours(self.best, _STRIDES[0]))
+
+    def values(self, point: Point) -> dict[str, float]:
+        """Return the values of a setting."""
+        return point_values(self.base, point)
+
+
+def tune_arms(arguments: list[str], keys: Sequence[str], trials: int, seeds: Sequence[int]) -> list[TunedArm]:
+    """Run the pilot of a sweep, and return what it found for each arm. Finished runs are not run again.
+
+    Args:
+        arguments: overrides of a sweep.
+        keys: what to tune, from `TUNABLE`.
+        trials: settings to try for each arm, its own among them.
+        seeds: the pilot's seeds.
+
+    Raises:
+        UserError: if an arm's config is refused, a key cannot be tuned, the sweep uses a pilot's seed, or every run of
+            an arm diverged.
+        SystemExit: if a run failed for another reason than divergence.
+    """
+    base = expand_sweep(arguments)
+    _check(base, keys, seeds)
+    log.info("%s", _cost(len(base.arms), trials, len(seeds)))
+    return [_tune_arm(arguments, base, arm, keys, trials, seeds) for arm in base.arms]
+
+
+def _check(base: Sweep, keys: Sequence[str], seeds: Sequence[int]) -> None:
+    if both := sorted({job.seed for job in base.jobs} & {*seeds}):
+        raise UserError(
+            f"pilot_seeds: {both[0]} is a seed of the sweep, too: values must be chosen by other runs than those that "
+            "they are judged by."
+        )
+    for key in keys:
+        if key in base.factors:
+            raise UserError(f"{key} is swept over: it cannot be tuned, too.")
+        for arm, job in base.arms.items():
+            if not OmegaConf.select(job.cfg, key) > 0:
+                raise UserError(f"{key}={OmegaConf.select(job.cfg, key)} of {arm} cannot be tuned: start above 0.")
+    for job in base.arms.values():
+        if job.cfg.tuned is not None:
+            raise UserError("tuned is already chosen: leave it out, because the pilot chooses the values.")
+        resolve_config(job.cfg)
+
+
+def _cost(arms: int, trials: int, seeds: int) -> str:
+    runs = counted(arms * trials * seeds, "run")
+    return f"{runs}: {counted(arms, 'arm')}, {counted(trials, 'trial')} each, {counted(seeds, 'pilot seed')}"
+
+
+def _tune_arm(
+    arguments: list[str], base: Sweep, arm: str, keys: Sequence[str], trials: int, seeds: Sequence[int]
+) -> TunedArm:
+    """Run the trials of one arm.
+
+    Args:
+        arguments: the overrides of the sweep.
+        base: the sweep that they stand for.
+        arm: the arm's name.
+        keys: what is tuned.
+        trials: number of settings to try.
+        seeds: the pilot's seeds.
+    """
+    job = base.arms[arm]
+    found = TunedArm(arm, {key: OmegaConf.select(job.cfg, key) for key in keys}, {}, job.cfg)
+    line = [
+        *(a for a in at_levels(arguments, job.levels(base.factors)) if a.split("=", 1)[0] not in {*keys, "seed"}),
+        f"name={job.cfg.name}_tune",
+        f"seed={','.join(map(str, seeds))}",
+    ]
+    point: Point | None = (0,) * len(keys)
+    while point is not None and len(found.losses) < trials:
+        values = found.values(point)
+        launch(["-m", *line, *(f"{key}={value}" for key, value in values.items())])
+        found.losses[point] = _mean_loss(base, job, values, seeds)
+        log.info("%s %s: val/loss %.4f", arm, _words(values), found.losses[point])
+        point = next_point(found.losses)
+    if not math.isfinite(found.losses[found.best]):
+        raise UserError(f"Every trial of {arm} diverged, down to {_words(found.values(min(found.losses)))}.")
+    return found
+
+
+def _mean_loss(base: Sweep, job: Job, values: Mapping[str, float], seeds: Sequence[int]) -> float:
+    jobs = [job.with_values({**values, "seed": seed}) for seed in seeds]
+    losses = [final_loss(run) for _, run in expected_runs(Sweep(jobs, [*base.factors, *values]))]
+    return sum(losses) / len(losses)
+
+
+def _words(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def point_values(base: Mapping[str, float], point: Point) -> dict[str, float]:
+    """Return the values of a setting, rounded to three digits; whole numbers stay whole.
+
+    Args:
+        base: the arm's own values, by key.
+        point: how far each lies above it, in the order of `base`.
+    """
+    values: dict[str, float] = {}
+    for (key, value), units in zip(base.items(), point, strict=True):
+        moved = value * TUNABLE[key] ** (units / _STRIDES[0])
+        values[key] = value if units == 0 else max(1, round(moved)) if isinstance(value, int) else float(f"{moved:.3g}")
+    return values
+
+
+def best_point(losses: Mapping[Point, float]) -> Point:
+    """Return the setting with the lowest loss; of several that diverged, the one with the lowest values."""
+    return min(losses, key=lambda point: (losses[point], point))
+
+
+def next_point(losses: Mapping[Point, float]) -> Point | None:
+    """Return the setting to try next; None if the finest neighbours of the best one have been tried.
+
+    Args:
+        losses: those of the settings tried so far.
+    """
+    best = best_point(losses)
+    for stride in _STRIDES:
+        for point in _neighbours(best, stride):
+            if point not in losses:
+                return point
+    return None
+
+
+def _neighbours(point: Point, stride: int) -> list[Point]:
+    """Return the points that differ from `point` in one key, by `stride` units."""
+    steps = [(axis, step) for axis in range(len(point)) for step in (stride, -stride)]
+    return [(*point[:axis], point[axis] + step, *point[axis + 1 :]) for axis, step in steps]
+
+
+def tuned_file(arms: Sequence[TunedArm], seeds: Sequence[int], command: str, date: str) -> dict[str, Any]:
+    """Return the content of a file of the group `tuned`, with where its values come from.
+
+    Args:
+        arms: what the pilot found.
+        seeds: the pilot's seeds.
+        command: the command line of the pilot.
+        date: the day of the pilot.
+    """
+    whens = _what_tells_apart([arm.config for arm in arms], [key for arm in arms for key in arm.base])
+    return {
+        "command": command,
+        "date": date,
+        "seeds": [*seeds],
+        "setting": tuning_setting(arms[0].config),
+        "arms": [
+            {
+                "arm": arm.arm,
+                "when": when,
+                "base": arm.base,
+                "values": arm.values(arm.best),
+                "loss": arm.losses[arm.best],
+                "at_edge": arm.at_edge,
+                "trials": [{**arm.values(point), "loss": loss} for point, loss in arm.losses.items()],
+            }
+            for arm, when in zip(arms, whens, strict=True)
+        ],
+    }
+
+
+def is_tuned_file(path: Path, arms: Collection[str]) -> bool:
+    """Return whether a file holds values that were tuned for these arms.
+
+    Args:
+        path: the file.
+        arms: the names of the arms.
+    """
+    try:
+        content = read_yaml(path)
+        return "lmablate.tune" in content["command"] and {arm["arm"] for arm in content["arms"]} == {*arms}
+    except (OSError, ValueError, UserError, LookupError, TypeError, yaml.YAMLError):
+        return False
+
+
+def _what_tells_apart(configs: Sequence[DictConfig], tuned_keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return for each config the values of the keys in which the configs differ; null for a key that it lacks."""
+    leaves = [_leaves(OmegaConf.to_container(cfg, resolve=True)) for cfg in configs]
+    keys = sorted({key for found in leaves for key in found} - {*tuned_keys, "name", "seed"})
+    keys = [key for key in keys if any(found.get(key) != leaves[0].get(key) for found in leaves)]
+    return [{key: found.get(key) for key in keys} for found in leaves]
+
+
+def _leaves(node: Any, key: str = "") -> dict[str, Any]:
+    """Return the values of a nested config by dotted key; a list is one value."""
+    if not isinstance(node, dict):
+        return {key: node}
+    return {k: v for name, child in node.items() for k, v in _leaves(child, f"{key}.{name}" if key else name).items()}
