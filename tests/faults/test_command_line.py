@@ -16,7 +16,6 @@ from lmablate.runs.states import process_is_alive
 from tests.tiny import LONGER, ROOT, SMALL, configured, finish, result
 
 SEEDS = (0, 1)
-KILLS = 12
 # Long enough for the run to be unfinished after all the kills.
 LONG = [*LONGER, "train.max_steps=800", "train.eval_every=100", "train.log_every=10"]
 
@@ -56,24 +55,24 @@ def run_of_seed(runs_dir: Path, seed: int) -> Run:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("launcher", "options"),
+    ("launcher", "options", "least"),
     [
-        pytest.param("basic", [], marks=pytest.mark.faults),
-        pytest.param("local_parallel", [], marks=pytest.mark.faults),
-        pytest.param("slurm", ["hydra.launcher.poll_seconds=1"], marks=pytest.mark.slurm),
+        pytest.param("basic", [], 12, marks=pytest.mark.faults),
+        pytest.param("local_parallel", [], 12, marks=pytest.mark.faults),
+        pytest.param("slurm", ["hydra.launcher.poll_seconds=1"], 4, marks=pytest.mark.slurm),  # half a minute each
     ],
 )
 def test_a_sweep_whose_processes_are_killed_ends_in_the_same_bytes(
-    launcher: str, options: list[str], corpus: list[str], tmp_path: Path, log: Path
+    launcher: str, options: list[str], least: int, corpus: list[str], tmp_path: Path, log: Path
 ) -> None:
     corpus = [*corpus, *LONG]
     alone = {seed: train_alone(corpus, seed, tmp_path / f"alone{seed}", log) for seed in SEEDS}
     runs_dir, draw, kills, starts = tmp_path / "runs", random.Random(0), 0, 0
     arguments = [*corpus, f"runs_dir={runs_dir}", f"hydra/launcher={launcher}", "seed=0,1", *options]
-    while kills < KILLS and starts < 2 * KILLS:
+    while kills < least and starts < 2 * least:
         kills += kill_trainers(start_sweep(*arguments), runs_dir, draw)
         starts += 1
-    assert kills >= KILLS
+    assert kills >= least
     last = start_sweep(*arguments)
     output, _ = last.communicate()
     assert last.returncode == 0, output
