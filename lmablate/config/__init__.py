@@ -15,6 +15,7 @@ trust         the classes that a config may name
 sources       a fingerprint of the code of one's own classes
 credentials   keep keys and passwords out of configs
 stacks        the options that follow from a stack: each choice left out, or taken alone
+designs       the options that follow from a factorial design: its arms, all of them or a fraction
 compose       compose a config from overrides, outside of hydra.main
 hydra_entry   run a command under Hydra: one sentence per mistake, fixed exit codes
 hydra_patches everything that we change in Hydra, each change with its reason

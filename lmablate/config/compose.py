@@ -19,6 +19,7 @@ from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lmablate.config.command_line import CommandLine, parse_command_line
+from lmablate.config.designs import register_designs
 from lmablate.config.folders import expand_folders
 from lmablate.config.hydra_patches import check_search_paths
 from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
@@ -59,6 +60,7 @@ def config_folder(line: CommandLine = NO_ARGUMENTS) -> Iterator[None]:
     if line is not NO_ARGUMENTS:
         use_config_dir(line.config_dir)
     register_stacks()
+    register_designs()
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to be initialised twice, as in a task that Hydra itself has started
     try:

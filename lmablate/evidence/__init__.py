@@ -10,6 +10,7 @@ contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 verdicts    the rule that makes verdicts of contrasts, and the error rate that it guarantees
+factorial   effects in a factorial design: which part matters most
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
 
 Start with the docstring of `verdicts`. This package reads tables and imports neither torch nor Hydra.

@@ -6,6 +6,7 @@ report    verdicts on claims, and a page that shows them beside the figures
 frames    typed helpers for pandas tables
 run_table the table of runs on the terminal
 notebook  a notebook about an experiment
+design_effects the effects of a factorial design, as a table and in words
 descriptions what an experiment is about, from its yaml
 live_table the same while they train, with loss, speed and time left
 terminal  a console that prints text as it is

@@ -5,6 +5,7 @@ curves      metrics over training
 overview    the main metrics at a glance
 mechanisms  profiles over layers or positions; loss against learning rate
 summary     an experiment as a small table
+effects     a factorial design: shares of the variance, and effects against noise
 arms        the runs of an experiment, arm by arm
 panels      grids of panels, their legend and note
 scales      limits and scale of vertical axes
@@ -28,6 +29,7 @@ except ValueError:  # MPLBACKEND names no backend; to save a figure, any will do
         del sys.modules[half_imported]
 
 from lmablate.results.plots.curves import curve_figure
+from lmablate.results.plots.effects import effects_figure
 from lmablate.results.plots.gallery import MAIN_FIGURE, Planned, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure
 from lmablate.results.plots.overview import METRICS, overview_figure
@@ -42,6 +44,7 @@ __all__ = [
     "Look",
     "Planned",
     "curve_figure",
+    "effects_figure",
     "figure_bytes",
     "figure_paths",
     "gallery",

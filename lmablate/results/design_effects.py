@@ -1,0 +1,70 @@
+"""The effects of a factorial design: read from exports, as a table, and in words."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from lmablate.errors import UserError
+from lmablate.evidence.factorial import Effect, Factorial
+from lmablate.results.exports import load_exported
+from lmablate.results.exports.recorded import printable
+from lmablate.results.terminal import open_console
+
+# The first row of the table, by which it is known as ours.
+_COLUMNS = ("effect", "value", "low", "high", "p", "adjusted_p")
+
+
+def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
+    """Return one row per finished run: its factors, its seed, and its reading.
+
+    Args:
+        exports: the folder of the exports.
+        experiment: the experiment.
+        metric: the reading is its last value.
+
+    Raises:
+        UserError: if the exports are missing, or have no such metric.
+    """
+    data = load_exported(exports, experiment)
+    rows = data.metrics.rows(metric)
+    if not len(rows):
+        raise UserError(f"metric={metric} is not in the exports of {experiment}.")
+    last = rows.sort_values("step").groupby("run", observed=True)["value"].last()
+    runs = data.runs[data.runs["state"] == "done"]
+    return runs[[*data.factors, "seed"]].assign(value=runs["run"].map(last).astype(float))
+
+
+def effects_table(found: Factorial) -> pd.DataFrame:
+    """Return all effects, one row each.
+
+    Args:
+        found: the analysis.
+    """
+    rows = [*found.main, *found.interactions, *found.simple]
+    return pd.DataFrame([(e.name, e.value, *e.interval, e.p, e.adjusted) for e in rows], columns=[*_COLUMNS])
+
+
+def print_effects(found: Factorial) -> None:
+    """Print main effects, interactions and simple effects, and the shares of the variance."""
+    console = open_console(120)
+    for title, rows in (("Main effects", found.main), ("Interactions", found.interactions), ("Where", found.simple)):
+        if rows:
+            console.print(_printed(title, rows))
+    for share in found.shares:
+        low, high = share.interval
+        console.print(f"{share.term}: {share.share:.1%} of the variance among arms ({low:.1%} to {high:.1%})")
+
+
+def _printed(title: str, rows: list[Effect]) -> Table:
+    table = Table("effect", "value", "95 % interval", "p", "corrected", title=title)
+    for row in rows:
+        low, high = row.interval
+        adjusted = f"{row.adjusted:.2g}" if row.adjusted == row.adjusted else ""
+        table.add_row(printable(row.name), f"{row.value:+.4f}", f"{low:+.4f}, {high:+.4f}", f"{row.p:.2g}", adjusted)
+    return table
+
+
+def is_effects_table(path: Path) -> bool:
+    """Return whether a file is a table of effects."""
+    return path.read_bytes().startswith(",".join(_COLUMNS).encode())

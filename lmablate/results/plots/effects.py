@@ -1,0 +1,59 @@
+"""A factorial design in one picture: which part matters most, and which effects stand out from noise."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lmablate.evidence.factorial import Effect, Factorial, Share, half_normal
+from lmablate.results.plots.panels import add_note, name_panel, panel_figure
+from lmablate.results.plots.style import PALETTE, Look, styled
+
+# Shares that are drawn: the largest; the others are in the table.
+_MOST_BARS = 8
+_MOST_LABELS = 5
+
+
+def effects_figure(found: Factorial, metric: str, look: Look | None = None) -> Figure:
+    """Draw the shares of variance with their intervals, and beside them a half-normal plot of all effects.
+
+    In the half-normal plot (Daniel, Technometrics 1, 1959) effects of size 0 lie on a line through the origin. The line
+    has the slope of Lenth's pseudo standard error (Technometrics 31, 1989), which few large effects do not disturb.
+
+    Args:
+        found: the analysis.
+        metric: the reading's name.
+        look: how it is drawn.
+    """
+    look = look or Look()
+    with styled():
+        figure, panels = panel_figure(look, [2] if look.width == "page" else [1, 1])
+        _draw_shares(panels[0], found.shares)
+        _draw_half_normal(panels[1], [*found.main, *found.interactions])
+        name_panel(panels[0], "Which part matters most", "share of the variance among arms", "")
+        name_panel(panels[1], "Effects against noise", "half-normal quantile", f"size of the effect on {metric}")
+        add_note(figure, [f"{found.arms} arms, {found.seeds} seeds each. Bars: 95 % bootstrap intervals over seeds."])
+    return figure
+
+
+def _draw_shares(axes: Axes, shares: list[Share]) -> None:
+    shown = [share for share in shares if share.term != "rest"][:_MOST_BARS][::-1]
+    values = np.array([share.share for share in shown])
+    reach = np.abs(np.array([share.interval for share in shown]).T - values)
+    axes.barh([share.term for share in shown], values, xerr=reach, color=PALETTE[0], error_kw={"elinewidth": 0.8})
+    axes.set_xlim(0, 1)
+    axes.grid(False, axis="y")
+
+
+def _draw_half_normal(axes: Axes, effects: list[Effect]) -> None:
+    ranked = sorted(effects, key=lambda effect: abs(effect.value))
+    sizes = [abs(effect.value) for effect in ranked]
+    quantiles, slope = half_normal(sizes)
+    axes.plot([0, quantiles[-1]], [0, quantiles[-1] * slope], color="#999999", linewidth=0.8)
+    for effect, x, y in zip(ranked, quantiles, sizes, strict=True):
+        axes.plot(x, y, "o", markersize=3.5, color=PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB")
+    for effect, x, y in [*zip(ranked, quantiles, sizes, strict=True)][-_MOST_LABELS:]:
+        if effect.adjusted <= 0.05:
+            place = {"xytext": (-4, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+            axes.annotate(effect.term, (x, y), size=7, **place)
+    axes.set_xlim(0, quantiles[-1] * 1.08)
+    axes.set_ylim(0, sizes[-1] * 1.12 or 1.0)

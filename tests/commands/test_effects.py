@@ -1,0 +1,77 @@
+"""`python -m lmablate.effects`: from exports to the table, the figure and the words."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmablate.results.exports import Thinning, write_tables
+from lmablate.results.plots import MARK
+from tests.results.plots.scenes import a_run
+from tests.tiny import exit_code
+
+FACTORS = {"model.norm": ("pre", "post"), "model.act": ("swiglu", "relu")}
+
+
+@pytest.fixture
+def exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two parts: the norm is worth 0.4, the activation 0.1, and a run's noise is 0.01."""
+    draw, runs = np.random.default_rng(0), []
+    for (norm, act), seed in itertools.product(itertools.product(*FACTORS.values()), range(4)):
+        loss = 3 + 0.4 * (norm == "post") + 0.1 * (act == "relu") + 0.01 * draw.normal()
+        factors = dict(zip(FACTORS, (norm, act), strict=True))
+        runs.append(
+            a_run(f"{norm}-{act}", [0, 1, 2], lambda step, end=loss: 5 - (5 - end) * step / 2, seed, factors=factors)
+        )
+    write_tables(runs, "x", tmp_path / "analysis" / "exports", Thinning(digits=17), "none")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def effects(*arguments: str) -> int:
+    experiment = [] if any(argument.startswith("experiment=") for argument in arguments) else ["experiment=x"]
+    return exit_code([*experiment, *arguments], "lmablate.effects")
+
+
+def test_the_table_the_figure_and_the_words(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert effects() == 0
+    printed = capsys.readouterr().out
+    table = pd.read_csv(exports / "analysis" / "effects" / "x.effects.csv")
+    values = dict(zip(table["effect"], table["value"], strict=True))
+    assert values["model.norm: post - pre"] == pytest.approx(0.4, abs=0.03)
+    assert values["model.act: relu - swiglu"] == pytest.approx(0.1, abs=0.03)
+    assert table["low"].le(table["value"]).all()
+    assert "model.norm: 9" in printed
+    assert "% of the variance among arms" in printed
+    for form in ("png", "svg"):
+        assert MARK.encode() in (exports / "analysis" / "effects" / f"x.{form}").read_bytes()
+    before = (exports / "analysis" / "effects" / "x.svg").read_bytes()
+    assert effects() == 0
+    assert (exports / "analysis" / "effects" / "x.svg").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["metric=val/los"], "metric=val/los is not in the exports of x"),
+        (["experiment=other"], "other.parquet is missing"),
+        (["exports=nowhere"], "is missing"),
+        (["ouput=x"], "'ouput=x' is not a KEY=VALUE that this command knows"),
+    ],
+)
+def test_a_mistake_is_one_sentence(exports: Path, capsys, arguments: list[str], words: str) -> None:
+    assert effects(*arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not (exports / "analysis" / "effects").exists()
+
+
+def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = exports / "analysis" / "effects" / "x.effects.csv"
+    path.parent.mkdir()
+    path.write_text("mine")
+    assert effects() == 2
+    assert "exists already and is not a table of effects" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+    assert effects("overwrite=true") == 0
