@@ -11,7 +11,8 @@ different spreads, and where all factors have two options it is that of ordinary
 with two seeds half of a run's leverage is its own, and its 95 % intervals cover 99.5 %.
 
 p-values of main effects are corrected by Holm, those of interactions by Benjamini and Hochberg. The share of an effect
-is its part of the variance among the arms' means; its interval comes from drawing whole seeds with replacement.
+is its part of the variance among the arms' means, less what noise alone adds to it; its interval comes from means drawn
+around the measured ones (a parametric bootstrap: two seeds are too few to draw seeds).
 """
 
 import itertools
@@ -25,7 +26,7 @@ from scipy import stats as distributions
 from lmablate.errors import UserError
 from lmablate.evidence.stats import holm
 
-# Which seeds are drawn for the intervals of shares: always the same ones.
+# How many means are drawn for the intervals of shares, always from the same numbers.
 _DRAWS, _DRAW_SEED = 2000, 0
 _RUNS_OF_ARMS = ("seed", "value")
 
@@ -61,7 +62,7 @@ class Share:
     Attributes:
         term: the factors, joined by " x "; "rest" for all that the terms leave.
         share: from 0 to 1.
-        interval: its 95 % bootstrap interval over seeds; NaN if there is only one seed.
+        interval: its 95 % interval.
     """
 
     term: str
@@ -117,7 +118,7 @@ def analyse_factorial(readings: pd.DataFrame) -> Factorial:
     simple = [e for pair in pairs if _joined(pair) in alive for e in _simple_effects(readings, *pair)]
     by_size = {"key": lambda effect: -abs(effect.value)}
     return Factorial(
-        sorted(main, **by_size), sorted(inter, **by_size), simple, _shares(readings, factors, terms),
+        sorted(main, **by_size), sorted(inter, **by_size), simple, _shares(readings, factors, terms, fit),
         readings["seed"].nunique(), readings.groupby(factors, observed=True).ngroups, fit.residual,
     )  # fmt: skip
 
@@ -264,33 +265,40 @@ def _benjamini_hochberg(p: Sequence[float]) -> list[float]:
     return [float(value) for value in distributions.false_discovery_control(p)] if len(p) else []
 
 
-def _shares(readings: pd.DataFrame, factors: Sequence[str], terms: Mapping[str, np.ndarray]) -> list[Share]:
-    """Return the share of each term in the variance among the arms' means, with intervals over seeds."""
+def _shares(readings: pd.DataFrame, factors: Sequence[str], terms: Mapping[str, np.ndarray], fit: _Fit) -> list[Share]:
+    """Return the share of each term in the variance among the arms' means, with intervals."""
     arms = readings.groupby([*factors], observed=True, sort=False).ngroup()
-    first = ~arms.duplicated()
-    coded = {term: matrix[first.to_numpy()] for term, matrix in terms.items()}
-    wide = readings.assign(arm=arms).pivot_table(index="seed", columns="arm", values="value").to_numpy()
-    draw = np.random.default_rng(_DRAW_SEED).integers(len(wide), size=(_DRAWS, len(wide)))
-    found = _explained(np.vstack([wide.mean(0), wide[draw].mean(1)]), coded)
+    coded = {term: matrix[(~arms.duplicated()).to_numpy()] for term, matrix in terms.items()}
+    means = readings.groupby(arms)["value"].mean().to_numpy()
+    noise = fit.residual**2 / readings["seed"].nunique()
+    draw = np.random.default_rng(_DRAW_SEED)
+    spread = np.sqrt(noise * fit.df / draw.chisquare(fit.df, (_DRAWS, 1)))
+    drawn = _explained(means + spread * draw.standard_normal((_DRAWS, len(means))), coded, 2 * noise)
     shares = []
-    for term, values in found.items():
-        low, high = np.quantile(values[1:], [0.025, 0.975])
+    for term, values in _explained(means[None, :], coded, noise).items():
+        low, high = np.quantile(drawn[term], [0.025, 0.975])
         shares.append(Share(term.removeprefix("model/"), float(values[0]), (float(low), float(high))))
     return sorted(shares, key=lambda share: (share.term == "rest", -share.share))
 
 
-def _explained(means: np.ndarray, coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _explained(means: np.ndarray, coded: Mapping[str, np.ndarray], noise: float) -> dict[str, np.ndarray]:
     """Return the part of the variance of the arms' means that each term explains, for each row of means.
 
     The arms of a design are balanced, so the terms are orthogonal: each has its own sum of squares, whatever the order.
+
+    Args:
+        means: one column per arm.
+        coded: the columns of each term, one row per arm.
+        noise: the variance of a mean around the model, which each column of a term gains.
     """
     centred = means - means.mean(1, keepdims=True)
-    total = np.maximum((centred**2).sum(1), np.finfo(float).tiny)
-    found = {}
-    for term, matrix in coded.items():
-        basis, _ = np.linalg.qr(matrix)
-        found[term] = ((centred @ basis) ** 2).sum(1) / total
-    return {**found, "rest": np.maximum(0.0, 1 - sum(found.values()))}
+    squares = {term: ((centred @ np.linalg.qr(matrix)[0]) ** 2).sum(1) for term, matrix in coded.items()}
+    total = (centred**2).sum(1)
+    squares["rest"] = total - sum(squares.values())
+    columns = {term: matrix.shape[1] for term, matrix in coded.items()}
+    columns["rest"] = means.shape[1] - 1 - sum(columns.values())
+    whole = np.maximum(total - (means.shape[1] - 1) * noise, np.finfo(float).tiny)
+    return {term: np.clip((values - columns[term] * noise) / whole, 0, 1) for term, values in squares.items()}
 
 
 def half_normal(sizes: Sequence[float]) -> tuple[list[float], float]:

@@ -64,12 +64,18 @@ def test_statsmodels_finds_the_same_effects_errors_and_p_values(factors: int, fr
 
 
 def test_intervals_cover_and_a_design_without_effects_has_few_discoveries() -> None:
-    draw, hits, covered, trials = np.random.default_rng(2), 0, 0, 300
+    """A share is above 0 with certainty only if there is an effect."""
+    draw, hits, covered, certain, right, trials = np.random.default_rng(2), 0, 0, 0, 0, 300
+    true = {"A": 0.2, "B": 0.1}
     for _ in range(trials):
-        found = analyse_factorial(simulate(arms(5, 2), 2, draw))
-        hits += any(effect.adjusted <= 0.05 for effect in found.main)
-        covered += sum(effect.interval[0] <= 0 <= effect.interval[1] for effect in found.main)
+        found = analyse_factorial(simulate(arms(5, 2), 2, draw, **true))
+        hits += any(effect.adjusted <= 0.05 for effect in found.main if effect.term not in true)
+        covered += sum(e.interval[0] <= true.get(e.term, 0) <= e.interval[1] for e in found.main)
+        certain += sum(share.interval[0] > 0 for share in found.shares if share.term not in (*true, "rest"))
+        right += next(share.interval[0] <= 0.8 <= share.interval[1] for share in found.shares if share.term == "A")
     assert hits / trials <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / trials)
+    assert certain / (13 * trials) <= 0.025
+    assert right / trials >= 0.93
     assert 0.93 <= covered / (5 * trials) <= 0.97
 
 
