@@ -12,7 +12,20 @@ from lmablate.errors import UserError
 
 PACKAGE = Path(__file__).parent
 # The order of the work, for the list.
-ORDER = ("new", "prepare", "train", "plan", "audit", "lr_sweep", "status", "clean", "export", "figures", "report")
+ORDER = (
+    "new",
+    "prepare",
+    "train",
+    "plan",
+    "audit",
+    "lr_sweep",
+    "status",
+    "clean",
+    "export",
+    "figures",
+    "report",
+    "judge",
+)
 
 
 def commands() -> dict[str, str]:

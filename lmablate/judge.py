@@ -21,11 +21,11 @@ class Arguments(Options):
     """Run two commands with the same seeds, and say which is better; seeds are added until it is decided.
 
     {seed} stands for the seed, {out} for the folder in which the command runs. Nothing is run twice: the same command
-    goes on where it was stopped. The exit code is 0 if a is better, 5 if b is, 3 if they are equivalent, 4 if it is open,
-    1 if runs failed, and 2 after a mistake.
+    goes on where it was stopped. The exit code is 0 if a is better, 5 if b is, 3 if they are equivalent, 4 if it is
+    open, 1 if runs failed, and 2 after a mistake.
 
-      python -m lmablate.judge a='python train.py --norm pre --seed {seed}' b='python train.py --norm post --seed {seed}' metric='log:val loss ([0-9.]+)'
-          which norm ends lower?
+      python -m lmablate.judge a='python train.py --seed {seed}' b='python new.py --seed {seed}' metric='log:loss (.+)'
+          which script ends lower?
       python -m lmablate.judge aa='python train.py --seed {seed}' metric=json:result.json:loss n=8
           how much does one script vary, and which effects can be seen?
       python -m lmablate.judge table=results.csv metric=loss

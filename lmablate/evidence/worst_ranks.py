@@ -38,7 +38,7 @@ class WorstRanks:
         a_diverged, b_diverged = ~np.isfinite(a), ~np.isfinite(b)
         a[a_diverged], b[b_diverged] = 0, 0
         only = b_diverged.astype(int) - a_diverged.astype(int)
-        return cls(np.where(a_diverged | b_diverged, np.where(only == 0, 0.0, only * np.inf), b - a))
+        return cls(np.where(a_diverged | b_diverged, np.where(only == 0, 0.0, np.copysign(np.inf, only)), b - a))
 
     def p_above(self) -> float:
         """Return the one-sided p-value of "the first arm is no better": a small one says that it is better."""
@@ -57,3 +57,21 @@ class WorstRanks:
     def p_below(self) -> float:
         """Return the one-sided p-value of "the second arm is no better"."""
         return WorstRanks(-self.differences).p_above()
+
+
+def rank_sum_p(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the exact one-sided p-value of "the first group is no better", of two groups of costs that are no pairs.
+
+    A cost that is not finite is the worst. Under the null hypothesis any choice of the first group among all values is
+    as likely (Wilcoxon 1945; ties have mid-ranks).
+    """
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    values = np.concatenate([a, b])
+    doubled = np.rint(2 * rankdata(np.where(np.isfinite(values), values, np.inf))).astype(int)
+    chances = np.zeros((a.size + 1, doubled.sum() + 1))  # of having chosen k values, by the doubled sum of their ranks
+    chances[0, 0] = 1.0
+    for seen, rank in enumerate(doubled):
+        for k in range(min(a.size, seen + 1), 0, -1):
+            chances[k, rank:] += chances[k - 1, : chances.shape[1] - rank]
+    of_size = chances[a.size]
+    return float(min(1.0, of_size[: doubled[: a.size].sum() + 1].sum() / of_size.sum()))

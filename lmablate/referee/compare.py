@@ -179,8 +179,8 @@ def compare(options: Options) -> Report:
     earlier = [line for line in workers.ledger.lines("verdict") if _is_rival(line, identity, folder)]
     if earlier:
         notes.append(
-            f"These commands were judged {len(earlier)} times before, with other code, seeds or machine: each judgement "
-            "has its own chance of error, alpha."
+            f"These commands were judged {len(earlier)} times before, with other code, seeds or machine: each of them "
+            "has a chance of error of its own, alpha."
         )
     report = comparison_report(comparisons, bench.summaries(), rules, options.better, failures, notes, workers.started)
     report.facts |= {"folder": str(folder), "ledger": str(workers.ledger.out / "ledger.jsonl")}

@@ -22,6 +22,7 @@ _KEYS = {
     "table": _RULES | {"table", "arm", "seed", "names", "looks", "paired"},
     "session": _RULES | _RUNS - {"first_seed"} | {"base", "proposal", "looks", "budget", "proposals", "seeds"},
 }
+_LOOKS = (4, 8, 16, 32)
 # A resource of a SLURM job.
 _RESOURCE = re.compile(r"(?P<key>[a-z_]+)=(?P<value>[\w.:/-]+)")
 
@@ -41,7 +42,9 @@ class Options:
     better: Annotated[Literal["lower", "higher"], "lower or higher"] = "lower"
     margin: Annotated[float, "the smallest difference of interest; 0 if any is, and then nothing is equivalent"] = 0.0
     alpha: Annotated[float, "the chance of a false verdict"] = 0.05
-    looks: Annotated[str, "seeds per arm at each planned look; the last one is the budget"] = "4,8,16,32"
+    looks: Annotated[
+        str | None, "seeds per arm at each planned look, the last of which is the budget; null for 4,8,16,32"
+    ] = None
     first_seed: Annotated[int, "the first seed"] = 0
     jobs: Annotated[int, "runs at the same time"] = 1
     limit: Annotated[float, "minutes after which a run is ended"] = 60.0
@@ -84,6 +87,8 @@ class Options:
     @property
     def planned_looks(self) -> tuple[int, ...]:
         """The seeds per arm at each look."""
+        if self.looks is None:
+            return _LOOKS
         parts = self.looks.split(",")
         if not all(re.fullmatch(r"[0-9]{1,6}", part.strip()) for part in parts):
             raise UserError(f"looks={self.looks} is not allowed: it must be ascending numbers from 2, such as 4,8,16.")
@@ -132,7 +137,7 @@ class Options:
             raise UserError(f"{useless[0]}={value} is of no use here: leave it out, or see --help.")
         for key, least, strict, most in _RANGES:
             value = getattr(self, key)
-            if value is None or (least < value if strict else least <= value) and value <= most:
+            if value is None or ((least < value if strict else least <= value) and value <= most):
                 continue
             bound = f"above {least:g}" if strict else f"at least {least:g}"
             upper = f" and at most {most:g}" if most < _NO_LIMIT else ""

@@ -155,7 +155,7 @@ def comparison_report(
     ]
     lines = table_lines(["arm", "runs", "mean", "sd", "diverged", "failed", "time of a run"], rows)
     lines += ["", *(comparison_sentence(comparison, rules) for comparison in comparisons), *failures]
-    notes = [*notes, *budget_notes(arms)]
+    notes = [*notes, *budget_notes(arms), *_same_values(comparisons)]
     total = sum(arm.runs for arm in arms)
     lines += [*notes, f"{counted(total, 'run')}, {started} of them now."]
     if failures or not comparisons:
@@ -193,9 +193,11 @@ def _headline(ruling: Ruling, comparisons: Sequence[Comparison]) -> str:
     first = comparisons[0].first
     if len(comparisons) > 1:
         words = {
-            Ruling.BETTER: "is better than every other arm", Ruling.WORSE: "is worse than another arm",
-            Ruling.EQUIVALENT: "is at least as good as every other arm", Ruling.OPEN: "is not decided against every arm",
-        }  # fmt: skip
+            Ruling.BETTER: "is better than every other arm",
+            Ruling.WORSE: "is worse than another arm",
+            Ruling.EQUIVALENT: "is at least as good as every other arm",
+            Ruling.OPEN: "is not decided against every other arm",
+        }
         return f"{first} {words[ruling]}"
     other = comparisons[0].other
     return {
@@ -218,7 +220,7 @@ def comparison_sentence(comparison: Comparison, rules: Rules) -> str:
         a, b = comparison.diverged
         numbers = f"{a} of {comparison.first} and {b} of {comparison.other} diverged, which counts as the worst"
     else:
-        numbers = f"by {shown(effect)} ({shown(low)} to {shown(high)}, {comparison.level:.0%})"
+        numbers = f"by {shown(effect)} ({shown(low)} to {shown(high)}, {100 * comparison.level:.5g}%)"
     match comparison.ruling:
         case Ruling.BETTER | Ruling.WORSE:
             size = f"{numbers}; " if any(comparison.diverged) else ""
@@ -261,6 +263,15 @@ def budget_notes(arms: Sequence[ArmSummary]) -> list[str]:
         else:
             notes.append(f"{done}: neither steps nor time are equal, so the arms had different budgets.")
     return notes
+
+
+def _same_values(comparisons: Sequence[Comparison]) -> list[str]:
+    return [
+        f"{comparison.first} and {comparison.other} gave the same value on each seed, to the last digit: what differs "
+        "between the commands has no effect, or is not read."
+        for comparison in comparisons
+        if comparison.identical
+    ]
 
 
 def _time(seconds: float) -> str:

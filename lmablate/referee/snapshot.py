@@ -20,7 +20,7 @@ from typing import Any
 
 from lmablate.config.credentials import SECRET_NAME
 from lmablate.errors import UserError
-from lmablate.files import sha256
+from lmablate.files import disk_errors_named, sha256
 from lmablate.machine import processor_name
 from lmablate.referee.arms import Arm
 
@@ -60,7 +60,7 @@ def freeze(arms: Sequence[Arm], source: Path, out: Path, code: Sequence[Path] = 
     Raises:
         UserError: if a path of `code` does not exist, or there are too many files.
     """
-    source, out = source.resolve(), out.resolve()
+    out_typed, source, out = out, source.resolve(), out.resolve()
     named = [Path(word) for arm in arms for word in shlex.split(arm.command)]
     if code:
         files = set(_files_of(code))
@@ -76,7 +76,8 @@ def freeze(arms: Sequence[Arm], source: Path, out: Path, code: Sequence[Path] = 
         if name != path and not large:
             inside[name] = path
     key = digest.hexdigest()[:16]
-    _copy(inside, source, out, out / "code" / key)
+    with disk_errors_named("out", out_typed):
+        _copy(inside, source, out, out / "code" / key)
     return [replace(arm, code=key, source=out / "code" / key) for arm in arms]
 
 

@@ -14,7 +14,7 @@ counts as the worst: with one in a comparison the exact signed-rank test decides
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -72,6 +72,7 @@ class Comparison:
         p: the p-values by name, after all corrections.
         n: seeds per arm.
         diverged: runs of each of the two that diverged.
+        identical: whether the two gave the same value on each seed.
     """
 
     first: str
@@ -84,6 +85,7 @@ class Comparison:
     p: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(P_NAMES, 1.0))
     n: int = 0
     diverged: tuple[int, int] = (0, 0)
+    identical: bool = False
 
 
 class ConstantArm(UserError):
@@ -123,13 +125,14 @@ def run_trial(
         for other in unsettled:
             seen_now = _look_at(costs[first], costs[other], rules)
             log.record(other, look, dict(zip(P_NAMES, seen_now.p_values, strict=True)))
-            found[other] = _with(found[other], seen_now, look)
+            same = bool(np.array_equal(costs[first], costs[other]))
+            found[other] = replace(seen_now.shown_in(found[other]), n=look, identical=same)
         _rule(found, rules, log)
     return list(found.values())
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What one look at one comparison shows."""
 
     p_values: tuple[float, float, float]
@@ -137,31 +140,29 @@ class _Look:
     interval: tuple[float, float]
     diverged: tuple[int, int]
 
+    def shown_in(self, comparison: Comparison) -> Comparison:
+        """Return the comparison with what this look shows, before a ruling."""
+        low, high = self.interval
+        return replace(comparison, effect=self.effect, low=low, high=high, diverged=self.diverged)
 
-def _look_at(first: Costs, other: Costs, rules: Rules) -> _Look:
+
+def _look_at(first: Costs, other: Costs, rules: Rules) -> Look:
     diverged = (int((~np.isfinite(first)).sum()), int((~np.isfinite(other)).sum()))
     if any(diverged):
         ranks = WorstRanks.paired(first, other)
         p_values = (min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below()), 1.0)
-        return _Look(p_values, math.nan, (-math.inf, math.inf), diverged)
+        return Look(p_values, math.nan, (-math.inf, math.inf), diverged)
     return judge_sample(Sample.paired(other, first), rules)
 
 
-def judge_sample(sample: Sample, rules: Rules) -> _Look:
+def judge_sample(sample: Sample, rules: Rules) -> Look:
     """Return what the sample of an effect shows, which is positive if the first arm is better."""
     p_values = (
         min(1.0, 2 * sample.p_above(0)),
         min(1.0, 2 * sample.p_below(0)),
         sample.p_within(rules.margin) if rules.margin > 0 else 1.0,
     )
-    return _Look(p_values, sample.mean, sample.interval(rules.plan.level(1 - rules.alpha)), (0, 0))
-
-
-def _with(known: Comparison, look: _Look, n: int) -> Comparison:
-    low, high = look.interval
-    return Comparison(
-        known.first, known.other, known.ruling, look.effect, low, high, known.level, known.p, n, look.diverged
-    )
+    return Look(p_values, sample.mean, sample.interval(rules.plan.level(1 - rules.alpha)), (0, 0))
 
 
 def _rule(found: dict[str, Comparison], rules: Rules, log: LookLog) -> None:
@@ -171,8 +172,7 @@ def _rule(found: dict[str, Comparison], rules: Rules, log: LookLog) -> None:
     for i, (other, comparison) in enumerate(found.items()):
         if comparison.ruling == Ruling.OPEN:
             p = {name: float(adjusted[name][i]) for name in P_NAMES}
-            values = vars(comparison) | {"p": p, "ruling": ruling_of(p, comparison.effect, rules)}
-            found[other] = Comparison(**values)
+            found[other] = replace(comparison, p=p, ruling=ruling_of(p, comparison.effect, rules))
 
 
 def ruling_of(p: Mapping[str, float], effect: float, rules: Rules) -> Ruling:
