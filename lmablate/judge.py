@@ -1,19 +1,10 @@
 """Judge anyone's training script: `python -m lmablate.judge [KEY=VALUE ...]`; --help explains the keys."""
 
-import importlib
 import sys
 from dataclasses import dataclass
 
 from lmablate.config.key_value import run_key_value_command
 from lmablate.referee.options import Options
-
-# The function of each mode. Only this module is imported: statistics take a second to load.
-_TASKS = {
-    "compare": ("lmablate.referee.compare", "compare"),
-    "noise": ("lmablate.referee.noise", "measure_noise"),
-    "table": ("lmablate.referee.foreign", "judge_results"),
-    "session": ("lmablate.referee.sessions", "judge_proposal"),
-}
 
 
 @dataclass
@@ -39,8 +30,19 @@ class Arguments(Options):
 def judge(args: Arguments) -> None:
     """Do what the keys ask for, print what was found, and end with its exit code."""
     args.check()
-    module, function = _TASKS[args.mode]
-    report = getattr(importlib.import_module(module), function)(args)
+    # Here: the statistics behind a verdict take a second to load, which a mistake need not wait for.
+    from lmablate.referee.compare import compare_commands
+    from lmablate.referee.foreign import judge_results
+    from lmablate.referee.noise import measure_noise
+    from lmablate.referee.sessions import judge_proposal
+
+    tasks = {
+        "compare": compare_commands,
+        "noise": measure_noise,
+        "table": judge_results,
+        "session": judge_proposal,
+    }
+    report = tasks[args.mode](args)
     report.show(args.format)
     sys.stdout.flush()
     sys.exit(report.exit_code)

@@ -18,7 +18,7 @@ _EXPANSION = re.compile(r"\$[A-Za-z_{(]|`")
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmCommand:
     """One of the commands that are compared.
 
     Attributes:
@@ -47,7 +47,7 @@ class Arm:
         return [word.replace(SEED, str(seed)).replace(OUT, out) for word in shlex.split(self.command)]
 
 
-def make_arm(key: str, command: str, shell: bool, name: str = "") -> Arm:
+def make_arm(key: str, command: str, shell: bool, name: str = "") -> ArmCommand:
     """Return the arm of a command that a user typed.
 
     Args:
@@ -81,7 +81,7 @@ def make_arm(key: str, command: str, shell: bool, name: str = "") -> Arm:
         if not (os.access(program, os.X_OK) if "/" in program else shutil.which(program)):
             hint = ": variables before a command need shell=true" if "=" in program else ""
             raise UserError(f"{key}={command} cannot be run: there is no program {program}{hint}.")
-    return Arm(name or key, command, shell)
+    return ArmCommand(name or key, command, shell)
 
 
 def _for_a_shell(command: str) -> str | None:
@@ -97,7 +97,7 @@ def _for_a_shell(command: str) -> str | None:
 _EXAMPLE = "'python train.py --seed {seed}'"
 
 
-def make_arms(commands: Mapping[str, str], shell: bool) -> list[Arm]:
+def make_arms(commands: Mapping[str, str], shell: bool) -> list[ArmCommand]:
     """Return the arms of several commands, by their keys, which must differ.
 
     Raises:
@@ -113,7 +113,7 @@ def make_arms(commands: Mapping[str, str], shell: bool) -> list[Arm]:
     return arms
 
 
-def read_arms(path: Path, shell: bool) -> list[Arm]:
+def read_arms(path: Path, shell: bool) -> list[ArmCommand]:
     """Return the arms of a YAML file that maps names to commands; the first is the one that others are compared with.
 
     Raises:

@@ -11,26 +11,26 @@ import numpy as np
 from lmablate.errors import UserError
 from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.files import append_json_line, locked, read_json_lines, write_json
-from lmablate.referee.arms import Arm, make_arms, read_arms
+from lmablate.referee.arms import ArmCommand, make_arms, read_arms
 from lmablate.referee.ledger import Ledger, Outcome, Request, State, first_failures
 from lmablate.referee.options import Options
 from lmablate.referee.report import ArmSummary, Report, comparison_report, finite
 from lmablate.referee.snapshot import describe_machine_of_runs, freeze, git_commit
-from lmablate.referee.trial import Comparison, ConstantArm, Costs, Rules, run_trial
-from lmablate.referee.workers import LocalLauncher, SlurmLauncher, Workers, stderr_line
+from lmablate.referee.trial import ArmComparison, ConstantArm, Costs, Rules, run_trial
+from lmablate.referee.workers import LocalLauncher, RunPool, SlurmLauncher, stderr_line
 
 
 class RunsFailed(Exception):
     """Some runs have no number, so no look can be made."""
 
 
-def open_workers(options: Options) -> Workers:
+def open_workers(options: Options) -> RunPool:
     """Return the workers that the options describe; makes the folder of the ledger."""
     reading = options.reading
     launcher = SlurmLauncher(options.resources) if options.launcher == "slurm" else LocalLauncher()
     log_bytes = int(options.log_mb * 1e6)
     ledger = Ledger(options.out, describe_machine_of_runs(), options.limit * 60, log_bytes)
-    return Workers(ledger, reading, launcher, options.jobs, stderr_line)
+    return RunPool(ledger, reading, launcher, options.jobs, stderr_line)
 
 
 def rules_of(options: Options) -> Rules:
@@ -38,7 +38,7 @@ def rules_of(options: Options) -> Rules:
     return Rules(LookPlan(options.planned_looks), options.margin, options.alpha)
 
 
-def typed_arms(options: Options) -> list[Arm]:
+def _typed_arms(options: Options) -> list[ArmCommand]:
     """Return the arms of a=... and b=..., or of a file, with a copy of their code.
 
     Raises:
@@ -66,8 +66,8 @@ class Bench:
         outcomes: all runs so far.
     """
 
-    arms: Mapping[str, Arm]
-    workers: Workers
+    arms: Mapping[str, ArmCommand]
+    workers: RunPool
     first_seed: int
     sign: int
     outcomes: dict[Request, Outcome] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class TimeBudget:
         self._began = time.monotonic()
         self.spent = False
 
-    def goes_on(self, look: int, comparisons: Sequence[Comparison]) -> bool:
+    def goes_on(self, look: int, comparisons: Sequence[ArmComparison]) -> bool:
         """Return whether the look is expected to end within the budget."""
         if self._minutes is None:
             return True
@@ -149,9 +149,9 @@ def open_log(folder: Path, facts: Mapping[str, Any], rules: Rules) -> LookLog:
     return LookLog(folder / "looks.jsonl", rules.plan)
 
 
-def compare(options: Options) -> Report:
+def compare_commands(options: Options) -> Report:
     """Run the comparison that the options describe, and return its report."""
-    rules, arms = rules_of(options), typed_arms(options)
+    rules, arms = rules_of(options), _typed_arms(options)
     _ = options.reading  # refused before anything is written
     source = Path.cwd()
     arms = freeze(arms, source, options.out, options.code_paths)
@@ -168,7 +168,7 @@ def compare(options: Options) -> Report:
     folder = workers.ledger.trial_folder(identity)
     log = open_log(folder, {**identity, "commit": git_commit(source)}, rules)
     budget = TimeBudget(options.budget, options.jobs, bench)
-    comparisons, failures = list[Comparison](), list[str]()
+    comparisons, failures = list[ArmComparison](), list[str]()
     try:
         comparisons = run_trial([arm.name for arm in arms], rules, bench.measure, log, budget.goes_on)
     except RunsFailed:

@@ -23,7 +23,7 @@ from lmablate.files import read_text
 from lmablate.referee.metrics import MetricMissing, last_scalars
 from lmablate.referee.options import Options
 from lmablate.referee.report import ArmSummary, Report, comparison_report, mean_and_sd
-from lmablate.referee.trial import P_NAMES, Comparison, Look, Rules, judge_sample, ruling_of
+from lmablate.referee.trial import P_NAMES, ArmComparison, LookResult, Rules, judge_sample, ruling_of
 
 # The metric of each seed of an arm. Runs without a seed are numbered; NaN stands for a diverged run.
 Values = dict[int, float]
@@ -72,7 +72,7 @@ def judge_results(options: Options) -> Report:
 
 @dataclass(frozen=True)
 class _Compared:
-    comparison: Comparison
+    comparison: ArmComparison
     rules: Rules
     notes: list[str]
 
@@ -93,7 +93,7 @@ def _compare(first: str, other: str, results: Results, options: Options) -> _Com
     plan = LookPlan(options.planned_looks if options.looks is not None else (n,))
     rules = Rules(plan, options.margin, options.alpha)
 
-    def look(m: int) -> Look:
+    def look(m: int) -> LookResult:
         return _look(costs_a[:m], costs_b[:m], paired, rules) if m < n else _look(costs_a, costs_b, paired, rules)
 
     notes = [f"{first} and {other} are compared {'by pairs of one seed' if paired else 'as two groups (Welch)'}."]
@@ -106,17 +106,17 @@ def _compare(first: str, other: str, results: Results, options: Options) -> _Com
         notes.append(f"{first} has {costs_a.size} runs and {other} {costs_b.size}: why did one of them get more?")
     if len(plan.looks) == 1:
         notes += _peeking(first, other, [look(m).p_values for m in range(2, n + 1)], options.alpha)
-    base = Comparison(first, other, level=1 - options.alpha, p=p, n=n)
+    base = ArmComparison(first, other, level=1 - options.alpha, p=p, n=n)
     return _Compared(look(n).shown_in(base), rules, notes)
 
 
-def _look(a: np.ndarray, b: np.ndarray, paired: bool, rules: Rules) -> Look:
+def _look(a: np.ndarray, b: np.ndarray, paired: bool, rules: Rules) -> LookResult:
     diverged = (int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum()))
     if any(diverged):
         ranks = WorstRanks.paired(a, b) if paired else None
         better = ranks.p_above() if ranks else rank_sum_p(a, b)
         worse = ranks.p_below() if ranks else rank_sum_p(b, a)
-        return Look((min(1.0, 2 * better), min(1.0, 2 * worse), 1.0), math.nan, (-math.inf, math.inf), diverged)
+        return LookResult((min(1.0, 2 * better), min(1.0, 2 * worse), 1.0), math.nan, (-math.inf, math.inf), diverged)
     return judge_sample(Sample.paired(b, a) if paired else UnpairedSample.of_groups(b, a), rules)
 
 
@@ -131,8 +131,8 @@ def _peeking(first: str, other: str, looks: list[tuple[float, float, float]], al
     stopped = min(1.0, len(p_values) * min(p_values))
     return [
         f"Warning: {first} and {other} differ at {alpha:g} only with the last {shown} of {len(p_values) + 1} seeds. "
-        f"If seeds were added until it looked good, the p-value is not {p_values[-1]:.2g} but up to {stopped:.2g}; looks=... "
-        "judges them by the looks that were planned."
+        f"If seeds were added until it looked good, the p-value is not {p_values[-1]:.2g} but up to {stopped:.2g}; "
+        "looks=... judges them by the looks that were planned."
     ]
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from lmablate.errors import UserError
 from lmablate.files import append_json_line, disk_errors_named, locked, read_json, read_json_lines, write_json
-from lmablate.referee.arms import Arm
+from lmablate.referee.arms import ArmCommand
 from lmablate.referee.metrics import Metric, MetricMissing
 from lmablate.referee.supervise import COMMAND, LOG, RESULT
 
@@ -49,7 +49,7 @@ class Request:
         repeat: 0, or the number of a repetition of the same seed.
     """
 
-    arm: Arm
+    arm: ArmCommand
     seed: int
     repeat: int = 0
 
@@ -86,7 +86,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RunReading:
     """What is read from each run.
 
     Attributes:
@@ -105,7 +105,7 @@ class Reading:
         return sorted({metric.own for metric in (self.metric, self.steps) if metric and metric.own})
 
 
-def key_of(identity: Mapping[str, Any]) -> str:
+def _key_of(identity: Mapping[str, Any]) -> str:
     """Return a short hash of a JSON value."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -145,11 +145,11 @@ class Ledger:
             "code": request.arm.code,
             "machine": self.machine,
         }
-        return self.out / "runs" / key_of(identity)
+        return self.out / "runs" / _key_of(identity)
 
     def trial_folder(self, identity: Mapping[str, Any]) -> Path:
         """Return the folder of a comparison, which exists then."""
-        folder = self.out / "trials" / key_of({**identity, "machine": self.machine})
+        folder = self.out / "trials" / _key_of({**identity, "machine": self.machine})
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -184,7 +184,7 @@ class Ledger:
             os.replace(folder / LOG, folder / f"{number}.{LOG}")
         os.replace(folder / RESULT, folder / f"{number}.{RESULT}")
 
-    def outcome(self, request: Request, reading: Reading) -> Outcome | None:
+    def outcome(self, request: Request, reading: RunReading) -> Outcome | None:
         """Return how a run ended, and its metric; None if it has not ended."""
         folder = self.folder(request)
         try:
@@ -203,7 +203,7 @@ class Ledger:
         return outcome
 
 
-def _read_outcome(folder: Path, result: Mapping[str, Any], reading: Reading) -> Outcome:
+def _read_outcome(folder: Path, result: Mapping[str, Any], reading: RunReading) -> Outcome:
     seconds = float(result["seconds"])
     failure = _why_failed(folder, result)
     if failure:

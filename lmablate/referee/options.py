@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from lmablate.errors import UserError
 from lmablate.files import user_path
-from lmablate.referee.ledger import Reading
+from lmablate.referee.ledger import RunReading
 from lmablate.referee.metrics import FORMS, parse_metric
 
 _MARKS = {"compare": ("a", "b", "arms"), "noise": ("aa",), "table": ("table",), "session": ("base", "proposal")}
@@ -100,12 +100,12 @@ class Options:
         return [user_path("code", part) for part in self.code.split(",")] if self.code is not None else []
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> RunReading:
         """What is read from each run."""
         if self.metric is None:
             raise UserError(f"metric=... is missing: {FORMS}.")
         steps = parse_metric("steps", self.steps) if self.steps else None
-        return Reading(parse_metric("metric", self.metric), steps, _pattern("diverged", self.diverged))
+        return RunReading(parse_metric("metric", self.metric), steps, _pattern("diverged", self.diverged))
 
     @property
     def resources(self) -> dict[str, str | int]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lmablate.errors import counted, duration
-from lmablate.referee.arms import Arm
+from lmablate.referee.arms import ArmCommand
 from lmablate.referee.ledger import Outcome, State
-from lmablate.referee.trial import Comparison, Rules, Ruling
+from lmablate.referee.trial import ArmComparison, Rules, Ruling
 
 FAILED = 1
 _EXIT_CODES = {Ruling.BETTER: 0, Ruling.EQUIVALENT: 3, Ruling.OPEN: 4, Ruling.WORSE: 5}
@@ -46,7 +46,7 @@ class ArmSummary:
     steps: float = math.nan
 
     @classmethod
-    def of(cls, arm: Arm, outcomes: Sequence[Outcome]) -> "ArmSummary":
+    def of(cls, arm: ArmCommand, outcomes: Sequence[Outcome]) -> "ArmSummary":
         """Summarise the runs of an arm."""
         done = [outcome for outcome in outcomes if outcome.state != State.FAILED]
         values = [outcome.value for outcome in done if outcome.state == State.DONE]
@@ -122,7 +122,7 @@ def shown(value: float) -> str:
 
 
 def comparison_report(
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[ArmComparison],
     arms: Sequence[ArmSummary],
     rules: Rules,
     better: str,
@@ -154,14 +154,14 @@ def comparison_report(
         for arm in arms
     ]
     lines = table_lines(["arm", "runs", "mean", "sd", "diverged", "failed", "time of a run"], rows)
-    lines += ["", *(comparison_sentence(comparison, rules) for comparison in comparisons), *failures]
+    lines += ["", *(_comparison_sentence(comparison, rules) for comparison in comparisons), *failures]
     notes = [*notes, *budget_notes(arms), *_same_values(comparisons)]
     total = sum(arm.runs for arm in arms)
     lines += [*notes, f"{counted(total, 'run')}, {started} of them now."]
     if failures or not comparisons:
         headline, code = "runs failed", FAILED
     else:
-        ruling = overall([comparison.ruling for comparison in comparisons])
+        ruling = _overall([comparison.ruling for comparison in comparisons])
         headline, code = _headline(ruling, comparisons), _EXIT_CODES[ruling]
     facts = {
         "comparisons": [asdict(comparison) for comparison in comparisons],
@@ -177,7 +177,7 @@ def comparison_report(
     return Report(headline, code, lines, facts)
 
 
-def overall(rulings: Sequence[Ruling]) -> Ruling:
+def _overall(rulings: Sequence[Ruling]) -> Ruling:
     """Return what all comparisons of the first arm with others say together.
 
     It is worse if one other arm is better, else open if one comparison is, better if it beats every other arm, and
@@ -189,7 +189,7 @@ def overall(rulings: Sequence[Ruling]) -> Ruling:
     return Ruling.BETTER if {*rulings} == {Ruling.BETTER} else Ruling.EQUIVALENT
 
 
-def _headline(ruling: Ruling, comparisons: Sequence[Comparison]) -> str:
+def _headline(ruling: Ruling, comparisons: Sequence[ArmComparison]) -> str:
     first = comparisons[0].first
     if len(comparisons) > 1:
         words = {
@@ -206,7 +206,7 @@ def _headline(ruling: Ruling, comparisons: Sequence[Comparison]) -> str:
     }[ruling]  # fmt: skip
 
 
-def comparison_sentence(comparison: Comparison, rules: Rules) -> str:
+def _comparison_sentence(comparison: ArmComparison, rules: Rules) -> str:
     """Return one comparison in words."""
     first, other, p = comparison.first, comparison.other, comparison.p
     if comparison.ruling == Ruling.WORSE:
@@ -265,7 +265,7 @@ def budget_notes(arms: Sequence[ArmSummary]) -> list[str]:
     return notes
 
 
-def _same_values(comparisons: Sequence[Comparison]) -> list[str]:
+def _same_values(comparisons: Sequence[ArmComparison]) -> list[str]:
     return [
         f"{comparison.first} and {comparison.other} gave the same value on each seed, to the last digit: what differs "
         "between the commands has no effect, or is not read."

@@ -25,14 +25,14 @@ from typing import Any
 from lmablate.errors import UserError, counted
 from lmablate.evidence.looks import LookPlan
 from lmablate.files import Busy, locked, read_json, write_json
-from lmablate.referee.arms import Arm, make_arm
+from lmablate.referee.arms import ArmCommand, make_arm
 from lmablate.referee.compare import Bench, RunsFailed, TimeBudget, open_log, open_workers, rules_of
 from lmablate.referee.ledger import Ledger, first_failures
 from lmablate.referee.options import Options
 from lmablate.referee.report import FAILED, Report, comparison_report, finite
 from lmablate.referee.snapshot import freeze, git_commit
-from lmablate.referee.trial import Comparison, ConstantArm, Rules, Ruling, run_trial
-from lmablate.referee.workers import Workers
+from lmablate.referee.trial import ArmComparison, ConstantArm, Rules, Ruling, run_trial
+from lmablate.referee.workers import RunPool
 
 _FILE = "session.json"
 # The keys that are fixed when a session begins.
@@ -79,12 +79,12 @@ def _with_fixed(options: Options, fixed: Mapping[str, Any]) -> Options:
     return replace(options, **fixed)
 
 
-def _arm_facts(arm: Arm) -> dict[str, Any]:
+def _arm_facts(arm: ArmCommand) -> dict[str, Any]:
     return {"command": arm.command, "shell": arm.shell, "code": arm.code, "source": str(arm.source)}
 
 
-def _arm(facts: Mapping[str, Any], name: str) -> Arm:
-    return Arm(name, facts["command"], facts["shell"], facts["code"], Path(facts["source"]))
+def _arm(facts: Mapping[str, Any], name: str) -> ArmCommand:
+    return ArmCommand(name, facts["command"], facts["shell"], facts["code"], Path(facts["source"]))
 
 
 class Session:
@@ -95,7 +95,7 @@ class Session:
         workers: what runs commands.
     """
 
-    def __init__(self, options: Options, workers: Workers) -> None:
+    def __init__(self, options: Options, workers: RunPool) -> None:
         self._options, self._workers = options, workers
         self._ledger: Ledger = workers.ledger
         self._ended = self._ledger.lines("proposal")
@@ -104,7 +104,7 @@ class Session:
             if line["accepted"]:
                 self._base = line["arm"]
 
-    def judge(self, proposal: Arm) -> Report:
+    def judge(self, proposal: ArmCommand) -> Report:
         """Judge one proposal, or return what was found when it was judged against this baseline before.
 
         Raises:
@@ -124,7 +124,7 @@ class Session:
         rules = replace(rules, alpha=2 * self._options.alpha / self._options.proposals)
         return self._judge(base, arm, number, rules)
 
-    def _begin(self, base: Arm, arm: Arm) -> int:
+    def _begin(self, base: ArmCommand, arm: ArmCommand) -> int:
         """Return the number of a proposal, counted from 1, that is going to be judged, and note it."""
         ended = {line["number"] for line in self._ended}
         begun = self._ledger.lines("begun")
@@ -140,7 +140,7 @@ class Session:
         self._ledger.note("begun", number=len(begun) + 1, **facts)
         return len(begun) + 1
 
-    def _judge(self, base: Arm, arm: Arm, number: int, rules: Rules) -> Report:
+    def _judge(self, base: ArmCommand, arm: ArmCommand, number: int, rules: Rules) -> Report:
         options = self._options
         accepted_before = sum(line["accepted"] for line in self._ended)
         block = accepted_before if options.seeds == "shared" else number
@@ -151,10 +151,10 @@ class Session:
         log = open_log(self._ledger.trial_folder(identity), identity, rules)
         budget = TimeBudget(options.budget, options.jobs, bench)
 
-        def goes_on(look: int, comparisons: Sequence[Comparison]) -> bool:
+        def goes_on(look: int, comparisons: Sequence[ArmComparison]) -> bool:
             return not is_hopeless(comparisons[0]) and budget.goes_on(look, comparisons)
 
-        comparisons, failures = list[Comparison](), list[str]()
+        comparisons, failures = list[ArmComparison](), list[str]()
         try:
             comparisons = run_trial(["proposal", "baseline"], rules, bench.measure, log, goes_on)
         except RunsFailed:
@@ -171,7 +171,7 @@ class Session:
         report: Report,
         number: int,
         identity: Mapping[str, Any],
-        comparisons: Sequence[Comparison],
+        comparisons: Sequence[ArmComparison],
         looked: bool,
     ) -> Report:
         """Note how a proposal ended, and return the report with the state of the session."""
@@ -195,6 +195,6 @@ class Session:
         return report
 
 
-def is_hopeless(comparison: Comparison) -> bool:
+def is_hopeless(comparison: ArmComparison) -> bool:
     """Return whether a proposal is given up after a look: measured to be no better, or diverging more often."""
     return comparison.effect <= 0 or comparison.diverged[0] > comparison.diverged[1]

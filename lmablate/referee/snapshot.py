@@ -22,7 +22,7 @@ from lmablate.config.credentials import SECRET_NAME
 from lmablate.errors import UserError
 from lmablate.files import disk_errors_named, sha256
 from lmablate.machine import processor_name
-from lmablate.referee.arms import Arm
+from lmablate.referee.arms import ArmCommand
 
 # Folders that hold no code of the user's own.
 _FOREIGN = {"__pycache__", "site-packages", "node_modules", "wandb"}
@@ -48,7 +48,7 @@ _NAMES = ("PYTHONHASHSEED", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 _ASK_S = 10
 
 
-def freeze(arms: Sequence[Arm], source: Path, out: Path, code: Sequence[Path] = ()) -> list[Arm]:
+def freeze(arms: Sequence[ArmCommand], source: Path, out: Path, code: Sequence[Path] = ()) -> list[ArmCommand]:
     """Return the arms with the hash of their code, and with a copy of it as their source.
 
     Args:

@@ -1,4 +1,4 @@
-"""Run one command in a process of its own that outlives the judge: `python -m lmablate.referee.supervise FOLDER`.
+"""Run one command under a supervisor, a process of its own that outlives the judge.
 
 The folder holds command.json. Afterwards it also holds log.txt, what the command printed, result.json, how it ended,
 and work/, the folder in which it ran. The supervisor holds the folder's lock as long as the command runs. A second one
@@ -15,7 +15,6 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -79,14 +78,15 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signum)
 
 
-def supervise(folder: Path) -> None:
+def supervise(path: str) -> None:
     """Run the command of a folder, unless it has a result.
 
     SIGTERM ends the command and leaves no result.
 
     Args:
-        folder: the run's folder, with command.json.
+        path: the run's folder, with command.json.
     """
+    folder = Path(path)
     signal.signal(signal.SIGTERM, _stop)
     _adopt_orphans()
     with locked(folder / ".lock"):
@@ -210,12 +210,3 @@ def _descendants() -> list[int]:
     while grown := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= grown
     return sorted(found - {os.getpid()})
-
-
-def main() -> None:
-    """Supervise the run of the folder that the command line names."""
-    supervise(Path(sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()

@@ -58,7 +58,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ArmComparison:
     """The first arm beside another one, after some looks.
 
     Attributes:
@@ -97,8 +97,8 @@ def run_trial(
     rules: Rules,
     measure: Measure,
     log: LookLog,
-    goes_on: Callable[[int, Sequence[Comparison]], bool] = lambda look, comparisons: True,
-) -> list[Comparison]:
+    goes_on: Callable[[int, Sequence[ArmComparison]], bool] = lambda look, comparisons: True,
+) -> list[ArmComparison]:
     """Compare the first arm with each other one, look by look.
 
     Args:
@@ -115,7 +115,7 @@ def run_trial(
         ConstantArm: if all seeds of an arm gave the same value, so they are no sample.
     """
     first, *others = arms
-    found = {other: Comparison(first, other, level=1 - rules.alpha) for other in others}
+    found = {other: ArmComparison(first, other, level=1 - rules.alpha) for other in others}
     for look in rules.plan.looks:
         unsettled = [other for other in others if found[other].ruling == Ruling.OPEN]
         if not unsettled or (look > rules.plan.looks[0] and not goes_on(look, [found[other] for other in unsettled])):
@@ -132,7 +132,7 @@ def run_trial(
 
 
 @dataclass(frozen=True)
-class Look:
+class LookResult:
     """What one look at one comparison shows."""
 
     p_values: tuple[float, float, float]
@@ -140,32 +140,32 @@ class Look:
     interval: tuple[float, float]
     diverged: tuple[int, int]
 
-    def shown_in(self, comparison: Comparison) -> Comparison:
+    def shown_in(self, comparison: ArmComparison) -> ArmComparison:
         """Return the comparison with what this look shows, before a ruling."""
         low, high = self.interval
         return replace(comparison, effect=self.effect, low=low, high=high, diverged=self.diverged)
 
 
-def _look_at(first: Costs, other: Costs, rules: Rules) -> Look:
+def _look_at(first: Costs, other: Costs, rules: Rules) -> LookResult:
     diverged = (int((~np.isfinite(first)).sum()), int((~np.isfinite(other)).sum()))
     if any(diverged):
         ranks = WorstRanks.paired(first, other)
         p_values = (min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below()), 1.0)
-        return Look(p_values, math.nan, (-math.inf, math.inf), diverged)
+        return LookResult(p_values, math.nan, (-math.inf, math.inf), diverged)
     return judge_sample(Sample.paired(other, first), rules)
 
 
-def judge_sample(sample: Sample, rules: Rules) -> Look:
+def judge_sample(sample: Sample, rules: Rules) -> LookResult:
     """Return what the sample of an effect shows, which is positive if the first arm is better."""
     p_values = (
         min(1.0, 2 * sample.p_above(0)),
         min(1.0, 2 * sample.p_below(0)),
         sample.p_within(rules.margin) if rules.margin > 0 else 1.0,
     )
-    return Look(p_values, sample.mean, sample.interval(rules.plan.level(1 - rules.alpha)), (0, 0))
+    return LookResult(p_values, sample.mean, sample.interval(rules.plan.level(1 - rules.alpha)), (0, 0))
 
 
-def _rule(found: dict[str, Comparison], rules: Rules, log: LookLog) -> None:
+def _rule(found: dict[str, ArmComparison], rules: Rules, log: LookLog) -> None:
     """Adjust the p-values of all comparisons, and rule on those that are open."""
     p_values = {other: log.p(other) for other in found}
     adjusted = {name: holm([p[name] for p in p_values.values()]) for name in P_NAMES}

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 from lmablate.errors import UserError, counted, duration
-from lmablate.referee.ledger import Ledger, Outcome, Reading, Request, State
+from lmablate.referee.ledger import Ledger, Outcome, Request, RunReading, State
 from lmablate.runs import slurm
 
 _POLL_S = 0.05
@@ -21,11 +21,14 @@ _POLL_S = 0.05
 _PATIENCE_S = 20.0
 # A supervisor imports our package, and no module of the folder that is current.
 _ROOT = Path(__file__).resolve().parents[2]
-_PROGRAM = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from lmablate.referee.supervise import main; main()"
+_PROGRAM = (
+    f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from lmablate.referee.supervise import supervise; "
+    "supervise(sys.argv[1])"
+)
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def supervisor_command(folder: Path) -> list[str]:
+def _supervisor_command(folder: Path) -> list[str]:
     """Return the command that runs what a folder describes."""
     return [sys.executable, "-P", "-c", _PROGRAM, str(folder)]
 
@@ -57,7 +60,7 @@ class LocalLauncher(Launcher):
         self._running = {other: process for other, process in self._running.items() if process.poll() is None}
         with (folder / "supervisor.txt").open("wb") as log:
             self._running[folder] = subprocess.Popen(
-                supervisor_command(folder),
+                _supervisor_command(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -116,7 +119,7 @@ class SlurmLauncher(Launcher):
         executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
         try:
             executor.update_parameters(**self._parameters)
-            task = submitit.helpers.CommandFunction(supervisor_command(folder), verbose=False)
+            task = submitit.helpers.CommandFunction(_supervisor_command(folder), verbose=False)
             job_id = executor.submit(task).job_id
         except (submitit.core.utils.FailedSubmissionError, submitit.core.utils.FailedJobError, ValueError) as error:
             raise UserError(f"slurm={self._parameters}: the job cannot be submitted: {error}.") from None
@@ -175,7 +178,7 @@ class _StopSignals:
         raise _Stopped(signum)
 
 
-class Workers:
+class RunPool:
     """Runs requests through a launcher, `jobs` at a time.
 
     Args:
@@ -187,7 +190,7 @@ class Workers:
     """
 
     def __init__(
-        self, ledger: Ledger, reading: Reading, launcher: Launcher, jobs: int, say: Callable[[str], None]
+        self, ledger: Ledger, reading: RunReading, launcher: Launcher, jobs: int, say: Callable[[str], None]
     ) -> None:
         self.ledger, self.reading, self.say = ledger, reading, say
         self._launcher, self._jobs = launcher, jobs

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmablate.referee.report import ArmSummary, budget_notes
 from tests.referee.helpers import judge, write_script
 from tests.tiny import ROOT
 
@@ -88,7 +89,7 @@ def test_other_seeds_metrics_and_arms_share_what_is_run(here: Path) -> None:
     command = counting_script(here)
     assert judge(*arms_of(command, "same", "worse")) == 0
     assert judge(*arms_of(command, "worse", "same"), "looks=2,4") == 5
-    assert judge(f"a={command} worse", f"b={command} third", METRIC, "jobs=4") == 5
+    assert judge(f"a={command} worse", f"b={command} thirdarm", METRIC, "jobs=4") == 5
     assert len(executions(here)) == len({*executions(here)}) == 2 * 3 * 4
 
 
@@ -206,21 +207,32 @@ def test_the_budget_of_time_ends_it_between_looks(here: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("steps", "words"),
+    ("a", "b", "words"),
     [
-        ("same) steps=100;; *) steps=70", "the budget is one of time, in which the slower arm does fewer steps"),
-        ("*) steps=100", None),
+        ((100, 60.0), (70, 60.5), "a did 100 steps in 60 s, b 70 in 60 s: the budget is one of time"),
+        ((100, 60.0), (100, 90.0), "the budget is one of steps, and does not count that a run's time differs"),
+        ((100, 60.0), (70, 90.0), "neither steps nor time are equal, so the arms had different budgets"),
+        ((100, 60.0), (101, 60.5), None),
+        ((100, 60.0), (float("nan"), 90.0), None),
     ],
 )
 def test_a_budget_of_time_is_told_from_one_of_steps(
-    steps: str, words: str | None, here: Path, capsys: pytest.CaptureFixture[str]
+    a: tuple[float, float], b: tuple[float, float], words: str | None
 ) -> None:
-    body = f'{LOSS}\ncase $arm in {steps};; esac\nsleep 0.5\necho "loss $loss"\necho "steps $steps"'
-    command = write_script(here, body)
-    arguments = [f"a={command} same", f"b={command} worse", METRIC, "looks=2", "steps=log:steps (.+)"]
+    arms = [
+        ArmSummary(name, "", 4, 3.0, 0.1, seconds=seconds, steps=steps)
+        for name, (steps, seconds) in (("a", a), ("b", b))
+    ]
+    notes = budget_notes(arms)
+    assert bool(notes) == (words is not None)
+    assert all(words and words in note for note in notes)
+
+
+def test_the_steps_of_a_run_are_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write_script(here, f'{LOSS}\necho "loss $loss"\necho "steps $(( seed + 10 ))"')
+    arguments = [f"a={command} same", f"b={command} worse", METRIC, "looks=2", "steps=log:steps (.+)", "format=json"]
     assert judge(*arguments) in (0, 4)
-    printed = capsys.readouterr().out
-    assert words is None or words in printed
+    assert [arm["steps"] for arm in json.loads(capsys.readouterr().out)["arms"]] == [10.5, 10.5]
 
 
 def test_no_secret_is_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +252,9 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lmablate.judge", *arguments]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_a_stop_keeps_what_is_done_and_ends_what_runs(signum: int, here: Path) -> None:
     body = f"{LOSS}\n[ $seed -ge 2 ] && [ ! -e {here}/now ] && sleep 300\necho loss $loss"
     command = write_script(here, body)

@@ -9,7 +9,7 @@ import pytest
 
 from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.referee.sessions import is_hopeless
-from lmablate.referee.trial import Comparison, Rules, Ruling, run_trial
+from lmablate.referee.trial import ArmComparison, Rules, Ruling, run_trial
 from tests.evidence.helpers import within_binomial_bound
 from tests.referee.helpers import judge, write_script
 from tests.referee.test_compare import LOSS, executions
@@ -147,7 +147,7 @@ def simulate(tmp: Path, rng: np.random.Generator, proposals: int, plan: LookPlan
         def measure(names: Sequence[str], n: int, values: Mapping[str, np.ndarray] = values) -> dict[str, np.ndarray]:
             return {name: values[name][:n] for name in names}
 
-        def goes_on(look: int, comparisons: Sequence[Comparison]) -> bool:
+        def goes_on(look: int, comparisons: Sequence[ArmComparison]) -> bool:
             return not is_hopeless(comparisons[0])
 
         log = tmp / "looks.jsonl"
