@@ -209,7 +209,7 @@ def test_the_budget_of_time_ends_it_between_looks(here: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        ((100, 60.0), (70, 60.5), "a did 100 steps in 60 s, b 70 in 60 s: the budget is one of time"),
+        ((100, 60.0), (70, 60.5), "a did 100 steps in 1.0 min, b 70 in 1.0 min: the budget is one of time"),
         ((100, 60.0), (100, 90.0), "the budget is one of steps, and does not count that a run's time differs"),
         ((100, 60.0), (70, 90.0), "neither steps nor time are equal, so the arms had different budgets"),
         ((100, 60.0), (101, 60.5), None),
