@@ -58,6 +58,12 @@ class WorstRanks:
         """Return the one-sided p-value of "the second arm is no better"."""
         return WorstRanks(-self.differences).p_above()
 
+    def p_within(self, margin: float) -> float:
+        """Return the p-value of "the difference reaches the margin", by two one-sided tests; 1 without a margin."""
+        if margin <= 0:
+            return 1.0
+        return max(WorstRanks(self.differences + margin).p_above(), WorstRanks(self.differences - margin).p_below())
+
 
 def rank_sum_p(first: ArrayLike, second: ArrayLike) -> float:
     """Return the exact one-sided p-value of "the first group is no better", of two groups of costs that are no pairs.

@@ -35,7 +35,7 @@ def open_workers(options: Options) -> RunPool:
 
 def rules_of(options: Options) -> Rules:
     """Return the rules that the options fix."""
-    return Rules(LookPlan(options.planned_looks), options.margin, options.alpha)
+    return Rules(LookPlan(options.planned_looks), options.margin, options.alpha, options.test == "ranks")
 
 
 def _typed_arms(options: Options) -> list[ArmCommand]:
@@ -133,7 +133,7 @@ def open_log(folder: Path, facts: Mapping[str, Any], rules: Rules) -> LookLog:
     Raises:
         UserError: if they are others.
     """
-    fixed = {"looks": list(rules.plan.looks), "margin": rules.margin, "alpha": rules.alpha}
+    fixed = {"looks": list(rules.plan.looks), "margin": rules.margin, "alpha": rules.alpha, "exact": rules.exact}
     with locked(folder / ".lock"):
         path = folder / "plan.jsonl"
         known = read_json_lines(path)
@@ -141,12 +141,19 @@ def open_log(folder: Path, facts: Mapping[str, Any], rules: Rules) -> LookLog:
             append_json_line(path, {**facts, "rules": fixed})
     for key, value in (known[0]["rules"] if known else fixed).items():
         if fixed[key] != value:
-            shown = [",".join(map(str, v)) if isinstance(v, list) else f"{v:g}" for v in (fixed[key], value)]
+            typed, began = (_as_typed(key, v) for v in (fixed[key], value))
             raise UserError(
-                f"{key}={shown[0]} is not allowed: this comparison began with {key}={shown[1]}, and what was planned "
+                f"{typed} is not allowed: this comparison began with {began}, and what was planned "
                 "beforehand stays. A new plan needs new seeds (first_seed=...), or another folder (out=...)."
             )
     return LookLog(folder / "looks.jsonl", rules.plan)
+
+
+def _as_typed(key: str, value: Any) -> str:
+    """Return a rule as it is typed."""
+    if key == "exact":
+        return f"test={'ranks' if value else 't'}"
+    return f"{key}={','.join(map(str, value)) if isinstance(value, list) else f'{value:g}'}"
 
 
 def compare_commands(options: Options) -> Report:

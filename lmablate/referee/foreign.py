@@ -16,14 +16,14 @@ import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.evidence.looks import LookPlan
-from lmablate.evidence.stats import Sample, holm
+from lmablate.evidence.stats import holm
 from lmablate.evidence.unpaired import UnpairedSample
-from lmablate.evidence.worst_ranks import WorstRanks, rank_sum_p
+from lmablate.evidence.worst_ranks import rank_sum_p
 from lmablate.files import read_text
 from lmablate.referee.metrics import MetricMissing, last_scalars
 from lmablate.referee.options import Options
 from lmablate.referee.report import ArmSummary, Report, comparison_report, mean_and_sd
-from lmablate.referee.trial import P_NAMES, ArmComparison, LookResult, Rules, judge_sample, ruling_of
+from lmablate.referee.trial import P_NAMES, ArmComparison, LookResult, Rules, judge_sample, look_at_pairs, ruling_of
 
 # The metric of each seed of an arm. Runs without a seed are numbered; NaN stands for a diverged run.
 Values = dict[int, float]
@@ -91,7 +91,9 @@ def _compare(first: str, other: str, results: Results, options: Options) -> _Com
     costs_a, costs_b = (sign * np.array([v[seed] for seed in s]) for v, s in ((a, seeds_a), (b, seeds_b)))
     n = min(costs_a.size, costs_b.size)
     plan = LookPlan(options.planned_looks if options.looks is not None else (n,))
-    rules = Rules(plan, options.margin, options.alpha)
+    rules = Rules(plan, options.margin, options.alpha, options.test == "ranks")
+    if rules.exact and not paired:
+        raise UserError(f"test=ranks is not allowed: {first} and {other} are no pairs of one seed.")
 
     def look(m: int) -> LookResult:
         return _look(costs_a[:m], costs_b[:m], paired, rules) if m < n else _look(costs_a, costs_b, paired, rules)
@@ -111,13 +113,13 @@ def _compare(first: str, other: str, results: Results, options: Options) -> _Com
 
 
 def _look(a: np.ndarray, b: np.ndarray, paired: bool, rules: Rules) -> LookResult:
+    if paired:
+        return look_at_pairs(a, b, rules)
     diverged = (int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum()))
     if any(diverged):
-        ranks = WorstRanks.paired(a, b) if paired else None
-        better = ranks.p_above() if ranks else rank_sum_p(a, b)
-        worse = ranks.p_below() if ranks else rank_sum_p(b, a)
-        return LookResult((min(1.0, 2 * better), min(1.0, 2 * worse), 1.0), math.nan, (-math.inf, math.inf), diverged)
-    return judge_sample(Sample.paired(b, a) if paired else UnpairedSample.of_groups(b, a), rules)
+        p_values = (min(1.0, 2 * rank_sum_p(a, b)), min(1.0, 2 * rank_sum_p(b, a)), 1.0)
+        return LookResult(p_values, math.nan, (-math.inf, math.inf), diverged)
+    return judge_sample(UnpairedSample.of_groups(b, a), rules)
 
 
 def _peeking(first: str, other: str, looks: list[tuple[float, float, float]], alpha: float) -> list[str]:

@@ -17,10 +17,10 @@ _RULES = {"metric", "better", "alpha", "margin", "out", "format"}
 _RUNS = {"first_seed", "jobs", "limit", "launcher", "slurm", "shell", "code", "steps", "diverged", "log_mb"}
 # The keys of each mode.
 _KEYS = {
-    "compare": _RULES | _RUNS | {"a", "b", "arms", "looks", "budget"},
+    "compare": _RULES | _RUNS | {"a", "b", "arms", "looks", "test", "budget"},
     "noise": _RULES - {"margin"} | _RUNS | {"aa", "n", "repeats"},
-    "table": _RULES | {"table", "arm", "seed", "names", "looks", "paired"},
-    "session": _RULES | _RUNS - {"first_seed"} | {"base", "proposal", "looks", "budget", "proposals", "seeds"},
+    "table": _RULES | {"table", "arm", "seed", "names", "looks", "test", "paired"},
+    "session": _RULES | _RUNS - {"first_seed"} | {"base", "proposal", "looks", "test", "budget", "proposals", "seeds"},
 }
 _LOOKS = (4, 8, 16, 32)
 # A resource of a SLURM job.
@@ -45,6 +45,7 @@ class Options:
     looks: Annotated[
         str | None, "seeds per arm at each planned look, the last of which is the budget; null for 4,8,16,32"
     ] = None
+    test: Annotated[Literal["t", "ranks"], "t, or exact ranks, which need no normal distribution and 8 seeds"] = "t"
     first_seed: Annotated[int, "the first seed"] = 0
     jobs: Annotated[int, "runs at the same time"] = 1
     limit: Annotated[float, "minutes after which a run is ended"] = 60.0

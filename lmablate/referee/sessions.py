@@ -36,7 +36,7 @@ from lmablate.referee.workers import RunPool
 
 _FILE = "session.json"
 # The keys that are fixed when a session begins.
-_FIXED = ("metric", "better", "margin", "alpha", "looks", "proposals", "seeds", "steps", "diverged", "shell")
+_FIXED = ("metric", "better", "margin", "alpha", "looks", "test", "proposals", "seeds", "steps", "diverged", "shell")
 
 
 def judge_proposal(options: Options) -> Report:

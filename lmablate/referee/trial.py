@@ -10,6 +10,9 @@ The first arm is compared with each other one, on the same seeds. The rule for o
 The p-values are those of `lmablate.evidence.looks`, valid at whichever look one stops, and adjusted by Holm's method
 over the comparisons. So P(any false better or worse) <= alpha, and P(any false equivalent) <= alpha. A diverged run
 counts as the worst: with one in a comparison the exact signed-rank test decides, and nothing is called equivalent.
+
+The t test takes paired differences for normal. Where they are far from that, such as where some runs train and others
+do not, `exact` rules keep the promise, and need eight seeds at least.
 """
 
 import math
@@ -50,11 +53,13 @@ class Rules:
         plan: the looks.
         margin: smallest difference of interest, in the metric's unit; 0 if none is.
         alpha: the error rate.
+        exact: whether exact signed ranks take the place of the t test. They assume no normal distribution.
     """
 
     plan: LookPlan
     margin: float = 0.0
     alpha: float = 0.05
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def run_trial(
         costs = measure([first, *unsettled], look)
         _refuse_constants(costs)
         for other in unsettled:
-            seen_now = _look_at(costs[first], costs[other], rules)
+            seen_now = look_at_pairs(costs[first], costs[other], rules)
             log.record(other, look, dict(zip(P_NAMES, seen_now.p_values, strict=True)))
             same = bool(np.array_equal(costs[first], costs[other]))
             found[other] = replace(seen_now.shown_in(found[other]), n=look, identical=same)
@@ -146,13 +151,19 @@ class LookResult:
         return replace(comparison, effect=self.effect, low=low, high=high, diverged=self.diverged)
 
 
-def _look_at(first: Costs, other: Costs, rules: Rules) -> LookResult:
+def look_at_pairs(first: Costs, other: Costs, rules: Rules) -> LookResult:
+    """Return what runs of the same seeds show; NaN is the cost of a diverged run."""
     diverged = (int((~np.isfinite(first)).sum()), int((~np.isfinite(other)).sum()))
+    ranks = WorstRanks.paired(first, other)
     if any(diverged):
-        ranks = WorstRanks.paired(first, other)
-        p_values = (min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below()), 1.0)
-        return LookResult(p_values, math.nan, (-math.inf, math.inf), diverged)
-    return judge_sample(Sample.paired(other, first), rules)
+        return LookResult((*_p_of(ranks), 1.0), math.nan, (-math.inf, math.inf), diverged)
+    look = judge_sample(Sample.paired(other, first), rules)
+    return replace(look, p_values=(*_p_of(ranks), ranks.p_within(rules.margin))) if rules.exact else look
+
+
+def _p_of(ranks: WorstRanks) -> tuple[float, float]:
+    """Return the p-values for better and for worse, in two-sided units."""
+    return min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below())
 
 
 def judge_sample(sample: Sample, rules: Rules) -> LookResult:

@@ -78,6 +78,16 @@ def test_rank_sums_agree_with_counting(a: list[float], b: list[float]) -> None:
     assert rank_sum_p(a, b) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("margin", [0.5, 1.0, 2.0])
+def test_equivalence_by_ranks_agrees_with_two_tests_of_scipy(margin: float) -> None:
+    a, b = RNG.normal(0, 0.5, 12), RNG.normal(0.1, 0.5, 12)
+    d = b - a
+    above = stats.wilcoxon(d + margin, alternative="greater", method="exact").pvalue
+    below = stats.wilcoxon(d - margin, alternative="less", method="exact").pvalue
+    assert WorstRanks.paired(a, b).p_within(margin) == pytest.approx(max(above, below))
+    assert WorstRanks.paired(a, b).p_within(0) == 1
+
+
 def test_pairs_must_be_equally_many() -> None:
     with pytest.raises(UserError, match="equally many"):
         WorstRanks.paired([1], [1, 2])

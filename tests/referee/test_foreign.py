@@ -148,6 +148,7 @@ REFUSED = [
         "paired=true is not allowed: the seeds of x and y differ, by [2]",
     ),
     ("arm,loss\nx,1\nx,2\ny,3\ny,5\n", ["metric=loss", "paired=true"], "there are no seeds"),
+    ("arm,loss\nx,1\nx,2\ny,3\ny,5\n", ["metric=loss", "test=ranks"], "x and y are no pairs of one seed"),
     ("arm,seed,loss\nx,0,1\nx,1,2\n", ["metric=loss"], "has the arms and runs x 2: two arms with two runs are needed"),
     ("arm,seed,loss\nx,0,1\nx,1,2\ny,0,3\n", ["metric=loss"], "has the arms and runs x 2, y 1"),
     ("", ["metric=loss"], "has no column arm; it is empty"),
