@@ -98,23 +98,28 @@ def others(trials: int) -> None:
 
 def sessions(trials: int, proposals: int = 100) -> None:
     """Sessions of proposals that are no better than the baseline."""
-    rules = Rules(PLAN, alpha=2 * 0.05 / proposals)
-    print(f"\n| {proposals} null proposals | any accepted | runs of a proposal |\n|---|---:|---:|")
-    for name, fresh in (("baseline's runs shared", False), ("seeds=fresh", True)):
-        rng, wrong, seeds, judged = np.random.default_rng(3), 0, 0, 0
+    print(f"\n| {proposals} null proposals, given up early | spread of a run | any accepted | runs of a proposal |")
+    print("|---|---|---:|---:|")
+    cases = [(True, "normal", False), (True, "normal", True), (False, "normal", False)]
+    cases += [(exact, "bimodal: trains or does not", False) for exact in (True, False)]
+    for exact, spread, fresh in cases:
+        rng, draw, wrong, seeds, judged = np.random.default_rng(3), SPREADS[spread], 0, 0, 0
+        rules = Rules(PLAN, alpha=2 * 0.05 / proposals, exact=exact)
         for _ in range(trials):
-            base = rng.normal(size=PLAN.last)
+            base = draw(rng, PLAN.last)
             for _ in range(proposals):
-                base = rng.normal(size=PLAN.last) if fresh else base
-                (found,) = judge({"proposal": rng.normal(size=PLAN.last), "baseline": base}, rules, gives_up=True)
+                base = draw(rng, PLAN.last) if fresh else base
+                values = {"proposal": draw(rng, PLAN.last), "baseline": base}
+                (found,) = judge(values, rules, gives_up=True)
                 seeds, judged = seeds + found.n, judged + 1
                 if found.ruling == Ruling.BETTER:
                     wrong += 1
                     break
-        print(f"| {name} | {percent(wrong, trials)} | {seeds / judged:.1f} |")
+        name = f"{'ranks' if exact else 'test=t'}, {'seeds=fresh' if fresh else 'shared baseline'}"
+        print(f"| {name} | {spread} | {percent(wrong, trials)} | {seeds / judged:.1f} |")
     rng = np.random.default_rng(4)
     naive = sum((rng.normal(size=proposals) < rng.normal()).any() for _ in range(trials))
-    print(f"| accepted if lower in one run | {percent(naive, trials)} | 1 |")
+    print(f"| accepted if lower in one run | normal | {percent(naive, trials)} | 1 |")
 
 
 def power(trials: int) -> None:
@@ -147,8 +152,8 @@ def main() -> None:
     print(f"{describe()}, {trials} trials, alpha 0.05, looks at {', '.join(map(str, PLAN.looks))}.\n")
     null_pairs(trials)
     others(trials)
-    sessions(trials // 4)
-    power(trials // 2)
+    sessions(trials // 5)
+    power(trials // 4)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def open_workers(options: Options) -> RunPool:
 
 def rules_of(options: Options) -> Rules:
     """Return the rules that the options fix."""
-    return Rules(LookPlan(options.planned_looks), options.margin, options.alpha, options.test == "ranks")
+    return Rules(LookPlan(options.planned_looks), options.margin, options.alpha, options.exact)
 
 
 def _typed_arms(options: Options) -> list[ArmCommand]:

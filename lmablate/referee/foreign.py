@@ -91,7 +91,7 @@ def _compare(first: str, other: str, results: Results, options: Options) -> _Com
     costs_a, costs_b = (sign * np.array([v[seed] for seed in s]) for v, s in ((a, seeds_a), (b, seeds_b)))
     n = min(costs_a.size, costs_b.size)
     plan = LookPlan(options.planned_looks if options.looks is not None else (n,))
-    rules = Rules(plan, options.margin, options.alpha, options.test == "ranks")
+    rules = Rules(plan, options.margin, options.alpha, options.exact)
     if rules.exact and not paired:
         raise UserError(f"test=ranks is not allowed: {first} and {other} are no pairs of one seed.")
 

@@ -45,7 +45,9 @@ class Options:
     looks: Annotated[
         str | None, "seeds per arm at each planned look, the last of which is the budget; null for 4,8,16,32"
     ] = None
-    test: Annotated[Literal["t", "ranks"], "t, or exact ranks, which need no normal distribution and 8 seeds"] = "t"
+    test: Annotated[Literal["auto", "t", "ranks"], "t, or exact ranks (from 8 seeds); auto: ranks in a session"] = (
+        "auto"
+    )
     first_seed: Annotated[int, "the first seed"] = 0
     jobs: Annotated[int, "runs at the same time"] = 1
     limit: Annotated[float, "minutes after which a run is ended"] = 60.0
@@ -94,6 +96,11 @@ class Options:
         if not all(re.fullmatch(r"[0-9]{1,6}", part.strip()) for part in parts):
             raise UserError(f"looks={self.looks} is not allowed: it must be ascending numbers from 2, such as 4,8,16.")
         return tuple(map(int, parts))
+
+    @property
+    def exact(self) -> bool:
+        """Whether exact ranks decide. At the small level of a session's proposals a t test rests on tails alone."""
+        return self.test == "ranks" or (self.test == "auto" and self.mode == "session")
 
     @property
     def code_paths(self) -> list[Path]:

@@ -11,6 +11,9 @@ runs of the baseline, and may stop at any look. A baseline that was accepted has
 after each acceptance all go on with new seeds. With seeds=fresh each proposal has seeds of its own: then the bound
 holds for each proposal even given all that was seen before, at the price of running the baseline anew.
 
+At so small a level a t test would rest on the tails of a normal distribution. So exact ranks decide, unless the session
+began with test=t: with the default looks and N = 100 they can accept at 16 seeds, of which nearly all must be better.
+
 A proposal whose measured effect is not positive at a look is given up, which costs no error.
 
     OUT/session.json      what was fixed when the session began

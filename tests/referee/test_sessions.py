@@ -14,7 +14,7 @@ from tests.evidence.helpers import within_binomial_bound
 from tests.referee.helpers import judge, write_script
 from tests.referee.test_compare import LOSS, executions
 
-KEYS = ["metric=log:loss (.+)", "looks=4,8", "proposals=10"]
+KEYS = ["metric=log:loss (.+)", "looks=4,8", "proposals=10", "test=t"]
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_mistake_in_a_session_gets_one_sentence(
 def simulate(rng: np.random.Generator, proposals: int, plan: LookPlan, fresh: bool) -> bool:
     """Return whether any of so many null proposals is accepted, with the rule of a session."""
     base = rng.normal(size=plan.last)
-    rules = Rules(plan, alpha=2 * 0.05 / proposals)
+    rules = Rules(plan, alpha=2 * 0.05 / proposals, exact=True)
     for _ in range(proposals):
         base = rng.normal(size=plan.last) if fresh else base
         values = {"baseline": base, "proposal": rng.normal(size=plan.last)}
@@ -154,6 +154,19 @@ def simulate(rng: np.random.Generator, proposals: int, plan: LookPlan, fresh: bo
         if found.ruling == Ruling.BETTER:
             return True
     return False
+
+
+def test_exact_ranks_decide_unless_the_session_began_with_the_t_test(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 8 seeds that are all better p is 2^-8, times 2 looks: enough for alpha .05 shared by 5, not by 10."""
+    for proposals, code in ((5, 0), (10, 4)):
+        out = f"out=session{proposals}"
+        command = write_script(here, f"{LOSS}\necho loss $loss")
+        keys = [KEYS[0], "looks=4,8", f"proposals={proposals}", out]
+        assert judge(f"base={command} worse", *keys) == 0
+        assert judge(f"proposal={command} same", out, "jobs=4") == code
+    assert "8 seeds each, look 2 of 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("fresh", [False, True])
