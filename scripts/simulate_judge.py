@@ -118,7 +118,7 @@ def sessions(trials: int, proposals: int = 100) -> None:
         name = f"{'ranks' if exact else 'test=t'}, {'seeds=fresh' if fresh else 'shared baseline'}"
         print(f"| {name} | {spread} | {percent(wrong, trials)} | {seeds / judged:.1f} |")
     rng = np.random.default_rng(4)
-    naive = sum((rng.normal(size=proposals) < rng.normal()).any() for _ in range(trials))
+    naive = sum(bool((rng.normal(size=proposals) < rng.normal()).any()) for _ in range(trials))
     print(f"| accepted if lower in one run | normal | {percent(naive, trials)} | 1 |")
 
 

@@ -1,5 +1,7 @@
 """How much a number varies from seed to seed, and which effects that lets one see."""
 
+from typing import Any
+
 import numpy as np
 from scipy import optimize, stats
 
@@ -32,7 +34,7 @@ def smallest_effect(sd: float, n: int, alpha: float, goal: float = 0.8) -> float
     """
     if sd == 0:
         return 0.0
-    log_effect = optimize.brentq(
+    log_effect: Any = optimize.brentq(
         lambda x: power(float(np.exp(x)), 1.0, n, alpha / 2) - goal, *np.log([_LEAST, _few_sd(n, alpha)])
     )
     return sd * float(np.exp(log_effect))

@@ -108,6 +108,7 @@ class SlurmLauncher(Launcher):
     def start(self, folder: Path) -> None:
         """Submit a job, unless one is in the queue."""
         import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         record = folder / "slurm.txt"
         if record.exists():
@@ -121,7 +122,7 @@ class SlurmLauncher(Launcher):
             executor.update_parameters(**self._parameters)
             task = submitit.helpers.CommandFunction(_supervisor_command(folder), verbose=False)
             job_id = executor.submit(task).job_id
-        except (submitit.core.utils.FailedSubmissionError, submitit.core.utils.FailedJobError, ValueError) as error:
+        except (FailedSubmissionError, FailedJobError, ValueError) as error:
             raise UserError(f"slurm={self._parameters}: the job cannot be submitted: {error}.") from None
         self._jobs[folder] = job_id
         record.write_text(job_id)
@@ -200,7 +201,8 @@ class RunPool:
     def run(self, requests: Iterable[Request]) -> dict[Request, Outcome]:
         """Return how each run ended, after running those that have not been run.
 
-        A run that failed before this process began is tried once again.
+        A run that failed before this process began is tried once again. After a failure no further run begins, since
+        what is asked for cannot be answered; the runs that have not begun are missing in the answer.
 
         Raises:
             SystemExit: if a signal asks to stop, after what runs has been ended; what is done is kept.
@@ -217,7 +219,7 @@ class RunPool:
             if outcome:
                 self.ledger.set_aside_failure(folder)
             waiting.append(request)
-        if waiting:
+        if waiting and not _any_failed(done):
             try:
                 with _StopSignals():
                     self._work_off(waiting, done)
@@ -229,7 +231,7 @@ class RunPool:
             except BaseException:
                 self._launcher.stop()
                 raise
-        return {request: done[request] for request in wanted}
+        return {request: done[request] for request in wanted if request in done}
 
     def _work_off(self, waiting: Sequence[Request], done: dict[Request, Outcome]) -> None:
         queue, running = [*waiting], dict[Request, Path]()
@@ -250,8 +252,14 @@ class RunPool:
                     del running[request]
                     done[request] = outcome
                     self.started += 1
+                    if outcome.state == State.FAILED:
+                        queue.clear()
                     shown = f"{outcome.value:.6g}" if outcome.state == State.DONE else outcome.reason or outcome.state
                     self.say(f"{request}: {shown} ({duration(outcome.seconds)})")
+
+
+def _any_failed(outcomes: Mapping[Request, Outcome]) -> bool:
+    return any(outcome.state == State.FAILED for outcome in outcomes.values())
 
 
 def stderr_line(text: str) -> None:

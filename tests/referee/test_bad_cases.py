@@ -137,7 +137,7 @@ FAILING = [
     (": > r.csv", "csv:r.csv:loss", [], "r.csv has no column loss: it is empty"),
     ("echo step,loss > r.csv", "csv:r.csv:loss", [], "the column loss of r.csv has no value"),
     (":", "wandb:loss", [], "it wrote 0 offline runs of wandb"),
-    ("echo x > a.wandb", "wandb:loss", [], "holds no wandb run"),
+    pytest.param(*("echo x > a.wandb", "wandb:loss", [], "holds no wandb run"), marks=pytest.mark.slow),
     ("mkdir t", "tensorboard:t:loss", [], "t has no event file of TensorBoard"),
     (":", "tensorboard:t:loss", [], "there is no t in its folder"),
     ("echo loss 1", "log:loss (.+)", [], "gave one and the same value for each of 2 seeds"),
@@ -152,7 +152,7 @@ def test_a_run_without_a_number_is_named_and_nothing_is_claimed(
     arguments = [f"a={command} a", f"b={command} b", f"metric={metric}", "looks=2", "jobs=4", *keys]
     assert judge(*arguments) == 1
     printed = capsys.readouterr().out
-    (sentence,) = {line for line in printed.splitlines() if words in line and ("b seed 0" in line or "b gave" in line)}
+    (sentence,) = {line for line in printed.splitlines() if words in line and line.startswith(("b seed 0", "b gave"))}
     assert "better" not in printed
     assert "0 better" not in sentence
 
@@ -161,21 +161,21 @@ def test_a_number_that_is_not_finite_is_a_diverged_run_and_the_worst(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = write_script(here, f'if [ "$arm" = b ]; then echo loss nan; else {loss_of()}; fi')
-    arguments = [f"a={command} a", f"b={command} b", "metric=log:loss (.+)", "looks=8", "jobs=4"]
+    arguments = [f"a={command} a", f"b={command} b", "metric=log:loss (.+)", "looks=6", "jobs=4"]
     assert judge(*arguments) == 0
-    assert "0 of a and 8 of b diverged, which counts as the worst" in capsys.readouterr().out
+    assert "0 of a and 6 of b diverged, which counts as the worst" in capsys.readouterr().out
 
 
 def test_a_failed_run_counts_as_diverged_if_its_log_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = write_script(here, f'if [ "$arm" = b ]; then echo loss is NaN; exit 1; fi; {loss_of()}')
-    arguments = [f"a={command} a", f"b={command} b", "metric=log:loss (.+)", "looks=8", "jobs=4", "diverged=is NaN"]
+    arguments = [f"a={command} a", f"b={command} b", "metric=log:loss (.+)", "looks=6", "jobs=4", "diverged=is NaN"]
     assert judge(*arguments) == 0
-    assert "8 of b diverged" in capsys.readouterr().out
+    assert "6 of b diverged" in capsys.readouterr().out
 
 
 def test_a_command_that_prints_without_end_leaves_a_small_log(here: Path) -> None:
     """Its first and its last half are kept, so the number at the end is found."""
-    body = f"head -c 60000000 /dev/zero | tr '\\0' x; {loss_of()}"
+    body = f"head -c 20000000 /dev/zero | tr '\\0' x; {loss_of()}"
     command = write_script(here, body)
     assert judge(f"a={command} a", f"b={command} b", "metric=log:loss (.+)", "looks=2", "log_mb=0.1") in (3, 4)
     logs = list(here.glob("judge/runs/*/log.txt"))
@@ -191,6 +191,7 @@ def test_no_process_outlives_its_run(how: str, here: Path) -> None:
     assert not processes_below(here / "judge" / "runs")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_left_behind_is_ended_when_its_command_ends(here: Path) -> None:
     command = write_script(here, f"setsid sleep 300 &\n{loss_of()}")
     began = time.monotonic()

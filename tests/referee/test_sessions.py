@@ -47,6 +47,7 @@ def test_a_better_proposal_becomes_the_baseline_and_new_seeds_follow(
     assert sorted(int(seed) for arm, seed in runs if arm == "worse") == [0, 1, 2, 3, 8, 9, 10, 11]
 
 
+@pytest.mark.slow
 def test_proposals_share_the_runs_of_the_baseline_unless_seeds_are_fresh(here: Path) -> None:
     command = begin(here)
     assert propose(command, "worst1") != 0
@@ -156,6 +157,7 @@ def simulate(rng: np.random.Generator, proposals: int, plan: LookPlan, fresh: bo
     return False
 
 
+@pytest.mark.slow
 def test_exact_ranks_decide_unless_the_session_began_with_the_t_test(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
