@@ -148,11 +148,11 @@ FAILING = [
 def test_a_run_without_a_number_is_named_and_nothing_is_claimed(
     body: str, metric: str, keys: list[str], words: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = write_script(here, f'if [ "$arm" = b ]; then {body}\nelse {loss_of()}; fi' if body else "")
-    arguments = [f"a={command} a", f"b={command} b", f"metric={metric}", "looks=2", "jobs=4", *keys]
+    command = write_script(here, f'if [ "$arm" = a ]; then {body}\nelse {loss_of()}; fi' if body else "")
+    arguments = [f"a={command} a", f"b={command} b", f"metric={metric}", "looks=2", *keys]
     assert judge(*arguments) == 1
     printed = capsys.readouterr().out
-    (sentence,) = {line for line in printed.splitlines() if words in line and line.startswith(("b seed 0", "b gave"))}
+    (sentence,) = {line for line in printed.splitlines() if words in line and line.startswith(("a seed 0", "a gave"))}
     assert "better" not in printed
     assert "0 better" not in sentence
 

@@ -48,13 +48,13 @@ def arms_of(command: str, a: str, b: str) -> list[str]:
     ("a", "b", "keys", "code", "words"),
     [
         ("same", "worse", [], 0, "a is better than b by"),
-        ("worse", "same", [], 5, "b is better than a by"),
-        ("same", "worse", ["better=higher"], 5, "b is better than a by"),
+        ("worse", "same", ["looks=3"], 5, "b is better than a by"),
+        ("same", "worse", ["better=higher", "looks=3"], 5, "b is better than a by"),
         ("same", "diff1", ["margin=0.02"], 3, "a and b are equivalent: they differ by"),
         ("same", "diff1", ["looks=2"], 4, "It is open whether a is better than b"),
-        ("same", "worse", ["margin=0.5"], 3, "less than the margin of 0.5"),
-        ("same", "worse", ["shell=true"], 0, "a is better than b"),
-        ("same", "worse", ["test=ranks", "looks=4,8"], 0, "p = 0.016, 8 seeds each, look 2 of 2"),
+        ("same", "worse", ["margin=0.5", "looks=3"], 3, "less than the margin of 0.5"),
+        ("same", "worse", ["shell=true", "looks=3"], 0, "a is better than b"),
+        ("same", "worse", ["test=ranks", "looks=6"], 0, "p = 0.031, 6 seeds each, look 1 of 1"),
     ],
 )
 def test_the_verdict_is_the_exit_code(
@@ -86,6 +86,7 @@ def test_the_same_command_again_runs_nothing(here: Path, capsys: pytest.CaptureF
     assert "8 runs, 0 of them now." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_seeds_metrics_and_arms_share_what_is_run(here: Path) -> None:
     command = counting_script(here)
     assert judge(*arms_of(command, "same", "worse")) == 0
@@ -94,6 +95,7 @@ def test_other_seeds_metrics_and_arms_share_what_is_run(here: Path) -> None:
     assert len(executions(here)) == len({*executions(here)}) == 2 * 3 * 4
 
 
+@pytest.mark.slow
 def test_edited_code_is_run_anew_and_the_earlier_verdict_is_mentioned(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,7 @@ def test_the_first_arm_of_a_file_is_compared_with_each_other_one(
     assert found["verdict"] == "same is at least as good as every other arm"
 
 
+@pytest.mark.slow
 def test_a_decided_arm_gets_no_more_seeds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = counting_script(here)
     (here / "arms.yaml").write_text("".join(f"{arm}: {command} {arm}\n" for arm in ("same", "worse", "other")))
@@ -165,7 +168,8 @@ def test_a_decided_arm_gets_no_more_seeds(here: Path, capsys: pytest.CaptureFixt
 )
 def test_the_metric_is_found(writes: str, metric: str, here: Path) -> None:
     command = write_script(here, f"{LOSS}\n{writes}") + " "
-    assert judge(f"a={command}same {{out}}", f"b={command}worse {{out}}", f"metric={metric}", "jobs=4") == 0
+    arguments = [f"a={command}same {{out}}", f"b={command}worse {{out}}", f"metric={metric}", "jobs=4", "looks=3"]
+    assert judge(*arguments) == 0
 
 
 def test_a_file_that_lies_here_is_neither_read_nor_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +209,7 @@ def test_after_a_failure_no_further_run_begins(here: Path, capsys: pytest.Captur
     assert "a seed 0 failed: its exit code is 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_without_its_number_is_not_run_again_for_another_metric(here: Path) -> None:
     command = counting_script(here)
     arguments = [f"a={command} same", f"b={command} worse", "jobs=4"]
@@ -266,9 +271,8 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lmablate.judge", *arguments]
 
 
-@pytest.mark.parametrize(
-    "signum", [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGHUP))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_keeps_what_is_done_and_ends_what_runs(signum: int, here: Path) -> None:
     body = f"{LOSS}\n[ $seed -ge 2 ] && [ ! -e {here}/now ] && sleep 300\necho loss $loss"
     command = write_script(here, body)

@@ -72,6 +72,7 @@ def test_a_proposal_that_was_judged_is_not_judged_again(here: Path, capsys: pyte
     assert executions(here) == before
 
 
+@pytest.mark.slow
 def test_code_that_was_edited_in_place_is_a_proposal_and_the_baseline_stays_what_it_was(here: Path) -> None:
     script = here / "train.sh"
     body = f"{LOSS.replace('worse) plus=50', 'worse) plus=20')}\necho loss $loss"
