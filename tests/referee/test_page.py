@@ -43,7 +43,7 @@ def test_the_exit_codes_of_the_page_are_those_of_the_help(row: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "looks", "code"),
-    [(("", "--lr 1e-3"), 4, 0), (("", "--act gelu_tanh"), 2, 3), (("", "--stream 1"), 2, 4)],
+    [(("", "--lr 1e-3"), 3, 0), (("", "--act gelu_tanh"), 5, 3), (("", "--stream 1"), 2, 4)],
 )
 def test_the_known_pairs_of_the_example_get_their_verdicts(
     options: tuple[str, str], looks: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
