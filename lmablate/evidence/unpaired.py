@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from lmablate.evidence.stats import Sample
+from lmablate.evidence import Sample
 
 
 @dataclass(frozen=True)
-class UnpairedSample(Sample):
+class UnpairedSample:
     """The difference of two means, by Welch (1947, Biometrika 34, 28): the variances may differ.
 
     Attributes:
@@ -22,6 +22,9 @@ class UnpairedSample(Sample):
         smallest_p: chance that the groups lie apart by chance, which stands for p if neither has any spread.
     """
 
+    mean: float
+    sd: float
+    n: int
     df: float = float("nan")
     smallest_p: float = 1.0
 
@@ -62,3 +65,7 @@ class UnpairedSample(Sample):
         """Return the one-sided p-value of the null hypothesis that the true difference is at least `bound`."""
         mirrored = UnpairedSample(-self.mean, self.sd, self.n, self.df, self.smallest_p)
         return mirrored.p_above(-bound)
+
+    def p_within(self, margin: float) -> float:
+        """Return the p-value of the null hypothesis that the true difference lies outside (−margin, margin)."""
+        return max(self.p_above(-margin), self.p_below(margin))

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from lmablate.errors import UserError
+from lmablate.evidence import holm
 from lmablate.evidence.looks import LookPlan
-from lmablate.evidence.stats import holm
 from lmablate.evidence.unpaired import UnpairedSample
 from lmablate.evidence.worst_ranks import rank_sum_p
 from lmablate.files import read_text

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
+from lmablate.evidence import Sample, holm
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.evidence.stats import Sample, holm
+from lmablate.evidence.unpaired import UnpairedSample
 from lmablate.evidence.worst_ranks import WorstRanks
 
 # Names of the three p-values of a comparison.
@@ -166,7 +167,7 @@ def _p_of(ranks: WorstRanks) -> tuple[float, float]:
     return min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below())
 
 
-def judge_sample(sample: Sample, rules: Rules) -> LookResult:
+def judge_sample(sample: Sample | UnpairedSample, rules: Rules) -> LookResult:
     """Return what the sample of an effect shows, which is positive if the first arm is better."""
     p_values = (
         min(1.0, 2 * sample.p_above(0)),

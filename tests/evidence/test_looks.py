@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lmablate.errors import UserError
+from lmablate.evidence import Sample
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.evidence.stats import Sample
 from tests.evidence.helpers import within_binomial_bound
 
 PLAN = LookPlan((4, 8, 16, 32))
