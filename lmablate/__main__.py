@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent
 # The order of the work, for the list.
 ORDER = (
     "new", "prepare", "train", "plan", "audit", "lr_sweep", "tune", "status", "clean", "export", "figures", "report",
-    "effects",
+    "effects", "judge",
 )  # fmt: skip
 
 

@@ -9,6 +9,10 @@ stats       the statistics: paired t test, Holm's correction, equivalence, power
 contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
+noise       how much a number varies from seed to seed, and which effects that lets one see
+unpaired    two groups of runs that are not pairs: Welch's t test
+worst_ranks pairs of which some runs have diverged: the exact signed-rank test
+looks       planned looks: seeds added in steps, with the error rate of one test
 verdicts    the rule that makes verdicts of contrasts, and the error rate that it guarantees
 factorial   effects in a factorial design: which part matters most
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
