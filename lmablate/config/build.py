@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from lmablate.config import schema
 from lmablate.config.arguments import check_arguments, path_arguments
@@ -16,7 +17,7 @@ from lmablate.config.folders import expand_folders
 from lmablate.config.trust import refuse_foreign_classes
 from lmablate.errors import UserError
 from lmablate.files import checked_experiment, user_path
-from lmablate.model import Transformer
+from lmablate.model import MLP, Transformer
 from lmablate.model.size import Shape, count_parameters
 
 
@@ -194,6 +195,7 @@ def model_shape(cfg: DictConfig) -> Shape:
         learned_positions=count_parameters(model.pos) == sizes.context_length * sizes.d_model,
         norm_params=count_parameters(block.norm_2),
         final_norm=count_parameters(model.norm) > 0,
+        mlp_vectors=sum(len(p) == sizes.d_ff for p in _inner_vectors(block.mlp)),
     )
     matrices = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() >= 2)
     return replace(
@@ -201,3 +203,8 @@ def model_shape(cfg: DictConfig) -> Shape:
         other_params=count_parameters(model) - shape.parameters(),
         other_weights=matrices - shape.block_matrices() * sizes.n_layers,
     )
+
+
+def _inner_vectors(mlp: MLP) -> list[nn.Parameter]:
+    """Return the vectors of an MLP but those of `down`, whose length is d_model."""
+    return [p for name, p in mlp.named_parameters() if p.dim() == 1 and not name.startswith("down.")]

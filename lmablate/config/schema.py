@@ -18,7 +18,9 @@ CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "con
 
 # The groups of the model, in the order in which a run's label names them: always, or if the choice is not `NEUTRAL`.
 LABEL_GROUPS = ("norm", "pos", "act", "tying", "init")
-ADDED_GROUPS = ("attn", "qk_norm", "values", "scores", "gate", "mixer", "residual")
+ADDED_GROUPS = (
+    "attn", "qk_norm", "values", "scores", "gate", "mixer", "residual", "logits", "bias", "dropout",
+)  # fmt: skip
 MODEL_GROUPS = LABEL_GROUPS + ADDED_GROUPS
 MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
 
@@ -45,6 +47,9 @@ class ModelConfig:
         gate: what scales the heads' outputs.
         mixer: what mixes neighbouring tokens before attention.
         residual: how a branch joins the residual stream.
+        logits: a cap on the logits.
+        bias: which linear layers have a bias.
+        dropout: what is dropped in training.
     """
 
     d_model: int = MISSING
@@ -64,6 +69,9 @@ class ModelConfig:
     gate: Any = MISSING
     mixer: Any = MISSING
     residual: Any = MISSING
+    logits: Any = MISSING
+    bias: Any = MISSING
+    dropout: Any = MISSING
 
 
 @dataclass
@@ -206,6 +214,9 @@ NEUTRAL: dict[str, Any] = {
         "gate": "NoGate",
         "mixer": "NoMixer",
         "residual": "Plain",
+        "logits": "PlainLogits",
+        "bias": "NoBias",
+        "dropout": "NoDropout",
     }.items()
 } | {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},

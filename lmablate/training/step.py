@@ -29,7 +29,7 @@ class NextTokenLoss(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Any:
         """Return the mean cross-entropy in nats per token; or, if something else is minimised, that and the mean."""
-        return self.loss(self.model.hidden(tokens), self.model.output_weight, targets)
+        return self.loss(self.model.hidden(tokens), self.model.output_weight, targets, self.model.logits.cap)
 
 
 def both_losses(losses: Tensor | tuple[Tensor, Tensor]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -55,7 +55,7 @@ def train_step(
         batch: tokens and targets, on the device.
         lr: learning rate of this step.
         grad_clip: largest joint 2-norm of the gradients.
-        autocast: context of the forward pass.
+        autocast: context of the forward pass: its precision, and what is dropped in it.
         before_update: called with the loss and the norm of each parameter's gradient, before they are clipped.
 
     Returns:

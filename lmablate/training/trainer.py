@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from lmablate.data.tokens import Batch, Batches, EvalBatches
 from lmablate.diagnostics.probe import Probe, ProbeContext, probe_evaluation, probe_step
 from lmablate.errors import Diverged, counted
 from lmablate.model import Transformer
+from lmablate.model.dropout import dropping
 from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import StopFlag
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
@@ -98,7 +99,7 @@ class Trainer:
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = self.recipe.make_optimizer(model, optim)
-        torch.manual_seed(seed)  # no component draws from torch's global generator yet; one that does is reproducible
+        torch.manual_seed(seed)  # none of our parts draws from torch's global generator; a user's may
         state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or {"step": 0}
         self.step = self.first_step = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
@@ -200,7 +201,7 @@ class Trainer:
             batch,
             lr=lr,
             grad_clip=self.optim.grad_clip,
-            autocast=self.autocast,
+            autocast=self.forward_context(len(batch[0])),
             before_update=before_update,
         )
         if due:
@@ -209,6 +210,14 @@ class Trainer:
         if due:
             self.journal.add_row(self.step, row)
         self.step += 1
+
+    @contextmanager
+    def forward_context(self, rows: int) -> Iterator[None]:
+        """Compute a training step's forward pass in the block: mixed precision, if it is on, and dropout."""
+        first, stride = self.workers.rank, self.workers.world_size  # `Batches` deals out rows like cards
+        numbers = first + stride * torch.arange(rows, device=self.workers.device)
+        with self.autocast, dropping(self.model, self.step, numbers):
+            yield
 
     def step_context(self, batch: Batch, norms: Tensor) -> ProbeContext:
         """Return the probes' view of a training step, between the backward pass and clipping.

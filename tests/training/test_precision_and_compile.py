@@ -24,6 +24,7 @@ def losses(folder: Path, *overrides: str) -> list[float]:
 TODAY = [
     "model/norm=peri", "model/attn=mqa", "model/qk_norm=rms", "model/values=residual", "model/scores=cap",
     "model/gate=head", "model/mixer=canon", "model/residual=x0", "optim=muon", "loss=z",
+    "model/logits=cap", "model/bias=all", "model/dropout=branches",
 ]  # fmt: skip
 
 
