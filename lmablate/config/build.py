@@ -82,7 +82,7 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
     """Check the arguments of every class that a config names, and build those that cost nothing."""
     parts = {f"model.{group}": plain["model"][group] for group in schema.MODEL_GROUPS}
     parts |= {key: plain[key] for key in ("data", "match", "tracking", "schedule", "loss")}
-    parts |= {f"optim.{key}": plain["optim"][key] for key in ("algorithm", "decay")}
+    parts |= {f"optim.{key}": plain["optim"][key] for key in ("algorithm", "decay", "average")}
     probes = plain["diagnostics"].get("probes") if isinstance(plain["diagnostics"], dict) else None
     if not isinstance(probes, list):
         raise UserError("diagnostics is not allowed: it must have a list `probes`.")
@@ -91,9 +91,8 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
         if not isinstance(part, dict) or "_target_" not in part:
             raise UserError(f"{key}={part} is not allowed: choose an option of its group, or name a class (_target_).")
         check_arguments(key, part, schema.OF_ALGORITHMS if key == "optim.algorithm" else ())
-    build_all(
-        OmegaConf.create([plain["tracking"], *probes, *(parts[key] for key in ("optim.decay", "schedule", "loss"))])
-    )
+    whole = ("tracking", "optim.decay", "optim.average", "schedule", "loss")
+    build_all(OmegaConf.create([*probes, *(parts[key] for key in whole)]))
     _check_algorithm(parts["optim.algorithm"])
 
 

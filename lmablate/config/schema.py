@@ -92,6 +92,7 @@ class OptimConfig:
     Attributes:
         algorithm: the optimizer, with the arguments that it alone has.
         decay: the kind of weight decay.
+        average: the average of the weights by which the run is judged.
         lr: the highest learning rate.
         min_lr: the learning rate of the last step; null stands for lr / 10.
         warmup_steps: steps over which the learning rate rises to lr.
@@ -103,6 +104,7 @@ class OptimConfig:
 
     algorithm: Any = MISSING
     decay: Any = MISSING
+    average: Any = MISSING
     lr: float = 1e-3
     min_lr: float | None = None
     warmup_steps: int = 100
@@ -221,6 +223,7 @@ NEUTRAL: dict[str, Any] = {
 } | {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},
     "optim.decay": {"_target_": "lmablate.training.Decoupled"},
+    "optim.average": {"_target_": "lmablate.training.NoAverage"},
     "schedule": {"_target_": "lmablate.training.Cosine"},
     "loss": {"_target_": "lmablate.model.CrossEntropy"},
 }

@@ -30,6 +30,7 @@ from torch.nn.parameter import is_lazy
 from lmablate.errors import UserError
 from lmablate.files import fsync_file, fsync_folder, read_json, sha256, write_json
 from lmablate.runs.run import differences
+from lmablate.training.optim.average import EMA
 from lmablate.training.optimizer_state import OptimizerState, from_json, from_moments, restore, state_of, to_json
 
 log = logging.getLogger(__name__)
@@ -174,6 +175,7 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     *,
     best: bool = False,
+    averaged: bool = False,
     run_id: str | None = None,
 ) -> dict[str, Any] | None:
     """Load the newest intact checkpoint of `folder`; a damaged one is skipped with a warning.
@@ -183,6 +185,7 @@ def load_checkpoint(
         model: its parameters and buffers are replaced.
         optimizer: if it is given, its state, its groups and torch's random state are replaced, too.
         best: prefer the checkpoint with the lowest `val/loss`.
+        averaged: load the average of the weights instead of the weights, if the optimizer kept one.
         run_id: id of the run that the checkpoint must belong to; None accepts every run.
 
     Returns:
@@ -197,7 +200,7 @@ def load_checkpoint(
         try:
             _verify(path)
             state = _read_state(path)
-            weights = load_file(path / _MODEL)
+            weights = load_file(path / _MODEL) | (_averages(path / _OPTIMIZER) if averaged else {})
             saved = None if now is None else _read_optimizer(path / _OPTIMIZER, state["step"], now)
         except (CorruptCheckpoint, SafetensorError, OSError) as error:
             log.warning("checkpoint %s is damaged (%s): trying the one before it", path, error)
@@ -248,6 +251,14 @@ def _read_optimizer(path: Path, step: int, now: OptimizerState) -> OptimizerStat
         return from_moments(tensors, step, now.groups) if text is None else from_json(text, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptCheckpoint(f"{path.name}: {type(error).__name__}: {error}") from error
+
+
+def _averages(path: Path) -> dict[str, Tensor]:
+    """Return the averages of the weights in an optimizer's file, by the weights' names; empty if it has none."""
+    prefix = f"{EMA.KEEPS[0]}/"
+    with safe_open(path, "pt") as file:
+        names = [key for key in list(file.keys()) if key.startswith(prefix)]
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
 
 def _headers(tensors: Mapping[str, Any]) -> dict[str, str]:

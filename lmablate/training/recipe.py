@@ -1,4 +1,4 @@
-"""What a run is trained with: the classes that the config's groups optim, optim/decay, schedule and loss choose."""
+"""What a run is trained with: the classes that the config's groups optim, schedule and loss choose."""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import nn
 from lmablate.config.build import build
 from lmablate.config.schema import OptimConfig, TrainConfig
 from lmablate.model import CrossEntropy
-from lmablate.training.optim import AdamW, Decoupled, Optimizer
+from lmablate.training.optim import AdamW, Decoupled, NoAverage, Optimizer
 from lmablate.training.schedule import Cosine, learning_rate
 
 
@@ -24,12 +24,14 @@ class Recipe:
         decay: how much a parameter decays in a step.
         schedule: the learning rate after warm-up.
         loss: what is minimised.
+        average: the average of the weights by which the run is judged.
     """
 
     algorithm: Callable[..., Optimizer] = AdamW
     decay: Decoupled = field(default_factory=Decoupled)
     schedule: Cosine = field(default_factory=Cosine)
     loss: CrossEntropy = field(default_factory=CrossEntropy)
+    average: NoAverage = field(default_factory=NoAverage)
 
     def make_optimizer(self, model: nn.Module, optim: OptimConfig | DictConfig) -> Optimizer:
         """Return the optimizer of a model.
@@ -41,7 +43,9 @@ class Recipe:
         kind: Any = getattr(self.algorithm, "func", self.algorithm)  # a partial, as the config builds it, or the class
         taken = inspect.signature(kind).parameters
         values = {key: getattr(optim, key) for key in ("lr", "betas", "eps", "weight_decay") if key in taken}
-        return self.algorithm(kind.groups(model, optim.weight_decay), decay=self.decay, **values)
+        optimizer = self.algorithm(kind.groups(model, optim.weight_decay), decay=self.decay, **values)
+        optimizer.average = self.average
+        return optimizer
 
     def learning_rate(self, step: int, optim: OptimConfig | DictConfig, train: TrainConfig | DictConfig) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -57,4 +61,4 @@ class Recipe:
 
 def build_recipe(cfg: DictConfig) -> Recipe:
     """Build the classes that a checked config chooses."""
-    return Recipe(*map(build, (cfg.optim.algorithm, cfg.optim.decay, cfg.schedule, cfg.loss)))
+    return Recipe(*map(build, (cfg.optim.algorithm, cfg.optim.decay, cfg.schedule, cfg.loss, cfg.optim.average)))

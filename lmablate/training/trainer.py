@@ -162,13 +162,26 @@ class Trainer:
     def evaluate_and_probe(self) -> dict[str, Tensor | float]:
         """Evaluate the model on the validation batches; on rank 0, run the probes as well.
 
+        If an average of the weights is kept, it is the model that is evaluated, because it is what the run leaves.
+
         Returns:
-            `val/loss`, `val/bpb` and the metrics of the probes.
+            `val/loss`, `val/bpb` and the metrics of the probes; `val/raw_loss`, the loss of the weights themselves,
+            beside an average.
 
         Raises:
             Diverged: if the validation loss is not finite.
         """
-        scores = _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
+        with self.optimizer.averaged() as averages:
+            row = self.evaluate()
+        return row | {"val/raw_loss": self.validation_scores()["val/loss"]} if averages else row
+
+    def evaluate(self) -> dict[str, Tensor | float]:
+        """Evaluate the model as it is, and run the probes.
+
+        Raises:
+            Diverged: if the validation loss is not finite.
+        """
+        scores = self.validation_scores()
         if not math.isfinite(scores["val/loss"]):
             self.journal.flush()  # raises Diverged for an earlier training step, if it began there
             raise Diverged(self.step)
@@ -179,6 +192,10 @@ class Trainer:
             tokens, targets = self.to_device(next(iter(self.eval_batches)))
             context = ProbeContext(self.model, self.step, self.train.max_steps, tokens, targets, valid=self.data.valid)
             return scores | probe_evaluation(self.probes, context)
+
+    def validation_scores(self) -> dict[str, float]:
+        """Return `val/loss` and `val/bpb` of the model as it is."""
+        return _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
 
     def train_one_step(self, row: dict[str, Tensor | float]) -> None:
         """Make one update, and add its row of metrics to the journal if one is due.

@@ -78,6 +78,7 @@ KNOWN: Mapping[str, Quantity] = {
         "window in contexts",
     ),
     "grad_norm/layer_{i}": Quantity("gradient norm", caption="Gradient norm of each layer at the end of training."),
+    "val/raw_loss": Quantity("validation loss without averaging", LOSS_UNIT, drawn=False),
     "val/bpb": Quantity("validation loss", "bits/byte", drawn=False),
     "grad_norm/embed": Quantity("gradient norm of the embedding", drawn=False),
     "grad_norm/head": Quantity("gradient norm of the head", drawn=False),

@@ -97,6 +97,7 @@ COLOURS = {
     "decoupled": BLUE,
     "independent": RED,
     "cautious": GREEN,
+    "ema": RED,
     "cosine": BLUE,
     "linear": RED,
     "wsd": GREEN,
@@ -129,6 +130,7 @@ FACTOR_NAMES = {
     "model.init.salt": "draw of the initialisation",
     "optim": "optimizer",
     "optim/decay": "weight decay",
+    "optim/average": "average of the weights",
     "schedule": "schedule",
     "loss": "training loss",
     "stack": "stack of choices",
@@ -181,6 +183,7 @@ LEVEL_NAMES = {
         "independent": "independent decay",
         "cautious": "cautious decay",
     },
+    "optim/average": {"none": "last weights", "ema": "EMA"},
     "schedule": {
         "cosine": "cosine",
         "linear": "linear decay",
