@@ -20,6 +20,7 @@ CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "con
 LABEL_GROUPS = ("norm", "pos", "act", "tying", "init")
 ADDED_GROUPS = (
     "attn", "qk_norm", "values", "scores", "gate", "mixer", "residual", "logits", "bias", "dropout",
+    "scaling",
 )  # fmt: skip
 MODEL_GROUPS = LABEL_GROUPS + ADDED_GROUPS
 MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
@@ -50,6 +51,7 @@ class ModelConfig:
         logits: a cap on the logits.
         bias: which linear layers have a bias.
         dropout: what is dropped in training.
+        scaling: how initialisation, learning rates and scores depend on the width.
     """
 
     d_model: int = MISSING
@@ -72,6 +74,7 @@ class ModelConfig:
     logits: Any = MISSING
     bias: Any = MISSING
     dropout: Any = MISSING
+    scaling: Any = MISSING
 
 
 @dataclass
@@ -219,6 +222,7 @@ NEUTRAL: dict[str, Any] = {
         "logits": "PlainLogits",
         "bias": "NoBias",
         "dropout": "NoDropout",
+        "scaling": "Standard",
     }.items()
 } | {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},

@@ -29,6 +29,7 @@ from lmablate.model import (
     PreNorm,
     RMSNorm,
     RoPE,
+    Standard,
     SwiGLU,
     Transformer,
 )
@@ -91,7 +92,8 @@ def _export(model: Transformer) -> HuggingFaceModel:
 def _parts_of(model: Transformer) -> tuple[type, ...]:
     """Return the classes of block, norm, positions and MLP, and of what else is not the neutral choice."""
     block, attn = model.blocks[0], model.blocks[0].attn
-    others = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, attn.mixer, block.residual_1, model.logits)
+    inside = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, attn.mixer)
+    others = (*inside, block.residual_1, model.logits, model.scaling)
     changed = [type(part) for part in others if type(part) not in NEUTRAL_PARTS]
     return type(block), type(block.norm_1), type(model.pos), type(block.mlp), *changed
 
@@ -198,7 +200,7 @@ def _conv1d(name: str, *layers: Linear) -> dict[str, Tensor]:
     return {f"{name}.weight": weight.mT, f"{name}.bias": bias}
 
 
-NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, NoMixer, Plain, PlainLogits)
+NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, NoMixer, Plain, PlainLogits, Standard)
 # The variants of block, norm, position encoding and MLP -> the architecture that computes the same.
 ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], HuggingFaceModel]] = {
     (PreNorm, RMSNorm, RoPE, SwiGLU): _llama,

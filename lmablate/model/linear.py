@@ -43,6 +43,12 @@ class Linear(nn.Module):
         return y if self.bias is None else y + self.bias.type_as(y)
 
 
+def block_matrices(model: nn.Module) -> list[Tensor]:
+    """Return the matrices of the linear layers in a model's blocks, which are in a module called `blocks`."""
+    inside = [part for name, part in model.named_modules() if "blocks" in name.split(".")]
+    return [part.weight for part in inside if isinstance(part, (Linear, nn.Linear))]
+
+
 class Embedding(nn.Module):
     """A vector for each token: its row of W, of shape [vocab_size, d_model]."""
 

@@ -164,6 +164,27 @@ class Unmatched:
 
 
 @dataclass(frozen=True)
+class Proportional:
+    """The choice `match=width`: d_ff is a multiple of d_model, so that both grow together.
+
+    Attributes:
+        ratio: d_ff over d_model.
+
+    Raises:
+        UserError: if `ratio` is not allowed.
+    """
+
+    ratio: int = 4
+
+    def __post_init__(self) -> None:
+        check_sizes({"match.ratio": self.ratio})
+
+    def d_ff(self, shape: Shape) -> int:
+        """Return `ratio` times the shape's d_model."""
+        return self.ratio * shape.d_model
+
+
+@dataclass(frozen=True)
 class Matched:
     """The choice `match=params|flops`: the d_ff that makes an arm as large, or as costly, as its `reference_shape`.
 

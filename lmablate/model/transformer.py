@@ -18,6 +18,7 @@ from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
 from lmablate.model.pos import NO_POSITIONS, Position, Stream
 from lmablate.model.residual import Early, Plain
+from lmablate.model.scaling import Standard
 from lmablate.model.self_attention import CausalSelfAttention, KVCache
 
 Tokens = Int[Tensor, "*batch time"] | UInt[Tensor, "*batch time"]
@@ -172,6 +173,7 @@ class Transformer(nn.Module):
         logits: what caps the logits, of head.py.
         bias: which layers have a bias, of linear.py.
         dropout: what is dropped in training, of dropout.py.
+        scaling: how initialisation, rates and scores depend on the width, of scaling.py.
         seed: together with a parameter's name, it determines the parameter's first values; and what is dropped.
 
     Raises:
@@ -204,12 +206,14 @@ class Transformer(nn.Module):
         logits: Callable[..., PlainLogits] = PlainLogits,
         bias: Callable[..., NoBias] = NoBias,
         dropout: Callable[..., NoDropout] = NoDropout,
+        scaling: Callable[..., Standard] = Standard,
         seed: int = 0,
     ) -> None:
         super().__init__()
         sizes = dict(d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, context_length=context_length)
         check_sizes({f"model.{key}": size for key, size in sizes.items()} | {"vocab_size": vocab_size})
         self.vocab_size, self.context_length = vocab_size, context_length
+        self.scaling = scaling(d_model, n_heads)
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
         inside: dict[str, Any] = dict(qk_norm=qk_norm, values=values, scores=scores, gate=gate, mixer=mixer)
@@ -220,10 +224,11 @@ class Transformer(nn.Module):
             block.residual_1, block.residual_2 = residual(d_model), residual(d_model)
             block.drop_1, block.drop_2 = dropout(f"blocks.{i}.attn", seed), dropout(f"blocks.{i}.mlp", seed)
             bias().add(block)
+            block.attn.scaling = self.scaling
         self.drop, self.logits = dropout("embed", seed), logits()
         self.first_norm, self.norm = self.blocks[0].first_norm(), self.blocks[-1].final_norm()
         self.head = tying(vocab_size, d_model)
-        init.fill(self, n_layers, seed)
+        init.fill(self, n_layers, seed, self.scaling)
 
     @property
     def output_weight(self) -> Float[Tensor, "vocab_size d_model"]:
@@ -252,7 +257,7 @@ class Transformer(nn.Module):
         early = Early(x)
         for layer, (block, layer_cache) in enumerate(zip(self.blocks, layer_caches, strict=True)):
             x = block(x, self.pos.of_layer(layer), layer_cache, early)
-        return self.norm(x)
+        return self.scaling.hidden(self.norm(x))
 
     def forward(
         self, tokens: Tokens, cache: Sequence[KVCache] | None = None

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import nn
 
 from lmablate.config.build import build
 from lmablate.config.schema import OptimConfig, TrainConfig
-from lmablate.model import CrossEntropy
+from lmablate.model import CrossEntropy, Transformer
 from lmablate.training.optim import AdamW, Decoupled, NoAverage, Optimizer
 from lmablate.training.schedule import Cosine, learning_rate
 
@@ -33,17 +32,18 @@ class Recipe:
     loss: CrossEntropy = field(default_factory=CrossEntropy)
     average: NoAverage = field(default_factory=NoAverage)
 
-    def make_optimizer(self, model: nn.Module, optim: OptimConfig | DictConfig) -> Optimizer:
+    def make_optimizer(self, model: Transformer, optim: OptimConfig | DictConfig) -> Optimizer:
         """Return the optimizer of a model.
 
         Args:
-            model: its parameters are split into the algorithm's groups.
+            model: its parameters are split into the algorithm's groups, and those by their rates.
             optim: the values lr, betas, eps and weight_decay; the algorithm gets those that its constructor names.
         """
         kind: Any = getattr(self.algorithm, "func", self.algorithm)  # a partial, as the config builds it, or the class
         taken = inspect.signature(kind).parameters
         values = {key: getattr(optim, key) for key in ("lr", "betas", "eps", "weight_decay") if key in taken}
-        optimizer = self.algorithm(kind.groups(model, optim.weight_decay), decay=self.decay, **values)
+        groups = model.scaling.groups(model, kind.groups(model, optim.weight_decay), kind.WIDTH_POWERS)
+        optimizer = self.algorithm(groups, decay=self.decay, **values)
         optimizer.average = self.average
         return optimizer
 

@@ -88,6 +88,8 @@ COLOURS = {
     "qkv": BLUE,
     "all": ORANGE,
     "branches": RED,
+    "standard": BLUE,
+    "mup": RED,
     "adamw": BLUE,
     "muon": RED,
     "lion": ORANGE,
@@ -106,6 +108,7 @@ COLOURS = {
     "z": RED,
     "params": BLUE,
     "flops": ORANGE,
+    "width": GREEN,
     "a": BLUE,
     "b": ORANGE,
 }
@@ -127,6 +130,7 @@ FACTOR_NAMES = {
     "model/logits": "logits",
     "model/bias": "biases",
     "model/dropout": "dropout",
+    "model/scaling": "scaling with width",
     "model.init.salt": "draw of the initialisation",
     "optim": "optimizer",
     "optim/decay": "weight decay",
@@ -167,6 +171,7 @@ LEVEL_NAMES = {
     "model/logits": {"plain": "plain logits", "cap": "capped logits"},
     "model/bias": {"none": "no biases", "qkv": "biases of q, k, v", "all": "all biases"},
     "model/dropout": {"none": "no dropout", "branches": "dropout"},
+    "model/scaling": {"standard": "standard scaling", "mup": "muP"},
     "model/act": {
         "relu": "ReLU",
         "gelu": "GELU",

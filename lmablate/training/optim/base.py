@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.model.linear import Linear
+from lmablate.model.linear import block_matrices
 from lmablate.training.optim.average import NoAverage
 from lmablate.training.optim.decay import Decoupled
 
@@ -32,6 +32,9 @@ class Optimizer(torch.optim.Optimizer):
     Attributes:
         KEEPS: names of the tensors that are kept of each parameter, of its shape; they begin at zero.
         RANGES: the number below which a hyper-parameter must be; all are at least 0.
+        WIDTH_POWERS: with `model/scaling=mup`, learning rates are multiplied by the width n to these powers: in the
+            matrices of the blocks, and in all else. By default those of an optimizer like Adam, whose updates have
+            one size whatever the gradient (arXiv 2203.03466, table 8).
         average: the average of the weights that is kept; set it before the first step.
 
     Raises:
@@ -40,6 +43,7 @@ class Optimizer(torch.optim.Optimizer):
 
     KEEPS: ClassVar[tuple[str, ...]] = ()
     RANGES: ClassVar[Mapping[str, float]] = {"lr": math.inf, "weight_decay": math.inf}
+    WIDTH_POWERS: ClassVar[tuple[float, float]] = (-1.0, 0.0)
 
     # torch wraps these four in something that imports its compiler when it is called: a second per run.
     state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
@@ -216,8 +220,7 @@ def block_groups(model: nn.Module, weight_decay: float, key: str) -> list[dict[s
         weight_decay: of the matrices.
         key: a hyper-parameter that is true for the first of the three groups, and false for the others.
     """
-    inside = [part for name, part in model.named_modules() if "blocks" in name.split(".")]
-    linear = {id(part.weight) for part in inside if isinstance(part, Linear | nn.Linear)}
+    linear = {id(weight) for weight in block_matrices(model)}
     matrices, vectors = decay_groups(model, weight_decay)
     hidden, others = ([p for p in matrices["params"] if (id(p) in linear) == chosen] for chosen in (True, False))
     return [

@@ -10,7 +10,7 @@ from tests.results.exports.helpers import BASE, make_config
 # The neutral choices of the groups that were added later, and the choices of the base config.
 ADDED = dict(
     attn="mha", qk_norm="none", values="plain", scores="plain", gate="none", mixer="none", residual="plain",
-    logits="plain", bias="none", dropout="none",
+    logits="plain", bias="none", dropout="none", scaling="standard",
 )  # fmt: skip
 LLAMA = dict(norm="pre", pos="rope", act="swiglu", tying="true", init="scaled")
 OPTIONS = [(group, option) for group in MODEL_GROUPS for option in class_options(group).values()]
