@@ -132,6 +132,7 @@ class TrainConfig:
         device: auto, cpu or cuda.
         precision: fp32 or bf16.
         compile: whether to use torch.compile.
+        branch_from: id of a longer run whose checkpoint this run begins with; null begins at step 0.
         threads: torch's threads per process; 0 takes OMP_NUM_THREADS if that is set, else one per core.
     """
 
@@ -146,6 +147,7 @@ class TrainConfig:
     precision: str = "fp32"
     compile: bool = False
     threads: int = 1
+    branch_from: str | None = None
 
 
 @dataclass
@@ -227,6 +229,7 @@ NEUTRAL: dict[str, Any] = {
 } | {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},
     "optim.decay": {"_target_": "lmablate.training.Decoupled"},
+    "train.branch_from": None,
     "optim.average": {"_target_": "lmablate.training.NoAverage"},
     "schedule": {"_target_": "lmablate.training.Cosine"},
     "loss": {"_target_": "lmablate.model.CrossEntropy"},

@@ -6,6 +6,7 @@ step             one update
 recipe           the classes that the config chooses for a run: optimizer, decay, average, schedule, loss
 optim            the optimizers, weight decay, averages of the weights, gradient clipping
 schedule         the learning rate of each step
+branch           a run that begins with a checkpoint of a longer one
 checkpoint       checkpoints that survive a kill at any instant
 optimizer_state  the state of any optimizer as named tensors and JSON
 journal          metrics, status and progress of a run while it trains

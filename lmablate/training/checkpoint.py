@@ -177,6 +177,8 @@ def load_checkpoint(
     best: bool = False,
     averaged: bool = False,
     run_id: str | None = None,
+    first: int = 0,
+    last: float = math.inf,
 ) -> dict[str, Any] | None:
     """Load the newest intact checkpoint of `folder`; a damaged one is skipped with a warning.
 
@@ -187,6 +189,8 @@ def load_checkpoint(
         best: prefer the checkpoint with the lowest `val/loss`.
         averaged: load the average of the weights instead of the weights, if the optimizer kept one.
         run_id: id of the run that the checkpoint must belong to; None accepts every run.
+        first: lowest step of a checkpoint that counts.
+        last: highest step of one.
 
     Returns:
         The checkpoint's state with its `step`; None if there is no intact checkpoint.
@@ -195,7 +199,7 @@ def load_checkpoint(
         UserError: for an intact checkpoint of another model, optimizer or run. Nothing has been loaded then.
     """
     now = None if optimizer is None else state_of(model, optimizer)
-    paths = list(_candidates(Path(folder), best))
+    paths = [path for path in _candidates(Path(folder), best) if first <= int(_digits(path)) <= last]
     for path in paths:
         try:
             _verify(path)
@@ -270,6 +274,11 @@ def checkpoints(folder: Path | str) -> list[Path]:
     """Return every checkpoint in `folder`, that of the lowest step first, damaged ones included."""
     found = [path for path in Path(folder).glob(f"{_PREFIX}*") if path.is_dir() and _digits(path).isdecimal()]
     return sorted(found, key=lambda path: int(_digits(path)))
+
+
+def checkpoint_steps(folder: Path | str) -> list[int]:
+    """Return the step of every checkpoint in `folder`, ascending, damaged ones included."""
+    return [int(_digits(path)) for path in checkpoints(folder)]
 
 
 def _digits(path: Path) -> str:

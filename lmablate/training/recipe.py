@@ -49,14 +49,21 @@ class Recipe:
 
     def learning_rate(self, step: int, optim: OptimConfig | DictConfig, train: TrainConfig | DictConfig) -> float:
         """Return the learning rate of a step, counted from 0."""
-        return learning_rate(
-            self.schedule,
-            step,
-            lr=optim.lr,
-            min_lr=optim.lr / 10 if optim.min_lr is None else optim.min_lr,
-            warmup_steps=optim.warmup_steps,
-            max_steps=train.max_steps,
-        )
+        return learning_rate_of(self.schedule, step, optim, train)
+
+
+def learning_rate_of(
+    schedule: Cosine, step: int, optim: OptimConfig | DictConfig, train: TrainConfig | DictConfig
+) -> float:
+    """Return the learning rate of a step, counted from 0, of a run with these settings."""
+    return learning_rate(
+        schedule,
+        step,
+        lr=optim.lr,
+        min_lr=optim.lr / 10 if optim.min_lr is None else optim.min_lr,
+        warmup_steps=optim.warmup_steps,
+        max_steps=train.max_steps,
+    )
 
 
 def build_recipe(cfg: DictConfig) -> Recipe:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lmablate.model import Transformer
 from lmablate.model.dropout import dropping
 from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import StopFlag
+from lmablate.training.branch import Origin
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
 from lmablate.training.distributed import Workers
 from lmablate.training.journal import Journal
@@ -64,6 +65,7 @@ class Trainer:
         tracker: mirrors the metrics; None mirrors nothing.
         workers: the process group; None trains in this process alone.
         stop: if a stop is requested, training ends after the current step; None: it is never requested.
+        origin: where the run begins if it has no checkpoint of its own; None stands for step 0.
 
     Raises:
         UserError: if the batch cannot be split among the processes, if the precision is not known, or if the newest
@@ -84,6 +86,7 @@ class Trainer:
         tracker: NoTracking | None = None,
         workers: Workers | None = None,
         stop: StopFlag | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.workers = workers or Workers(0, 1, torch.device("cpu"))
         self.workers.check_batch(train.batch_size)
@@ -100,7 +103,7 @@ class Trainer:
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = self.recipe.make_optimizer(model, optim)
         torch.manual_seed(seed)  # none of our parts draws from torch's global generator; a user's may
-        state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or {"step": 0}
+        state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or self.begin(origin)
         self.step = self.first_step = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
         self.loss_of = NextTokenLoss(model)
@@ -116,6 +119,15 @@ class Trainer:
             rows_before=state.get("metric_rows"),
             silent=not self.workers.is_main,
         )
+
+    def begin(self, origin: Origin | None) -> dict[str, Any]:
+        """Return the state that a run without a checkpoint begins with; a branch continues the rows of its parent."""
+        if origin is None:
+            return {"step": 0}
+        state = origin.load(self.model, self.optimizer)
+        if self.workers.is_main:
+            origin.copy_rows(self.run)
+        return state
 
     def fit(self) -> dict[str, float]:
         """Train to the end.
