@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from lmablate.config import schema
@@ -103,7 +103,7 @@ def _steps_in_common(*configs: Mapping[str, Any]) -> int:
     """Return how many steps from the first one on two runs have the same learning rate."""
     rates = []
     for config in configs:
-        schedule = build(OmegaConf.create(config.get("schedule", schema.NEUTRAL["schedule"])))
+        schedule = build(DictConfig(config.get("schedule", schema.NEUTRAL["schedule"])))
         optim, train = DictConfig(config["optim"]), DictConfig(config["train"])
         rates.append([learning_rate_of(schedule, step, optim, train) for step in range(train.max_steps)])
     pairs = enumerate(zip(*rates, strict=False))
