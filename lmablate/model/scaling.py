@@ -66,7 +66,7 @@ class MuP(Standard):
 
     Matrices that decay lose the same share of themselves in a step at every width (arXiv 2405.13698): their weight
     decay grows as their learning rate shrinks. d_ff is taken to grow with d_model, as `match=width` makes it. Depth
-    changes nothing.
+    changes nothing. A model narrower than the base has larger logits at first: choose the narrowest as the base.
 
     Args:
         d_model: width of the residual stream.
