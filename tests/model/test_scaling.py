@@ -1,7 +1,7 @@
 """With muP a wider model starts, moves and learns like the base: sizes, rates, and the best learning rate."""
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -123,6 +123,7 @@ def test_a_base_without_whole_heads_is_refused(heads: Any, words: str) -> None:
 TABLE = normal(VOCAB, VOCAB) * 2
 
 
+@cache
 def sequences(seed: int, rows: int = 16) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(VOCAB, (rows, TIME + 1), generator=generator)
@@ -167,14 +168,23 @@ def best_rate(width: int, scaling: Any, algorithm: Any, powers: range) -> int:
     return min(losses, key=lambda k: losses[k])
 
 
-# The powers of two that are tried, and how far the best one moves without muP at four times the width.
-TRANSFER = {AdamW: (range(-8, -3), 2), Muon: (range(-6, -2), 1)}
+@pytest.mark.slow
+def test_the_best_learning_rate_stays_with_mup_and_falls_to_a_quarter_without() -> None:
+    powers = range(-8, -3)
+    at_base = best_rate(BASE, Standard, AdamW, powers)
+    assert best_rate(4 * BASE, Standard, AdamW, powers) == at_base - 2
+    assert best_rate(4 * BASE, mup(), AdamW, powers) == at_base
+
+
+# About the best rate of each optimizer at the base, as a power of two.
+AT_BASE = {AdamW: -5, Lion: -7, Muon: -5}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", TRANSFER)
-def test_the_best_learning_rate_stays_with_mup_and_moves_without(algorithm: Any) -> None:
-    powers, moves = TRANSFER[algorithm]
-    at_base = best_rate(BASE, Standard, algorithm, powers)
-    assert best_rate(4 * BASE, Standard, algorithm, powers) == at_base - moves
-    assert best_rate(4 * BASE, mup(), algorithm, powers) == at_base
+@pytest.mark.parametrize("algorithm", AT_BASE)
+def test_a_wide_model_with_the_rate_of_the_base_learns_more_with_mup(algorithm: Any) -> None:
+    plain, scaled = (
+        sum(train(model_of(4 * BASE, scaling), 2.0 ** AT_BASE[algorithm], 60, algorithm)[-10:]) / 10
+        for scaling in (Standard, mup())
+    )
+    assert scaled < plain - 0.05
