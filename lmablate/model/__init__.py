@@ -33,6 +33,7 @@ or if a config spelled it `lmablate.model.pos.RoPE`, the runs that name it would
 from lmablate.model.attention import attention, causal_attention, softmax
 from lmablate.model.attention_parts import (
     CappedScores,
+    ElementGate,
     HeadGate,
     NoGate,
     NoQKNorm,
@@ -73,12 +74,12 @@ from lmablate.model.transformer import (
 
 __all__ = [
     "CS336", "GELU", "GPT2", "MLP", "ALiBi", "AllBiases", "Block", "Canon", "CappedLogits", "CappedScores",
-    "CausalSelfAttention", "CrossEntropy", "Dropout", "DyT", "Embedding", "EmbeddingSkip", "GatedMLP", "GeGLU",
-    "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init", "KVCache", "LayerNorm", "LayerScale", "Learned",
-    "Linear", "MuP", "MultiQueryAttention", "NoBias", "NoDropout", "NoGate", "NoMixer", "NoPE", "NoPEEvery",
-    "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainLogits", "PlainScores", "PlainValues",
-    "Position", "PostNorm", "PreNorm", "QKNorm", "QKVBias", "RMSNorm", "ReLU", "ReLU2", "ReZero", "RoPE",
-    "SandwichNorm", "Scaled", "SiLU", "Sinusoidal", "Standard", "SwiGLU", "TiedHead", "Transformer", "UntiedHead",
-    "ValueResidual", "WindowAttention", "YaRN", "ZLoss", "ZeroBranches", "attention", "causal_attention",
-    "cross_entropy", "linear_cross_entropy", "linear_z_loss", "softmax",
+    "CausalSelfAttention", "CrossEntropy", "Dropout", "DyT", "ElementGate", "Embedding", "EmbeddingSkip",
+    "GatedMLP", "GeGLU", "GroupedQueryAttention", "HeadGate", "HybridNorm", "Init", "KVCache", "LayerNorm",
+    "LayerScale", "Learned", "Linear", "MuP", "MultiQueryAttention", "NoBias", "NoDropout", "NoGate", "NoMixer",
+    "NoPE", "NoPEEvery", "NoQKNorm", "ParallelNorm", "PartialRoPE", "PeriNorm", "Plain", "PlainLogits",
+    "PlainScores", "PlainValues", "Position", "PostNorm", "PreNorm", "QKNorm", "QKVBias", "RMSNorm", "ReLU",
+    "ReLU2", "ReZero", "RoPE", "SandwichNorm", "Scaled", "SiLU", "Sinusoidal", "Standard", "SwiGLU", "TiedHead",
+    "Transformer", "UntiedHead", "ValueResidual", "WindowAttention", "YaRN", "ZLoss", "ZeroBranches", "attention",
+    "causal_attention", "cross_entropy", "linear_cross_entropy", "linear_z_loss", "softmax",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from lmablate.model import (
     CausalSelfAttention,
     Dropout,
     DyT,
+    ElementGate,
     EmbeddingSkip,
     GroupedQueryAttention,
     HeadGate,
@@ -137,6 +138,11 @@ def test_a_gate_scales_each_head_of_each_token(x: Tensor) -> None:
     attn: Any = CausalSelfAttention(D, HEADS, gate=HeadGate).double()
     gate = torch.sigmoid(torch.einsum("btd,hd->bht", x, attn.gate.gate.weight))
     check(attn, attn(x), attend(*parts(attn, x)) * gate[..., None])
+
+
+def test_a_gate_scales_each_number_of_each_head(x: Tensor) -> None:
+    attn: Any = CausalSelfAttention(D, HEADS, gate=ElementGate).double()
+    check(attn, attn(x), attend(*parts(attn, x)) * torch.sigmoid(heads_of(x, attn.gate.gate.weight, HEADS)))
 
 
 def test_later_layers_mix_in_the_values_of_the_first(x: Tensor) -> None:
