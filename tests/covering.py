@@ -47,4 +47,8 @@ def with_choices(base: DictConfig, choices: Mapping[str, str]) -> DictConfig:
     for slot in OPTIONS:
         cfg.model[slot] = OmegaConf.load(Path(CONF, "model", slot, f"{choices[slot]}.yaml"))
     cfg.model.norm.kind = choices["kind"]
+    if "base_d_model" in cfg.model.scaling:
+        cfg.model.scaling.base_d_model = (
+            8  # the models of the tests are wider: muP enlarges the logits of narrower ones
+        )
     return cfg

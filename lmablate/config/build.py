@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from lmablate.config import schema
 from lmablate.config.arguments import check_arguments, path_arguments
@@ -17,7 +18,7 @@ from lmablate.config.trust import refuse_foreign_classes
 from lmablate.config.tuned import apply_tuned
 from lmablate.errors import UserError
 from lmablate.files import checked_experiment, user_path
-from lmablate.model import Transformer
+from lmablate.model import MLP, Transformer
 from lmablate.model.size import Shape, count_parameters
 
 
@@ -82,7 +83,7 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
     """Check the arguments of every class that a config names, and build those that cost nothing."""
     parts = {f"model.{group}": plain["model"][group] for group in schema.MODEL_GROUPS}
     parts |= {key: plain[key] for key in ("data", "match", "tracking", "schedule", "loss")}
-    parts |= {f"optim.{key}": plain["optim"][key] for key in ("algorithm", "decay")}
+    parts |= {f"optim.{key}": plain["optim"][key] for key in ("algorithm", "decay", "average")}
     probes = plain["diagnostics"].get("probes") if isinstance(plain["diagnostics"], dict) else None
     if not isinstance(probes, list):
         raise UserError("diagnostics is not allowed: it must have a list `probes`.")
@@ -91,9 +92,8 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
         if not isinstance(part, dict) or "_target_" not in part:
             raise UserError(f"{key}={part} is not allowed: choose an option of its group, or name a class (_target_).")
         check_arguments(key, part, schema.OF_ALGORITHMS if key == "optim.algorithm" else ())
-    build_all(
-        OmegaConf.create([plain["tracking"], *probes, *(parts[key] for key in ("optim.decay", "schedule", "loss"))])
-    )
+    whole = ("tracking", "optim.decay", "optim.average", "schedule", "loss")
+    build_all(OmegaConf.create([*probes, *(parts[key] for key in whole)]))
     _check_algorithm(parts["optim.algorithm"])
 
 
@@ -198,6 +198,7 @@ def model_shape(cfg: DictConfig) -> Shape:
         learned_positions=count_parameters(model.pos) == sizes.context_length * sizes.d_model,
         norm_params=count_parameters(block.norm_2),
         final_norm=count_parameters(model.norm) > 0,
+        mlp_vectors=sum(len(p) == sizes.d_ff for p in _inner_vectors(block.mlp)),
     )
     matrices = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() >= 2)
     return replace(
@@ -205,3 +206,8 @@ def model_shape(cfg: DictConfig) -> Shape:
         other_params=count_parameters(model) - shape.parameters(),
         other_weights=matrices - shape.block_matrices() * sizes.n_layers,
     )
+
+
+def _inner_vectors(mlp: MLP) -> list[nn.Parameter]:
+    """Return the vectors of an MLP but those of `down`, whose length is d_model."""
+    return [p for name, p in mlp.named_parameters() if p.dim() == 1 and not name.startswith("down.")]

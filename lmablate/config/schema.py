@@ -18,7 +18,10 @@ CONF = next(path for path in (_HERE.parents[1] / "conf", _HERE.parents[2] / "con
 
 # The groups of the model, in the order in which a run's label names them: always, or if the choice is not `NEUTRAL`.
 LABEL_GROUPS = ("norm", "pos", "act", "tying", "init")
-ADDED_GROUPS = ("attn", "qk_norm", "values", "scores", "gate", "mixer", "residual")
+ADDED_GROUPS = (
+    "attn", "qk_norm", "values", "scores", "gate", "mixer", "residual", "logits", "bias", "dropout",
+    "scaling",
+)  # fmt: skip
 MODEL_GROUPS = LABEL_GROUPS + ADDED_GROUPS
 MODEL_SIZES = ("d_model", "n_layers", "n_heads", "d_ff", "context_length")
 
@@ -45,6 +48,10 @@ class ModelConfig:
         gate: what scales the heads' outputs.
         mixer: what mixes neighbouring tokens before attention.
         residual: how a branch joins the residual stream.
+        logits: a cap on the logits.
+        bias: which linear layers have a bias.
+        dropout: what is dropped in training.
+        scaling: how initialisation, learning rates and scores depend on the width.
     """
 
     d_model: int = MISSING
@@ -64,6 +71,10 @@ class ModelConfig:
     gate: Any = MISSING
     mixer: Any = MISSING
     residual: Any = MISSING
+    logits: Any = MISSING
+    bias: Any = MISSING
+    dropout: Any = MISSING
+    scaling: Any = MISSING
 
 
 @dataclass
@@ -84,6 +95,7 @@ class OptimConfig:
     Attributes:
         algorithm: the optimizer, with the arguments that it alone has.
         decay: the kind of weight decay.
+        average: the average of the weights by which the run is judged.
         lr: the highest learning rate.
         min_lr: the learning rate of the last step; null stands for lr / 10.
         warmup_steps: steps over which the learning rate rises to lr.
@@ -95,6 +107,7 @@ class OptimConfig:
 
     algorithm: Any = MISSING
     decay: Any = MISSING
+    average: Any = MISSING
     lr: float = 1e-3
     min_lr: float | None = None
     warmup_steps: int = 100
@@ -119,6 +132,7 @@ class TrainConfig:
         device: auto, cpu or cuda.
         precision: fp32 or bf16.
         compile: whether to use torch.compile.
+        branch_from: id of a longer run whose checkpoint this run begins with; null begins at step 0.
         threads: torch's threads per process; 0 takes OMP_NUM_THREADS if that is set, else one per core.
     """
 
@@ -133,6 +147,7 @@ class TrainConfig:
     precision: str = "fp32"
     compile: bool = False
     threads: int = 1
+    branch_from: str | None = None
 
 
 @dataclass
@@ -209,10 +224,16 @@ NEUTRAL: dict[str, Any] = {
         "gate": "NoGate",
         "mixer": "NoMixer",
         "residual": "Plain",
+        "logits": "PlainLogits",
+        "bias": "NoBias",
+        "dropout": "NoDropout",
+        "scaling": "Standard",
     }.items()
 } | {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},
     "optim.decay": {"_target_": "lmablate.training.Decoupled"},
+    "train.branch_from": None,
+    "optim.average": {"_target_": "lmablate.training.NoAverage"},
     "schedule": {"_target_": "lmablate.training.Cosine"},
     "loss": {"_target_": "lmablate.model.CrossEntropy"},
 }

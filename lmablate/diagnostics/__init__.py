@@ -7,6 +7,7 @@ residual        how much each layer changes the residual stream
 dropped_layers  how much the loss rises without a layer
 dead_units      MLP units that no token activates
 tied_gradient   the two parts of a tied matrix's gradient
+coordinates     the size of activations, to compare widths
 position_loss   the loss by position, inside the training context and beyond it
 
 The configs name each probe by its module, `lmablate.diagnostics.grad_norms.GradNorms`. Run ids hash these strings: if a

@@ -26,7 +26,7 @@ class DroppedLayers(Probe):
 
 
 def _loss(model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:
-    return linear_cross_entropy(model.hidden(tokens), model.output_weight, targets)
+    return linear_cross_entropy(model.hidden(tokens), model.output_weight, targets, model.logits.cap)
 
 
 def _loss_without(i: int, model: Transformer, tokens: Tensor, targets: Tensor) -> Tensor:

@@ -128,4 +128,4 @@ def hooks_attached(handles: Iterable[RemovableHandle]) -> Iterator[None]:
 def logits_by_row(model: Transformer, tokens: Int[Tensor, "batch time"]) -> Iterator[Float[Tensor, "time vocab_size"]]:
     """Yield the logits of one row after another: those of the whole batch may not fit into memory."""
     for hidden in model.hidden(tokens):
-        yield hidden @ model.output_weight.mT
+        yield model.logits_of(hidden)

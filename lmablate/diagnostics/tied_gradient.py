@@ -35,6 +35,6 @@ def gradient_parts(context: ProbeContext) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         # A separate leaf, so that the two parts stay apart even if the matrices are tied.
         output = model.output_weight.detach().requires_grad_()
-        loss = linear_cross_entropy(model.hidden(context.tokens), output, context.targets)
+        loss = linear_cross_entropy(model.hidden(context.tokens), output, context.targets, model.logits.cap)
         as_input, as_output = torch.autograd.grad(loss, (model.embed.weight, output))
         return as_input, as_output

@@ -117,7 +117,7 @@ def continuations(
     while True:
         cache, new = model.new_cache(), text
         while text.shape[1] <= model.context_length:
-            logits = model.hidden(new, cache)[:, -1] @ model.output_weight.mT
+            logits = model.logits_of(model.hidden(new, cache)[:, -1])
             new = sampler.draw(logits, generators)[:, None]
             yield new[:, 0]
             text = torch.cat((text, new), dim=1)

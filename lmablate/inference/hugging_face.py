@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmablate.data.corpora import END_OF_TEXT
 from lmablate.errors import UserError
@@ -17,16 +17,19 @@ from lmablate.model import (
     GroupedQueryAttention,
     LayerNorm,
     Learned,
+    Linear,
     MultiQueryAttention,
     NoGate,
     NoMixer,
     NoQKNorm,
     Plain,
+    PlainLogits,
     PlainScores,
     PlainValues,
     PreNorm,
     RMSNorm,
     RoPE,
+    Standard,
     SwiGLU,
     Transformer,
 )
@@ -89,7 +92,8 @@ def _export(model: Transformer) -> HuggingFaceModel:
 def _parts_of(model: Transformer) -> tuple[type, ...]:
     """Return the classes of block, norm, positions and MLP, and of what else is not the neutral choice."""
     block, attn = model.blocks[0], model.blocks[0].attn
-    others = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, attn.mixer, block.residual_1)
+    inside = (attn, attn.qk_norm, attn.values, attn.scores, attn.gate, attn.mixer)
+    others = (*inside, block.residual_1, model.logits, model.scaling)
     changed = [type(part) for part in others if type(part) not in NEUTRAL_PARTS]
     return type(block), type(block.norm_1), type(model.pos), type(block.mlp), *changed
 
@@ -98,6 +102,7 @@ def _llama(model: Transformer) -> HuggingFaceModel:
     """Convert to LlamaForCausalLM."""
     block: Any = model.blocks[0]
     n_heads, n_kv_heads = block.attn.n_heads, block.attn.n_kv_heads
+    biased = {name: _has_bias(part) for name, part in (("attn", block.attn), ("mlp", block.mlp))}
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -112,30 +117,25 @@ def _llama(model: Transformer) -> HuggingFaceModel:
         "rms_norm_eps": block.norm_1.eps,
         "rope_theta": model.pos.theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": model.pos.theta},
-        "attention_bias": False,
-        "mlp_bias": False,
+        "attention_bias": biased["attn"],
+        "mlp_bias": biased["mlp"],
         "tie_word_embeddings": model.head.tied,
     }
     tensors = {"model.embed_tokens.weight": model.embed.weight, "model.norm.weight": model.norm.weight}
     tensors |= _own_head(model)
     for i, block in enumerate(model.blocks):
         at = f"model.layers.{i}"
-        tensors |= {
-            f"{at}.input_layernorm.weight": block.norm_1.weight,
-            f"{at}.self_attn.q_proj.weight": _halves(block.attn.q.weight, n_heads),
-            f"{at}.self_attn.k_proj.weight": _halves(block.attn.k.weight, n_kv_heads),
-            f"{at}.self_attn.v_proj.weight": block.attn.v.weight,
-            f"{at}.self_attn.o_proj.weight": block.attn.o.weight,
-            f"{at}.post_attention_layernorm.weight": block.norm_2.weight,
-            f"{at}.mlp.gate_proj.weight": block.mlp.gate.weight,
-            f"{at}.mlp.up_proj.weight": block.mlp.up.weight,
-            f"{at}.mlp.down_proj.weight": block.mlp.down.weight,
-        }
+        tensors[f"{at}.input_layernorm.weight"] = block.norm_1.weight
+        tensors[f"{at}.post_attention_layernorm.weight"] = block.norm_2.weight
+        for name, heads in {"q": n_heads, "k": n_kv_heads, "v": None, "o": None}.items():
+            tensors |= _linear(f"{at}.self_attn.{name}_proj", getattr(block.attn, name), biased["attn"], heads)
+        for name in ("gate", "up", "down"):
+            tensors |= _linear(f"{at}.mlp.{name}_proj", getattr(block.mlp, name), biased["mlp"])
     return config, tensors
 
 
 def _gpt2(model: Transformer) -> HuggingFaceModel:
-    """Convert to GPT2LMHeadModel with the exact GELU. Its biases are zero, since our layers have none."""
+    """Convert to GPT2LMHeadModel with the exact GELU. Its biases are zero where our layers have none."""
     block: Any = model.blocks[0]
     config = {
         "architectures": ["GPT2LMHeadModel"],
@@ -157,10 +157,10 @@ def _gpt2(model: Transformer) -> HuggingFaceModel:
         at, attn = f"transformer.h.{i}", block.attn
         tensors |= {f"{at}.ln_1.{name}": t for name, t in block.norm_1.named_parameters()}
         tensors |= {f"{at}.ln_2.{name}": t for name, t in block.norm_2.named_parameters()}
-        tensors |= _conv1d(f"{at}.attn.c_attn", torch.cat((attn.q.weight, attn.k.weight, attn.v.weight)))
-        tensors |= _conv1d(f"{at}.attn.c_proj", attn.o.weight)
-        tensors |= _conv1d(f"{at}.mlp.c_fc", block.mlp.up.weight)
-        tensors |= _conv1d(f"{at}.mlp.c_proj", block.mlp.down.weight)
+        tensors |= _conv1d(f"{at}.attn.c_attn", attn.q, attn.k, attn.v)
+        tensors |= _conv1d(f"{at}.attn.c_proj", attn.o)
+        tensors |= _conv1d(f"{at}.mlp.c_fc", block.mlp.up)
+        tensors |= _conv1d(f"{at}.mlp.c_proj", block.mlp.down)
     return config, tensors
 
 
@@ -169,21 +169,38 @@ def _own_head(model: Transformer) -> dict[str, Tensor]:
     return {} if model.head.tied else {"lm_head.weight": model.output_weight}
 
 
-def _halves(weight: Tensor, n_heads: int) -> Tensor:
-    """Permute the rows of a query or key matrix from RoPE over pairs (2i, 2i + 1) to pairs (i, i + d_head/2).
+def _has_bias(part: nn.Module) -> bool:
+    """Return whether a linear layer of a part has a bias."""
+    return any(layer.bias is not None for layer in part.modules() if isinstance(layer, Linear))
+
+
+def _bias(layer: Linear) -> Tensor:
+    """Return the bias of a layer, zeros if it has none."""
+    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
+
+
+def _linear(name: str, layer: Linear, biased: bool, heads: int | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a linear layer; those of queries and keys, which have heads, in the order of `_halves`."""
+    tensors = {f"{name}.weight": layer.weight} | ({f"{name}.bias": _bias(layer)} if biased else {})
+    return {key: _halves(tensor, heads) if heads else tensor for key, tensor in tensors.items()}
+
+
+def _halves(rows: Tensor, n_heads: int) -> Tensor:
+    """Permute the rows of a query or key layer from RoPE over pairs (2i, 2i + 1) to pairs (i, i + d_head/2).
 
     Our RoPE rotates the former pairs, that of transformers the latter. Queries and keys are permuted alike, so their
     products do not change.
     """
-    return weight.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return rows.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
-def _conv1d(name: str, weight: Tensor) -> dict[str, Tensor]:
-    """Return a matrix as GPT-2 stores it: transposed, with a bias, which is zero here."""
-    return {f"{name}.weight": weight.mT, f"{name}.bias": weight.new_zeros(len(weight))}
+def _conv1d(name: str, *layers: Linear) -> dict[str, Tensor]:
+    """Return layers side by side as GPT-2 stores them: one transposed matrix, and a bias."""
+    weight, bias = (torch.cat([of(layer) for layer in layers]) for of in (lambda layer: layer.weight, _bias))
+    return {f"{name}.weight": weight.mT, f"{name}.bias": bias}
 
 
-NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, NoMixer, Plain)
+NEUTRAL_PARTS = (CausalSelfAttention, NoQKNorm, PlainValues, PlainScores, NoGate, NoMixer, Plain, PlainLogits, Standard)
 # The variants of block, norm, position encoding and MLP -> the architecture that computes the same.
 ARCHITECTURES: Mapping[tuple[type, ...], Callable[[Transformer], HuggingFaceModel]] = {
     (PreNorm, RMSNorm, RoPE, SwiGLU): _llama,

@@ -29,7 +29,7 @@ class LoadedRun:
     Attributes:
         run: the run's folder.
         cfg: its resolved config.
-        model: the model, with the weights of the run's newest good checkpoint.
+        model: the model, with the weights of the run's newest good checkpoint, or their average if one is kept.
         tokenizer: the run's tokenizer.
         step: number of updates before that checkpoint was taken.
     """
@@ -101,7 +101,7 @@ def load_run(name: str | Path, runs_dir: Path | str = "runs", device: str = "cpu
         if trained_with.get(target, fingerprint) != fingerprint:
             log.warning("%s has changed since run %s was trained: the text may be another model's", target, run.id)
     model = build_model(cfg)
-    state = load_checkpoint(run.checkpoints, model)
+    state = load_checkpoint(run.checkpoints, model, averaged=True)
     if state is None:
         raise UserError(f"{run.folder} has no good checkpoint: train it for some steps first.")
     if not run.tokenizer_path.is_file():

@@ -171,3 +171,15 @@ class HeadGate(NoGate):
         """Return the gated outputs."""
         gate: Float[Tensor, "*heads time 1"] = self.gate(x).sigmoid().transpose(-2, -1)[..., None]
         return heads * gate
+
+
+class ElementGate(NoGate):
+    """Each number of the heads' outputs times one of its own, σ(W x), arXiv 2505.06708, "elementwise"."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.gate = Linear(d_model, d_model)
+
+    def forward(self, heads: Heads, x: Stream) -> Heads:
+        """Return the gated outputs."""
+        return heads * self.gate(x).sigmoid().unflatten(-1, (heads.shape[-3], -1)).transpose(-3, -2)

@@ -7,13 +7,17 @@ biases) keep their ones and zeros.
 
 import hashlib
 import math
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmablate.errors import UserError
 from lmablate.model.checks import check_sizes
+from lmablate.model.linear import block_matrices
+from lmablate.model.scaling import Standard
 
+_STANDARD = Standard(1, 1)
 # Matrices that write into the residual stream.
 INTO_STREAM = ("attn.o.weight", "mlp.down.weight")
 
@@ -37,7 +41,7 @@ class Init:
             raise UserError(f"model.init.salt={salt!r} is not allowed: it must be text, so put it in quotes.")
         self.salt = salt
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         """Return the standard deviation of a matrix.
 
         Args:
@@ -47,20 +51,26 @@ class Init:
         """
         raise NotImplementedError("a subclass of Init must define std")
 
+    def _std_of(self, name: str, n_layers: int, weight: Tensor) -> float:
+        return self.std(name, weight, n_layers)
+
     @torch.no_grad()
-    def fill(self, model: nn.Module, n_layers: int, seed: int) -> None:
+    def fill(self, model: nn.Module, n_layers: int, seed: int, scaling: Standard = _STANDARD) -> None:
         """Draw every matrix of `model` in place.
 
         Args:
             model: the model; its vectors are left as they are.
             n_layers: number of its blocks.
+            scaling: how the standard deviations depend on the width.
             seed: together with the salt and a parameter's name, it determines the numbers that are drawn.
         """
         check_sizes({"n_layers": n_layers})
+        in_blocks = {id(weight) for weight in block_matrices(model)}
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2:
                 continue
-            std, generator = self.std(name, parameter, n_layers), keyed_generator(seed, self.salt + name)
+            std = scaling.std(partial(self._std_of, name, n_layers), parameter, id(parameter) in in_blocks)
+            generator = keyed_generator(seed, self.salt + name)
             if math.isinf(self.truncate):
                 parameter.normal_(0.0, std, generator=generator)
             else:
@@ -77,7 +87,7 @@ class CS336(Init):
 
     truncate = 3.0
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         """Return 1 for embeddings, sqrt(2/(d_in + d_out)) for other matrices."""
         if name in ("embed.weight", "pos.weight"):
             return 1.0
@@ -91,7 +101,7 @@ class GPT2(Init):
     stream.
     """
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         """Return 0.02, less for projections into the residual stream."""
         return 0.02 / math.sqrt(2 * n_layers) if name.endswith(INTO_STREAM) else 0.02
 
@@ -104,7 +114,7 @@ class Scaled(Init):
     Otherwise, with tied weights and post-norm, every token would predict itself.
     """
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         """Return 1/sqrt(d_in), which is 1/sqrt(d_model) for embeddings."""
         return 1 / math.sqrt(weight.shape[1])
 
@@ -116,7 +126,7 @@ class ZeroBranches(Scaled):
     3, sets the last layer of each branch to zero).
     """
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         """Return 0 for projections into the stream, 1/sqrt(d_in) for other matrices."""
         return 0.0 if name.endswith(INTO_STREAM) else super().std(name, weight, n_layers)
 

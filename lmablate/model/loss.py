@@ -63,9 +63,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     CHUNK = 1024  # tokens per chunk
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool, cap: float) -> Tensor:
         """Return the mean loss in nats per token; if `with_grad`, keep its gradients too."""
-        total, _, dx, dw = _summed(x, weight, targets, with_grad)
+        total, _, dx, dw = _summed(x, weight, targets, with_grad, cap)
         ctx.dtype = weight.dtype
         if with_grad:
             ctx.save_for_backward(dx, dw)
@@ -77,7 +77,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of x and of the weight; the other arguments have none."""
         dx, dw = ctx.saved_tensors  # must not change: a second backward pass reads them again
-        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None
+        return (dx * d_loss).to(dx.dtype), (dw * d_loss).to(ctx.dtype), None, None, None
 
 
 class LinearZLoss(torch.autograd.Function):
@@ -88,10 +88,10 @@ class LinearZLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool, z_weight: float
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool, cap: float, z_weight: float
     ) -> tuple[Tensor, Tensor]:
         """Return the mean of both terms, and of the first alone; if `with_grad`, keep the gradients of both."""
-        total, squares, dx, dw = _summed(x, weight, targets, with_grad, z_weight)
+        total, squares, dx, dw = _summed(x, weight, targets, with_grad, cap, z_weight)
         ctx.dtype = weight.dtype
         if with_grad:
             ctx.save_for_backward(dx, dw)
@@ -108,7 +108,7 @@ class LinearZLoss(torch.autograd.Function):
 
 
 def _summed(
-    x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool, z_weight: float = 0.0
+    x: Tensor, weight: Tensor, targets: Tensor, with_grad: bool, cap: float, z_weight: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Return the sums over tokens of cross-entropy and of log²Z, and the gradients of the mean, chunk by chunk.
 
@@ -117,6 +117,7 @@ def _summed(
         weight: [vocab_size, d_model].
         targets: [tokens].
         with_grad: whether gradients are computed; else None stands for them.
+        cap: the largest size of a logit, as in `CappedLogits`.
         z_weight: the weight of log²Z; if it is 0, its sum is not computed and stays 0.
     """
     tokens, chunk = x.shape[0], LinearCrossEntropy.CHUNK
@@ -128,6 +129,7 @@ def _summed(
     for start in range(0, tokens, chunk):
         rows, target = x[start : start + chunk], targets[start : start + chunk]
         logits = torch.mm(rows, weight.mT, out=buffer[: len(rows)])
+        slope = _cap_(logits, cap)
         of_target = to_at_least_float32(logits.gather(-1, target[:, None])) if z_weight else None
         if fused:
             losses, d_logits, factor, scale = cross_entropy_(logits, target, 1 / tokens), logits, 1 / tokens, None
@@ -138,6 +140,8 @@ def _summed(
             log_z = losses.reshape(-1, 1) + of_target
             squares += log_z.square().sum()
             _add_z_gradient_(d_logits, target, 2 * z_weight * log_z, factor)
+        if slope is not None:
+            d_logits.mul_(slope)
         d_logits = d_logits.to(x.dtype)
         total += losses.sum()
         if dx is not None and dw is not None:
@@ -147,6 +151,15 @@ def _summed(
                 rows = rows * scale
             _add_product(dw, d_logits.mT, rows)
     return total, squares, dx, dw
+
+
+def _cap_(logits: Tensor, cap: float) -> Tensor | None:
+    """Replace the logits by cap · tanh(logit / cap), and return the derivative; None, for 1, without a cap."""
+    if cap == math.inf:
+        return None
+    ratio = to_at_least_float32(logits).div(cap).tanh_()
+    logits.copy_(cap * ratio)
+    return 1 - ratio.square_()
 
 
 def _add_z_gradient_(d_logits: Tensor, targets: Tensor, slope: Tensor, factor: Tensor | float) -> None:
@@ -184,8 +197,11 @@ def linear_cross_entropy(
     x: Float[Tensor, "*batch d_model"],
     weight: Float[Tensor, "vocab_size d_model"],
     targets: Ids,
+    cap: float = math.inf,
 ) -> Float[Tensor, ""]:
     """Return the mean of `cross_entropy(x @ weight.T, targets)` over all tokens, in nats per token.
+
+    With a cap the logits are cap · tanh(x @ weight.T / cap), as `CappedLogits` makes them.
 
     Products are computed in the precision of `x`, or in that of torch.autocast if it is enabled; sums are computed in
     at least float32.
@@ -193,7 +209,7 @@ def linear_cross_entropy(
     Raises:
         UserError: if the shapes do not fit each other, or if a target is no id of the vocabulary.
     """
-    return _applied(LinearCrossEntropy.apply, x, weight, targets)
+    return _applied(LinearCrossEntropy.apply, x, weight, targets, cap)
 
 
 def linear_z_loss(
@@ -201,6 +217,7 @@ def linear_z_loss(
     weight: Float[Tensor, "vocab_size d_model"],
     targets: Ids,
     z_weight: float,
+    cap: float = math.inf,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the mean of `cross_entropy + z_weight · log²Z` over all tokens, and that of the cross-entropy alone.
 
@@ -210,7 +227,7 @@ def linear_z_loss(
     Raises:
         UserError: if the shapes do not fit each other, or if a target is no id of the vocabulary.
     """
-    return _applied(LinearZLoss.apply, x, weight, targets, z_weight)
+    return _applied(LinearZLoss.apply, x, weight, targets, cap, z_weight)
 
 
 def _applied(function: Callable[..., Any], x: Tensor, weight: Tensor, targets: Tensor, *options: float) -> Any:
@@ -235,15 +252,18 @@ def _applied(function: Callable[..., Any], x: Tensor, weight: Tensor, targets: T
 class CrossEntropy:
     """The loss that is minimised: cross-entropy alone. Also the base of the others."""
 
-    def __call__(self, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def __call__(
+        self, x: Tensor, weight: Tensor, targets: Tensor, cap: float = math.inf
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return the mean cross-entropy in nats per token; or, if something else is minimised, that and the mean.
 
         Args:
             x: last hidden states, [batch, time, d_model].
             weight: the output matrix, [vocab_size, d_model].
             targets: the tokens to predict, [batch, time].
+            cap: the largest size of a logit.
         """
-        return linear_cross_entropy(x, weight, targets)
+        return linear_cross_entropy(x, weight, targets, cap)
 
 
 class ZLoss(CrossEntropy):
@@ -264,6 +284,6 @@ class ZLoss(CrossEntropy):
             raise UserError(f"loss.weight={weight} is not allowed: it must be at least 0 and finite.")
         self.weight = weight
 
-    def __call__(self, x: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, weight: Tensor, targets: Tensor, cap: float = math.inf) -> tuple[Tensor, Tensor]:
         """Return what is minimised, and the mean cross-entropy; as `linear_z_loss`."""
-        return linear_z_loss(x, weight, targets, self.weight)
+        return linear_z_loss(x, weight, targets, self.weight, cap)

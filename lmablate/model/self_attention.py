@@ -15,6 +15,7 @@ from lmablate.model.linear import Linear
 from lmablate.model.mixer import NoMixer
 from lmablate.model.pos import NO_POSITIONS, ChangedScores, Heads, KVHeads, Position, ScoreChange, Scores, Stream
 from lmablate.model.residual import Early
+from lmablate.model.scaling import Standard
 
 # Of all tokens that the cache has seen, which may be more than those of the queries.
 Keys = Float[Tensor, "*kv_heads keys d_head"]
@@ -66,6 +67,9 @@ class CausalSelfAttention(nn.Module):
         gate: one that scales the heads' outputs.
         mixer: a class of mixer.py that mixes neighbouring tokens before anything else.
 
+    Attributes:
+        scaling: how the scores depend on the width, an object of scaling.py.
+
     Raises:
         UserError: if `d_model` is not a multiple of `n_heads`.
     """
@@ -95,6 +99,7 @@ class CausalSelfAttention(nn.Module):
         self.o = Linear(d_model, d_model)
         self.qk_norm, self.values = qk_norm(self.d_head), values()
         self.scores, self.gate, self.mixer = scores(), gate(d_model, n_heads), mixer(d_model)
+        self.scaling = Standard(d_model, n_heads)
 
     @property
     def n_kv_heads(self) -> int:
@@ -121,7 +126,7 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.extend(k, v)
             cache.before = before
-        heads = self.gate(self.attend(q, k, v, self.scores(pos)), x)
+        heads = self.gate(self.attend(self.scaling.queries(q), k, v, self.scores(pos)), x)
         return self.o(heads.transpose(-3, -2).flatten(-2))
 
     def attend(self, q: Queries, k: Keys, v: Keys, pos: ScoreChange) -> Queries:

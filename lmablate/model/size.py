@@ -16,8 +16,6 @@ from lmablate.model.checks import check_sizes
 class Shape:
     """Everything that determines how many parameters a model has and how many FLOPs a training token costs.
 
-    No linear map has a bias.
-
     Attributes:
         vocab_size: number of tokens in the vocabulary.
         d_model: width of the residual stream.
@@ -30,6 +28,7 @@ class Shape:
         learned_positions: True if each position has a trained vector.
         norm_params: parameters of one norm: d_model for RMSNorm, 2·d_model for LayerNorm with its bias.
         final_norm: True for pre-norm, which normalises once more before the head.
+        mlp_vectors: vectors of d_ff in each MLP, its biases.
         other_params: parameters that none of the above accounts for, in the whole model; negative if there are fewer.
         other_weights: weights of matrix products in the blocks that none of the above accounts for, in the whole model;
             negative if there are fewer, as with grouped queries.
@@ -49,15 +48,17 @@ class Shape:
     learned_positions: bool
     norm_params: int
     final_norm: bool
+    mlp_vectors: int = 0
     other_params: int = 0
     other_weights: int = 0
 
     def __post_init__(self) -> None:
+        allowed = {("norm_params", 0), ("mlp_vectors", 0)}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is bool and not isinstance(value, bool):
                 raise UserError(f"{field.name}={value!r} is not allowed: it must be True or False.")
-            if field.type is int and not field.name.startswith("other") and (field.name, value) != ("norm_params", 0):
+            if field.type is int and not field.name.startswith("other") and (field.name, value) not in allowed:
                 check_sizes({field.name: value})
         if self.mlp_matrices not in (2, 3):
             raise UserError(f"mlp_matrices={self.mlp_matrices} is not allowed: it must be 2 or 3.")
@@ -73,7 +74,7 @@ class Shape:
     def non_embedding_parameters(self) -> int:
         """Return the number of parameters of the blocks and norms, without token embedding, positions and head."""
         norms = (2 * self.n_layers + self.final_norm) * self.norm_params
-        return self.n_layers * self.block_matrices() + norms
+        return self.n_layers * (self.block_matrices() + self.mlp_vectors * self.d_ff) + norms
 
     def flops_per_token(self) -> int:
         """Return the FLOPs of one training token (forward and backward) at full context length T.
@@ -99,7 +100,9 @@ def count_parameters(module: nn.Module) -> int:
 
 def reference_shape(shape: Shape) -> Shape:
     """Return what an arm is matched to by default: its own shape with two MLP matrices, tied, no learned positions."""
-    return replace(shape, mlp_matrices=2, tied=True, learned_positions=False, other_params=0, other_weights=0)
+    return replace(
+        shape, mlp_matrices=2, tied=True, learned_positions=False, mlp_vectors=0, other_params=0, other_weights=0
+    )
 
 
 # What `match` can make equal between two arms.
@@ -158,6 +161,27 @@ class Unmatched:
     def d_ff(self, shape: Shape) -> int:
         """Return the shape's own d_ff."""
         return shape.d_ff
+
+
+@dataclass(frozen=True)
+class Proportional:
+    """The choice `match=width`: d_ff is a multiple of d_model, so that both grow together.
+
+    Attributes:
+        ratio: d_ff over d_model.
+
+    Raises:
+        UserError: if `ratio` is not allowed.
+    """
+
+    ratio: int = 4
+
+    def __post_init__(self) -> None:
+        check_sizes({"match.ratio": self.ratio})
+
+    def d_ff(self, shape: Shape) -> int:
+        """Return `ratio` times the shape's d_model."""
+        return self.ratio * shape.d_model
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ from torch import Tensor, nn
 from lmablate.errors import UserError
 from lmablate.model.attention_parts import NoGate, NoQKNorm, PlainScores, PlainValues, QKVNorm
 from lmablate.model.checks import check_sizes
-from lmablate.model.head import TiedHead, UntiedHead
+from lmablate.model.dropout import NoDropout
+from lmablate.model.head import PlainLogits, TiedHead, UntiedHead
 from lmablate.model.init import Init
-from lmablate.model.linear import Embedding
+from lmablate.model.linear import Embedding, NoBias
 from lmablate.model.mixer import NoMixer
 from lmablate.model.mlp import MLP
 from lmablate.model.norm import make_norm
 from lmablate.model.pos import NO_POSITIONS, Position, Stream
 from lmablate.model.residual import Early, Plain
+from lmablate.model.scaling import Standard
 from lmablate.model.self_attention import CausalSelfAttention, KVCache
 
 Tokens = Int[Tensor, "*batch time"] | UInt[Tensor, "*batch time"]
@@ -34,6 +36,8 @@ class Block(nn.Module):
     Attributes:
         residual_1: how the attention's output joins the stream, an object of residual.py.
         residual_2: the same for the MLP.
+        drop_1: what is dropped of the attention's output before, an object of dropout.py.
+        drop_2: the same for the MLP.
     """
 
     def __init__(self, d_model: int, attn: CausalSelfAttention, mlp: MLP, *, kind: str = "rmsnorm") -> None:
@@ -41,6 +45,7 @@ class Block(nn.Module):
         self.attn, self.mlp = attn, mlp
         self.norm_1, self.norm_2 = make_norm(kind, d_model), make_norm(kind, d_model)
         self.residual_1, self.residual_2 = Plain(d_model), Plain(d_model)
+        self.drop_1, self.drop_2 = NoDropout(), NoDropout()
         self.kind, self.d_model = kind, d_model
 
     def forward(
@@ -74,8 +79,8 @@ class PreNorm(Block):
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = x + self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early)
-        x = x + self.residual_2(self.mlp(self.norm_2(x)), early)
+        x = x + self.residual_1(self.drop_1(self.attn(self.norm_1(x), pos, cache, early)), early)
+        x = x + self.residual_2(self.drop_2(self.mlp(self.norm_2(x))), early)
         return x
 
 
@@ -84,8 +89,8 @@ class PostNorm(Block):
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = self.norm_1(x + self.residual_1(self.attn(x, pos, cache, early), early))
-        x = self.norm_2(x + self.residual_2(self.mlp(x), early))
+        x = self.norm_1(x + self.residual_1(self.drop_1(self.attn(x, pos, cache, early)), early))
+        x = self.norm_2(x + self.residual_2(self.drop_2(self.mlp(x)), early))
         return x
 
     def final_norm(self) -> nn.Module:
@@ -102,8 +107,8 @@ class SandwichNorm(Block):
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = x + self.residual_1(self.norm_3(self.attn(self.norm_1(x), pos, cache, early)), early)
-        x = x + self.residual_2(self.norm_4(self.mlp(self.norm_2(x))), early)
+        x = x + self.residual_1(self.drop_1(self.norm_3(self.attn(self.norm_1(x), pos, cache, early))), early)
+        x = x + self.residual_2(self.drop_2(self.norm_4(self.mlp(self.norm_2(x)))), early)
         return x
 
 
@@ -128,8 +133,8 @@ class HybridNorm(Block):
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        x = self.norm_2(x + self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early))
-        x = x + self.residual_2(self.mlp(x), early)
+        x = self.norm_2(x + self.residual_1(self.drop_1(self.attn(self.norm_1(x), pos, cache, early)), early))
+        x = x + self.residual_2(self.drop_2(self.mlp(x)), early)
         return x
 
 
@@ -138,8 +143,8 @@ class ParallelNorm(Block):
 
     def update(self, x: Stream, pos: Position, cache: KVCache | None, early: Early) -> Stream:
         """Return the stream after both branches."""
-        y_1 = self.residual_1(self.attn(self.norm_1(x), pos, cache, early), early)
-        y_2 = self.residual_2(self.mlp(self.norm_2(x)), early)
+        y_1 = self.residual_1(self.drop_1(self.attn(self.norm_1(x), pos, cache, early)), early)
+        y_2 = self.residual_2(self.drop_2(self.mlp(self.norm_2(x))), early)
         return x + y_1 + y_2
 
 
@@ -165,7 +170,11 @@ class Transformer(nn.Module):
         gate: what scales the heads' outputs, of attention_parts.py.
         mixer: what mixes neighbouring tokens before attention, of mixer.py.
         residual: how a branch joins the stream, of residual.py.
-        seed: together with a parameter's name, it determines the parameter's first values.
+        logits: what caps the logits, of head.py.
+        bias: which layers have a bias, of linear.py.
+        dropout: what is dropped in training, of dropout.py.
+        scaling: how initialisation, rates and scores depend on the width, of scaling.py.
+        seed: together with a parameter's name, it determines the parameter's first values; and what is dropped.
 
     Raises:
         UserError: if a size is less than 1, or if the sizes do not fit together.
@@ -194,23 +203,32 @@ class Transformer(nn.Module):
         gate: Callable[..., NoGate] = NoGate,
         mixer: Callable[..., NoMixer] = NoMixer,
         residual: Callable[..., Plain] = Plain,
+        logits: Callable[..., PlainLogits] = PlainLogits,
+        bias: Callable[..., NoBias] = NoBias,
+        dropout: Callable[..., NoDropout] = NoDropout,
+        scaling: Callable[..., Standard] = Standard,
         seed: int = 0,
     ) -> None:
         super().__init__()
         sizes = dict(d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, context_length=context_length)
         check_sizes({f"model.{key}": size for key, size in sizes.items()} | {"vocab_size": vocab_size})
         self.vocab_size, self.context_length = vocab_size, context_length
+        self.scaling = scaling(d_model, n_heads)
         self.embed = Embedding(vocab_size, d_model)
         self.pos = pos(d_model, n_heads, context_length)
         inside: dict[str, Any] = dict(qk_norm=qk_norm, values=values, scores=scores, gate=gate, mixer=mixer)
         self.blocks = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]  (ModuleList is not generic)
             norm(d_model, attn(d_model, n_heads, **inside), act(d_model, d_ff)) for _ in range(n_layers)
         )
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             block.residual_1, block.residual_2 = residual(d_model), residual(d_model)
+            block.drop_1, block.drop_2 = dropout(f"blocks.{i}.attn", seed), dropout(f"blocks.{i}.mlp", seed)
+            bias().add(block)
+            block.attn.scaling = self.scaling
+        self.drop, self.logits = dropout("embed", seed), logits()
         self.first_norm, self.norm = self.blocks[0].first_norm(), self.blocks[-1].final_norm()
         self.head = tying(vocab_size, d_model)
-        init.fill(self, n_layers, seed)
+        init.fill(self, n_layers, seed, self.scaling)
 
     @property
     def output_weight(self) -> Float[Tensor, "vocab_size d_model"]:
@@ -235,14 +253,18 @@ class Transformer(nn.Module):
         if len(layer_caches) != len(self.blocks):
             raise UserError(f"cache has {len(layer_caches)} layers, but the model has {len(self.blocks)}.")
         x = self.pos.embed(self.embed(tokens), start=0 if cache is None else cache[0].length)
-        x = self.first_norm(x)
+        x = self.drop(self.first_norm(x))
         early = Early(x)
         for layer, (block, layer_cache) in enumerate(zip(self.blocks, layer_caches, strict=True)):
             x = block(x, self.pos.of_layer(layer), layer_cache, early)
-        return self.norm(x)
+        return self.scaling.hidden(self.norm(x))
 
     def forward(
         self, tokens: Tokens, cache: Sequence[KVCache] | None = None
     ) -> Float[Tensor, "*batch time vocab_size"]:
         """Return the logits of the token after each token; the arguments are those of `hidden`."""
-        return self.hidden(tokens, cache) @ self.output_weight.mT
+        return self.logits_of(self.hidden(tokens, cache))
+
+    def logits_of(self, hidden: Stream) -> Float[Tensor, "*batch time vocab_size"]:
+        """Return the logits that follow from last hidden states."""
+        return self.logits(hidden @ self.output_weight.mT)

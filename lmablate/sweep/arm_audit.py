@@ -18,6 +18,7 @@ from lmablate.diagnostics.start import position_ratio
 from lmablate.errors import counted
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.machine import available_threads
+from lmablate.model.dropout import dropping
 from lmablate.sweep.jobs import Job, Sweep
 from lmablate.training.optim import Optimizer, grad_norms
 from lmablate.training.recipe import build_recipe
@@ -136,7 +137,10 @@ def _backward(loss_of: NextTokenLoss, tokens: Tensor, targets: Tensor) -> tuple[
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor),
+        dropping(loss_of.model, 0, torch.arange(len(tokens))),
+    ):
         minimised, loss = both_losses(loss_of(tokens, targets))
     minimised.backward()
     return loss.item(), sum(sizes.values())
@@ -150,6 +154,8 @@ def _time_steps(loss_of: NextTokenLoss, optimizer: Optimizer, batches: Batches, 
     seconds, period = [], optimizer.period
     for step in range(TIMED_STEPS - 1 + period):
         started = time.perf_counter()
-        train_step(loss_of, optimizer, batches.batch(step), lr=0.0, grad_clip=grad_clip)
+        batch = batches.batch(step)
+        dropped = dropping(loss_of.model, step, torch.arange(len(batch[0])))
+        train_step(loss_of, optimizer, batch, lr=0.0, grad_clip=grad_clip, autocast=dropped)
         seconds.append(time.perf_counter() - started)
     return min(sum(seconds[first : first + period]) / period for first in range(TIMED_STEPS))

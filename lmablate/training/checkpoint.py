@@ -30,6 +30,7 @@ from torch.nn.parameter import is_lazy
 from lmablate.errors import UserError
 from lmablate.files import fsync_file, fsync_folder, read_json, sha256, write_json
 from lmablate.runs.run import differences
+from lmablate.training.optim.average import EMA
 from lmablate.training.optimizer_state import OptimizerState, from_json, from_moments, restore, state_of, to_json
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,10 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     *,
     best: bool = False,
+    averaged: bool = False,
     run_id: str | None = None,
+    first: int = 0,
+    last: float = math.inf,
 ) -> dict[str, Any] | None:
     """Load the newest intact checkpoint of `folder`; a damaged one is skipped with a warning.
 
@@ -183,7 +187,10 @@ def load_checkpoint(
         model: its parameters and buffers are replaced.
         optimizer: if it is given, its state, its groups and torch's random state are replaced, too.
         best: prefer the checkpoint with the lowest `val/loss`.
+        averaged: load the average of the weights instead of the weights, if the optimizer kept one.
         run_id: id of the run that the checkpoint must belong to; None accepts every run.
+        first: lowest step of a checkpoint that counts.
+        last: highest step of one.
 
     Returns:
         The checkpoint's state with its `step`; None if there is no intact checkpoint.
@@ -192,12 +199,12 @@ def load_checkpoint(
         UserError: for an intact checkpoint of another model, optimizer or run. Nothing has been loaded then.
     """
     now = None if optimizer is None else state_of(model, optimizer)
-    paths = list(_candidates(Path(folder), best))
+    paths = [path for path in _candidates(Path(folder), best) if first <= int(_digits(path)) <= last]
     for path in paths:
         try:
             _verify(path)
             state = _read_state(path)
-            weights = load_file(path / _MODEL)
+            weights = load_file(path / _MODEL) | (_averages(path / _OPTIMIZER) if averaged else {})
             saved = None if now is None else _read_optimizer(path / _OPTIMIZER, state["step"], now)
         except (CorruptCheckpoint, SafetensorError, OSError) as error:
             log.warning("checkpoint %s is damaged (%s): trying the one before it", path, error)
@@ -250,6 +257,14 @@ def _read_optimizer(path: Path, step: int, now: OptimizerState) -> OptimizerStat
         raise CorruptCheckpoint(f"{path.name}: {type(error).__name__}: {error}") from error
 
 
+def _averages(path: Path) -> dict[str, Tensor]:
+    """Return the averages of the weights in an optimizer's file, by the weights' names; empty if it has none."""
+    prefix = f"{EMA.KEEPS[0]}/"
+    with safe_open(path, "pt") as file:
+        names = [key for key in list(file.keys()) if key.startswith(prefix)]
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
 def _headers(tensors: Mapping[str, Any]) -> dict[str, str]:
     """Return type and shape of every tensor, by name."""
     return {name: _kind_of(t) or f"{t.dtype}{list(t.shape)}".removeprefix("torch.") for name, t in tensors.items()}
@@ -259,6 +274,11 @@ def checkpoints(folder: Path | str) -> list[Path]:
     """Return every checkpoint in `folder`, that of the lowest step first, damaged ones included."""
     found = [path for path in Path(folder).glob(f"{_PREFIX}*") if path.is_dir() and _digits(path).isdecimal()]
     return sorted(found, key=lambda path: int(_digits(path)))
+
+
+def checkpoint_steps(folder: Path | str) -> list[int]:
+    """Return the step of every checkpoint in `folder`, ascending, damaged ones included."""
+    return [int(_digits(path)) for path in checkpoints(folder)]
 
 
 def _digits(path: Path) -> str:

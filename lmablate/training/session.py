@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from lmablate.diagnostics.probe import declared_metrics
 from lmablate.files import Busy, disk_errors_named, shown_path
 from lmablate.machine import available_threads, describe_machine, keep_freed_memory, pick_device
 from lmablate.model.fast import have_kernels
-from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code
+from lmablate.runs.run import CODE_VERSION, Run, done_with_other_code, run_id
 from lmablate.runs.stop_signal import StopFlag
 from lmablate.tokenizer import Tokenizer
+from lmablate.training.branch import Origin, find_origin
+from lmablate.training.checkpoint import checkpoints
 from lmablate.training.distributed import Workers
 from lmablate.training.recipe import build_recipe
 from lmablate.training.step import check_compiler
@@ -53,7 +56,14 @@ def train_run(
         identity = run_identity(cfg, prepared.fingerprint, CODE_VERSION)
         for other in done_with_other_code(Path(cfg.runs_dir), identity):
             log.warning("run %s was trained with other code of your classes, and stays: this is another run", other)
-        run = Run.create(Path(cfg.runs_dir), identity, run_label(cfg), OmegaConf.to_yaml(cfg, resolve=True))
+        label = run_label(cfg)
+        begun = checkpoints(Path(cfg.runs_dir) / run_id(identity, label) / "checkpoints")
+        origin = None if begun else find_origin(cfg, identity)
+        run = Run.create(Path(cfg.runs_dir), identity, label, OmegaConf.to_yaml(cfg, resolve=True))
+        if origin is not None and workers.is_main:
+            run.add_facts(branched_from={"run": origin.parent.id, "step": origin.step})
+        elif origin is not None:  # the parent may have saved another checkpoint since
+            origin = replace(origin, step=run.facts()["branched_from"]["step"])
     run.add_to_experiment(cfg.name, choices, job_arguments() if arguments is None else arguments)
     trained = False
     try:
@@ -61,7 +71,7 @@ def train_run(
             if run.is_due(cfg.skip_failed):
                 with run.lock() if workers.is_main else nullcontext():
                     if run.is_due(cfg.skip_failed):  # another process may have finished it meanwhile
-                        _fit(cfg, run, prepared, workers, choices)
+                        _fit(cfg, run, prepared, workers, choices, origin)
                         trained = True
                     workers.barrier()
     except Busy as error:
@@ -84,7 +94,10 @@ def check_run(cfg: DictConfig) -> torch.device:
     return pick_device(cfg.train.device)
 
 
-def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, choices: Mapping[str, str]) -> None:
+def _fit(
+    cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, choices: Mapping[str, str],
+    origin: Origin | None,
+) -> None:  # fmt: skip
     """Build what the resolved config names, and train."""
     settings: Any = OmegaConf.to_object(cfg)
     tokenizer = Tokenizer.from_files(prepared.tokenizer_path)
@@ -104,5 +117,5 @@ def _fit(cfg: DictConfig, run: Run, prepared: PreparedData, workers: Workers, ch
             tracker.start(run.folder, run.id, cfg.name, config)
         Trainer(
             model, data, run, seed=cfg.seed, train=settings.train, optim=settings.optim,
-            recipe=build_recipe(cfg), probes=probes, tracker=tracker, workers=workers, stop=stop,
+            recipe=build_recipe(cfg), probes=probes, tracker=tracker, workers=workers, stop=stop, origin=origin,
         ).fit()  # fmt: skip

@@ -29,7 +29,7 @@ class NextTokenLoss(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Any:
         """Return the mean cross-entropy in nats per token; or, if something else is minimised, that and the mean."""
-        return self.loss(self.model.hidden(tokens), self.model.output_weight, targets)
+        return self.loss(self.model.hidden(tokens), self.model.output_weight, targets, self.model.logits.cap)
 
 
 def both_losses(losses: Tensor | tuple[Tensor, Tensor]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -53,9 +53,9 @@ def train_step(
         loss_of: maps a batch to its mean loss in nats per token; or to what is minimised, and to that loss.
         optimizer: over the parameters of `loss_of`.
         batch: tokens and targets, on the device.
-        lr: learning rate of this step.
+        lr: learning rate of this step; a group of parameters with a factor `lr_scale` has that times it.
         grad_clip: largest joint 2-norm of the gradients.
-        autocast: context of the forward pass.
+        autocast: context of the forward pass: its precision, and what is dropped in it.
         before_update: called with the loss and the norm of each parameter's gradient, before they are clipped.
 
     Returns:
@@ -68,7 +68,7 @@ def train_step(
     before_update(loss.detach(), norms)
     grad_norm = clip_grad_norm_(loss_of.parameters(), grad_clip, norms)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach(), grad_norm

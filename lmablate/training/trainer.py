@@ -3,10 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from lmablate.data.tokens import Batch, Batches, EvalBatches
 from lmablate.diagnostics.probe import Probe, ProbeContext, probe_evaluation, probe_step
 from lmablate.errors import Diverged, counted
 from lmablate.model import Transformer
+from lmablate.model.dropout import dropping
 from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import StopFlag
+from lmablate.training.branch import Origin
 from lmablate.training.checkpoint import load_checkpoint, save_checkpoint
 from lmablate.training.distributed import Workers
 from lmablate.training.journal import Journal
@@ -63,6 +65,7 @@ class Trainer:
         tracker: mirrors the metrics; None mirrors nothing.
         workers: the process group; None trains in this process alone.
         stop: if a stop is requested, training ends after the current step; None: it is never requested.
+        origin: where the run begins if it has no checkpoint of its own; None stands for step 0.
 
     Raises:
         UserError: if the batch cannot be split among the processes, if the precision is not known, or if the newest
@@ -83,6 +86,7 @@ class Trainer:
         tracker: NoTracking | None = None,
         workers: Workers | None = None,
         stop: StopFlag | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.workers = workers or Workers(0, 1, torch.device("cpu"))
         self.workers.check_batch(train.batch_size)
@@ -98,8 +102,8 @@ class Trainer:
         self.eval_batches = EvalBatches(data.valid, model.context_length, train.batch_size, train.eval_batches)
         self.autocast = mixed_precision(train.precision, self.workers.device)
         self.optimizer = self.recipe.make_optimizer(model, optim)
-        torch.manual_seed(seed)  # no component draws from torch's global generator yet; one that does is reproducible
-        state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or {"step": 0}
+        torch.manual_seed(seed)  # none of our parts draws from torch's global generator; a user's may
+        state = load_checkpoint(run.checkpoints, model, self.optimizer, run_id=run.id) or self.begin(origin)
         self.step = self.first_step = int(state["step"])
         self.scores: dict[str, float] = {key: state[key] for key in state.keys() & {"val/loss", "val/bpb"}}
         self.loss_of = NextTokenLoss(model)
@@ -115,6 +119,15 @@ class Trainer:
             rows_before=state.get("metric_rows"),
             silent=not self.workers.is_main,
         )
+
+    def begin(self, origin: Origin | None) -> dict[str, Any]:
+        """Return the state that a run without a checkpoint begins with; a branch continues the rows of its parent."""
+        if origin is None:
+            return {"step": 0}
+        state = origin.load(self.model, self.optimizer)
+        if self.workers.is_main:
+            origin.copy_rows(self.run)
+        return state
 
     def fit(self) -> dict[str, float]:
         """Train to the end.
@@ -161,13 +174,26 @@ class Trainer:
     def evaluate_and_probe(self) -> dict[str, Tensor | float]:
         """Evaluate the model on the validation batches; on rank 0, run the probes as well.
 
+        If an average of the weights is kept, it is the model that is evaluated, because it is what the run leaves.
+
         Returns:
-            `val/loss`, `val/bpb` and the metrics of the probes.
+            `val/loss`, `val/bpb` and the metrics of the probes; `val/raw_loss`, the loss of the weights themselves,
+            beside an average.
 
         Raises:
             Diverged: if the validation loss is not finite.
         """
-        scores = _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
+        with self.optimizer.averaged() as averages:
+            row = self.evaluate()
+        return row | {"val/raw_loss": self.validation_scores()["val/loss"]} if averages else row
+
+    def evaluate(self) -> dict[str, Tensor | float]:
+        """Evaluate the model as it is, and run the probes.
+
+        Raises:
+            Diverged: if the validation loss is not finite.
+        """
+        scores = self.validation_scores()
         if not math.isfinite(scores["val/loss"]):
             self.journal.flush()  # raises Diverged for an earlier training step, if it began there
             raise Diverged(self.step)
@@ -178,6 +204,10 @@ class Trainer:
             tokens, targets = self.to_device(next(iter(self.eval_batches)))
             context = ProbeContext(self.model, self.step, self.train.max_steps, tokens, targets, valid=self.data.valid)
             return scores | probe_evaluation(self.probes, context)
+
+    def validation_scores(self) -> dict[str, float]:
+        """Return `val/loss` and `val/bpb` of the model as it is."""
+        return _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
 
     def train_one_step(self, row: dict[str, Tensor | float]) -> None:
         """Make one update, and add its row of metrics to the journal if one is due.
@@ -200,7 +230,7 @@ class Trainer:
             batch,
             lr=lr,
             grad_clip=self.optim.grad_clip,
-            autocast=self.autocast,
+            autocast=self.forward_context(len(batch[0])),
             before_update=before_update,
         )
         if due:
@@ -209,6 +239,14 @@ class Trainer:
         if due:
             self.journal.add_row(self.step, row)
         self.step += 1
+
+    @contextmanager
+    def forward_context(self, rows: int) -> Iterator[None]:
+        """Compute a training step's forward pass in the block: mixed precision, if it is on, and dropout."""
+        first, stride = self.workers.rank, self.workers.world_size  # `Batches` deals out rows like cards
+        numbers = first + stride * torch.arange(rows, device=self.workers.device)
+        with self.autocast, dropping(self.model, self.step, numbers):
+            yield
 
     def step_context(self, batch: Batch, norms: Tensor) -> ProbeContext:
         """Return the probes' view of a training step, between the backward pass and clipping.

@@ -13,6 +13,9 @@ ARMS = {
     "gpt2-untied": ["model/pos=learned", "model/act=gelu", "model.norm.kind=layernorm", "model/tying=false"],
     "llama-groups": ["model.n_heads=4", "model/attn=gqa"],
     "llama-one-group": ["model.n_heads=4", "model/attn=mqa", "model/tying=false"],
+    "llama-biases": ["model.n_heads=4", "model/attn=gqa", "model/bias=all"],
+    "llama-qkv": ["model/bias=qkv", "model/dropout=branches"],
+    "gpt2-biases": ["model/pos=learned", "model/act=gelu", "model.norm.kind=layernorm", "model/bias=all"],
     "neither": ["model/norm=post", "model/pos=alibi", "model/act=relu2"],
 }
 

@@ -80,6 +80,8 @@ ADDED = [
     ("model/values=residual", "SwiGLU+ValueResidual"),
     ("model/attn=window", "SwiGLU+WindowAttention"),
     ("model/residual=layerscale", "SwiGLU+LayerScale"),
+    ("model/logits=cap", "SwiGLU+CappedLogits"),
+    ("model/scaling=mup", "SwiGLU+MuP"),
     ("model/pos=yarn", "PreNorm+RMSNorm+YaRN+SwiGLU"),
     ("model/norm=peri", "PeriNorm+RMSNorm+RoPE+SwiGLU"),
 ]

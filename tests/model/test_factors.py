@@ -11,22 +11,29 @@ from torch import Tensor
 from lmablate.errors import UserError
 from lmablate.model import (
     ALiBi,
+    AllBiases,
     Canon,
+    CappedLogits,
     CappedScores,
     CausalSelfAttention,
+    Dropout,
     DyT,
+    ElementGate,
     EmbeddingSkip,
     GroupedQueryAttention,
     HeadGate,
     HybridNorm,
     LayerScale,
+    Linear,
     MultiQueryAttention,
+    NoBias,
     NoPE,
     NoPEEvery,
     ParallelNorm,
     PartialRoPE,
     PeriNorm,
     QKNorm,
+    QKVBias,
     ReZero,
     RoPE,
     SandwichNorm,
@@ -133,6 +140,11 @@ def test_a_gate_scales_each_head_of_each_token(x: Tensor) -> None:
     check(attn, attn(x), attend(*parts(attn, x)) * gate[..., None])
 
 
+def test_a_gate_scales_each_number_of_each_head(x: Tensor) -> None:
+    attn: Any = CausalSelfAttention(D, HEADS, gate=ElementGate).double()
+    check(attn, attn(x), attend(*parts(attn, x)) * torch.sigmoid(heads_of(x, attn.gate.gate.weight, HEADS)))
+
+
 def test_later_layers_mix_in_the_values_of_the_first(x: Tensor) -> None:
     layers: list[Any] = [CausalSelfAttention(D, HEADS, values=ValueResidual).double() for _ in range(2)]
     torch.nn.init.normal_(layers[1].values.shares)
@@ -204,6 +216,27 @@ def test_branches_that_start_at_zero_leave_the_embedding(x: Tensor) -> None:
     torch.testing.assert_close(model.hidden(tokens), model.norm(model.embed(tokens)))
 
 
+BIASED = {
+    NoBias: set(),
+    QKVBias: {"attn.q", "attn.k", "attn.v"},
+    AllBiases: {"attn.q", "attn.k", "attn.v", "attn.o", "attn.gate.gate", "mlp.gate", "mlp.up", "mlp.down"},
+}
+
+
+@pytest.mark.parametrize("bias", BIASED)
+def test_a_choice_of_biases_gives_them_to_its_layers(bias: Any) -> None:
+    plain, biased, tokens = small_model(gate=HeadGate), small_model(gate=HeadGate, bias=bias), random_tokens(2, 5)
+    layers = {name: part for name, part in biased.blocks[1].named_modules() if isinstance(part, Linear)}
+    assert {name for name, layer in layers.items() if layer.bias is not None} == BIASED[bias]
+    torch.testing.assert_close(biased(tokens), plain(tokens), rtol=0, atol=0)  # they start at zero
+    for name in BIASED[bias]:
+        vector = layers[name].bias
+        assert vector is not None
+        vector.data = normal(*vector.shape)
+        x = normal(3, layers[name].weight.shape[1], seed=1)
+        torch.testing.assert_close(layers[name](x), F.linear(x, layers[name].weight, vector))
+
+
 def rms(x: Tensor) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
 
@@ -263,6 +296,10 @@ MISTAKES = {
     "no width": (lambda: Canon(D, width=0), r"model.mixer.width=0 is not allowed"),
     "a cap of zero": (lambda: CappedScores(cap=0), r"model.scores.cap=0 is not allowed: it must be a positive number"),
     "a cap of text": (lambda: CappedScores(cap="x"), r"model.scores.cap='x' is not allowed"),
+    "a cap of the logits of zero": (lambda: CappedLogits(cap=0), r"model.logits.cap=0 is not allowed"),
+    "all dropped": (lambda: Dropout(p=1), r"model.dropout.p=1 is not allowed: it must be a number from 0 to below 1"),
+    "less than nothing dropped": (lambda: Dropout(p=-0.1), r"model.dropout.p=-0.1 is not allowed"),
+    "dropped as text": (lambda: Dropout(p="a"), r"model.dropout.p='a' is not allowed"),
     "a negative start": (lambda: LayerScale(D, start=-1), r"model.residual.start=-1 is not allowed"),
     "more than all": (lambda: PartialRoPE(D, 2, 9, fraction=1.5), r"model.pos.fraction=1.5 is not allowed: it must be"),
     "nothing": (lambda: PartialRoPE(D, 2, 9, fraction=0), r"model.pos.fraction=0 is not allowed"),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmablate.errors import UserError
-from lmablate.model import CrossEntropy, ZLoss, cross_entropy, linear_cross_entropy, linear_z_loss
+from lmablate.model import CappedLogits, CrossEntropy, ZLoss, cross_entropy, linear_cross_entropy, linear_z_loss
 from lmablate.model.loss import LinearCrossEntropy
 from lmablate.training.step import NextTokenLoss
 from tests.model.helpers import assert_same, gradients, normal, random_tokens, small_model, value_and_gradients
@@ -177,21 +177,25 @@ def test_bf16_inputs_give_a_float32_loss_near_the_exact_one():
 # ---- The z-loss ----
 
 
-def plain_z(x: Tensor, weight: Tensor, targets: Tensor, z_weight: float) -> Tensor:
-    logits = x @ weight.mT
+def plain_z(x: Tensor, weight: Tensor, targets: Tensor, z_weight: float, cap: float = math.inf) -> Tensor:
+    logits = CappedLogits(cap=cap)(x @ weight.mT) if cap < math.inf else x @ weight.mT
     return (F.cross_entropy(logits, targets, reduction="none") + z_weight * logits.logsumexp(-1).square()).mean()
 
 
-@pytest.mark.parametrize("z_weight", [0.0, 1e-4, 0.3])
+@pytest.mark.parametrize(
+    ("z_weight", "cap"), [(0.0, math.inf), (1e-4, math.inf), (0.3, math.inf), (0.0, 2.0), (0.3, 2.0)]
+)
 @pytest.mark.parametrize("vocab", [V, 48], ids=["plain", "kernel"])
 @pytest.mark.parametrize("chunk", [5, 23, 1024])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_chunked_z_loss_and_its_gradients_equal_the_plain_ones(dtype, chunk, vocab, z_weight, monkeypatch):
+def test_the_chunked_z_loss_and_its_gradients_equal_the_plain_ones(dtype, chunk, vocab, z_weight, cap, monkeypatch):
     monkeypatch.setattr(LinearCrossEntropy, "CHUNK", chunk)
     x, weight = normal(TOKENS, 16, dtype=dtype), normal(vocab, 16, seed=1, dtype=dtype)
     targets = random_tokens(TOKENS, vocab=vocab)
-    chunked = value_and_gradients(lambda x, w: linear_z_loss(x, w, targets, z_weight)[0], x, weight)
-    assert_same(chunked, value_and_gradients(lambda x, w: plain_z(x, w, targets, z_weight), x, weight))
+    expected = value_and_gradients(lambda x, w: plain_z(x, w, targets, z_weight, cap), x, weight)
+    assert_same(value_and_gradients(lambda x, w: linear_z_loss(x, w, targets, z_weight, cap)[0], x, weight), expected)
+    if z_weight == 0:
+        assert_same(value_and_gradients(lambda x, w: linear_cross_entropy(x, w, targets, cap), x, weight), expected)
 
 
 def test_the_gradient_of_the_z_loss_is_exact(monkeypatch):
@@ -220,6 +224,23 @@ def test_the_z_loss_of_bf16_is_near_the_exact_one():
     torch.testing.assert_close(whole, plain_z(x, weight, targets, 0.1), rtol=0.02, atol=0)
     for got, expected in zip(gradients((x, weight)), exact, strict=True):
         assert (got - expected).norm() < 0.02 * expected.norm()
+
+
+def test_a_cap_in_bf16_is_near_the_exact_one():
+    x, weight, targets = (*(t.requires_grad_() for t in inputs()[:2]), inputs()[2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = linear_cross_entropy(x, weight, targets, 2.0)
+    loss.backward()
+    exact = torch.autograd.grad(plain_z(x, weight, targets, 0.0, 2.0), (x, weight))
+    for got, expected in zip(gradients((x, weight)), exact, strict=True):
+        assert (got - expected).norm() < 0.02 * expected.norm()
+
+
+def test_a_model_is_trained_on_the_logits_that_it_predicts_with():
+    model, tokens = small_model(logits=lambda: CappedLogits(cap=0.5)), random_tokens(2, 9)
+    x, y = tokens[:, :-1], tokens[:, 1:]
+    assert model(x).abs().max() < 0.5 < small_model()(x).abs().max()
+    torch.testing.assert_close(NextTokenLoss(model)(x, y), cross_entropy(model(x), y).mean())
 
 
 def test_the_z_loss_pulls_log_z_to_0():

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,14 @@ def test_a_combination_is_finite_causal_shares_no_layer_and_has_the_declared_siz
     if choices["tying"] == "false" or choices["init"] not in FAR_FROM_UNIFORM_WHEN_TIED:
         assert abs(loss.mean().item() - math.log(VOCAB)) < 1
     check_model(model)
-    assert sum(p.numel() for p in model.parameters()) == model_shape(cfg).parameters()
+    shape = model_shape(cfg)
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters()
+    cfg.model.d_ff = 40
+    other = replace(shape, d_ff=40)  # as `match` computes it
+    assert (other.parameters(), other.flops_per_token()) == (
+        model_shape(cfg).parameters(),
+        model_shape(cfg).flops_per_token(),
+    )
 
 
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))

@@ -87,6 +87,7 @@ def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
 CHOICES = [
     [],
     ["optim=muon", "loss=z", "schedule=wsd", "model/attn=mqa", "model/values=residual", "model/mixer=canon"],
+    ["model/dropout=branches", "model/bias=all", "model/logits=cap", "optim/average=ema"],
 ]
 
 

@@ -1,4 +1,4 @@
-"""Every choice of optim, optim/decay, schedule and loss composes, trains, resumes, is audited, and has its own id.
+"""Every choice of optim, its subgroups, schedule and loss composes, trains, resumes, is audited, and has its own id.
 
 The choices are the files in conf/: another one is tested as soon as its file is there.
 """
@@ -26,7 +26,10 @@ from tests.tiny import SMALL, configured, exit_code, overrides
 from tests.training.test_trainer import DATA
 
 # Where each group lands in a config.
-KEYS = {"optim": "optim.algorithm", "optim/decay": "optim.decay", "schedule": "schedule", "loss": "loss"}
+KEYS = {
+    "optim": "optim.algorithm", "optim/decay": "optim.decay", "optim/average": "optim.average", "schedule": "schedule",
+    "loss": "loss",
+}  # fmt: skip
 OPTIONS = {group: sorted(path.stem for path in Path(CONF, group).glob("*.yaml")) for group in KEYS}
 CHOICES = [(group, option) for group, options in OPTIONS.items() for option in options]
 COMBINATIONS = covering_array(OPTIONS)

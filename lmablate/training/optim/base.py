@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lmablate.errors import UserError
-from lmablate.model.linear import Linear
+from lmablate.model.linear import block_matrices
+from lmablate.training.optim.average import NoAverage
 from lmablate.training.optim.decay import Decoupled
 
 DECOUPLED = Decoupled()
@@ -30,6 +32,10 @@ class Optimizer(torch.optim.Optimizer):
     Attributes:
         KEEPS: names of the tensors that are kept of each parameter, of its shape; they begin at zero.
         RANGES: the number below which a hyper-parameter must be; all are at least 0.
+        WIDTH_POWERS: with `model/scaling=mup`, learning rates are multiplied by the width n to these powers: in the
+            matrices of the blocks, and in all else. By default those of an optimizer like Adam, whose updates have
+            one size whatever the gradient (arXiv 2203.03466, table 8).
+        average: the average of the weights that is kept; set it before the first step.
 
     Raises:
         UserError: for a hyper-parameter out of range, also one of a group; it names the key.
@@ -37,6 +43,7 @@ class Optimizer(torch.optim.Optimizer):
 
     KEEPS: ClassVar[tuple[str, ...]] = ()
     RANGES: ClassVar[Mapping[str, float]] = {"lr": math.inf, "weight_decay": math.inf}
+    WIDTH_POWERS: ClassVar[tuple[float, float]] = (-1.0, 0.0)
 
     # torch wraps these four in something that imports its compiler when it is called: a second per run.
     state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
@@ -45,11 +52,11 @@ class Optimizer(torch.optim.Optimizer):
     _load_state = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(self, params: Iterable, decay: Decoupled, **hyper_parameters: Any) -> None:
-        self.decay = decay
+        self.decay, self.average = decay, NoAverage()
         super().__init__(params, hyper_parameters)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "decay": self.decay}
+        return {**super().__getstate__(), "decay": self.decay, "average": self.average}
 
     @property
     def period(self) -> int:
@@ -109,7 +116,7 @@ class Optimizer(torch.optim.Optimizer):
             raise UserError(f"{type(self).__name__} has {own} groups of parameters, the state to load {groups}.")
         for group in state_dict["param_groups"]:
             self.check_group(group)
-        keeps, name = {"step", *self.KEEPS}, type(self).__name__
+        keeps, name = {"step", *self.KEEPS, *self.average.KEEPS}, type(self).__name__
         if others := {key for state in state_dict["state"].values() for key in state} - keeps:
             sentence = f"{name} keeps {', '.join(sorted(keeps))}, but the state to load has"
             raise UserError(f"{sentence} {', '.join(sorted(others))}.")
@@ -137,7 +144,26 @@ class Optimizer(torch.optim.Optimizer):
             if params := [p for p in group["params"] if p.grad is not None]:
                 grads, states = _as_real(dense_gradients(params)), [self._advance(p, group) for p in params]
                 self.update(group, _as_real(params), grads, states)
+                self.average.update_(params, states)
         return loss
+
+    @contextmanager
+    def averaged(self) -> Iterator[bool]:
+        """Exchange the parameters for their averages in the block, if averages are kept; yield whether they are.
+
+        A parameter that has not been updated yet stays.
+        """
+        if self.average.KEEPS:
+            self._exchange()
+        try:
+            yield bool(self.average.KEEPS)
+        finally:
+            if self.average.KEEPS:
+                self._exchange()
+
+    def _exchange(self) -> None:
+        for p, state in self.state.items():
+            p.data, state["average"] = state["average"], p.data
 
     def update(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
@@ -164,7 +190,7 @@ class Optimizer(torch.optim.Optimizer):
         """Count a step of a parameter, and return its state."""
         state = self.state[p]
         if not state:
-            state.update(step=0, **self.new_state(p, group))
+            state.update(step=0, **self.new_state(p, group), **self.average.new_state(p))
         state["step"] += 1
         return state
 
@@ -194,8 +220,7 @@ def block_groups(model: nn.Module, weight_decay: float, key: str) -> list[dict[s
         weight_decay: of the matrices.
         key: a hyper-parameter that is true for the first of the three groups, and false for the others.
     """
-    inside = [part for name, part in model.named_modules() if "blocks" in name.split(".")]
-    linear = {id(part.weight) for part in inside if isinstance(part, Linear | nn.Linear)}
+    linear = {id(weight) for weight in block_matrices(model)}
     matrices, vectors = decay_groups(model, weight_decay)
     hidden, others = ([p for p in matrices["params"] if (id(p) in linear) == chosen] for chosen in (True, False))
     return [

@@ -53,6 +53,8 @@ class Muon(AdamW):
 
     KEEPS: ClassVar[tuple[str, ...]] = (*AdamW.KEEPS, "momentum_buffer")
     RANGES: ClassVar[Mapping[str, float]] = {**AdamW.RANGES, "momentum": 1.0}
+    # The largest singular value of an update is about 0.2 lr sqrt(width), and that of an update of Adam lr · width.
+    WIDTH_POWERS: ClassVar[tuple[float, float]] = (-0.5, 0.0)
 
     def __init__(
         self,

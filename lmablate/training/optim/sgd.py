@@ -32,6 +32,7 @@ class SGD(Optimizer):
 
     KEEPS: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     RANGES: ClassVar[Mapping[str, float]] = {**Optimizer.RANGES, "momentum": 1.0}
+    WIDTH_POWERS: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(
         self,

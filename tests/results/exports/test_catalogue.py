@@ -8,7 +8,10 @@ from lmablate.results.exports.catalogue import choices_of_config, choices_of_nam
 from tests.results.exports.helpers import BASE, make_config
 
 # The neutral choices of the groups that were added later, and the choices of the base config.
-ADDED = dict(attn="mha", qk_norm="none", values="plain", scores="plain", gate="none", mixer="none", residual="plain")
+ADDED = dict(
+    attn="mha", qk_norm="none", values="plain", scores="plain", gate="none", mixer="none", residual="plain",
+    logits="plain", bias="none", dropout="none", scaling="standard",
+)  # fmt: skip
 LLAMA = dict(norm="pre", pos="rope", act="swiglu", tying="true", init="scaled")
 OPTIONS = [(group, option) for group in MODEL_GROUPS for option in class_options(group).values()]
 
