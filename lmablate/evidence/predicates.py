@@ -1,7 +1,7 @@
 """The kinds of claim: each measures, on a table of runs, the contrasts that must all hold.
 
-To add a kind, add a class here. Its fields are the keys that a claim's yaml may use, and its name in the yaml is the
-class's name in snake_case.
+Those about learning rates are in `rate_predicates`. To add a kind, add a class here. Its fields are the keys that a
+claim's yaml may use, and its name in the yaml is the class's name in snake_case.
 """
 
 import re
@@ -14,7 +14,8 @@ import numpy as np
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.readings import WHOLE, During, Reading, Share
-from lmablate.evidence.stats import Sample, learning_rate_sensitivity, slope
+from lmablate.evidence.samples import Sample, SkewedSample
+from lmablate.evidence.stats import slope
 from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
 # The predicates by their name in a claim's yaml.
@@ -87,8 +88,9 @@ class Predicate(ABC):
         if not seeds:
             raise NotMeasured(f"the arms of {self.experiment} have no finished seed in common")
         high, low = ({seed: runs[seed] for seed in seeds} for runs in (higher, lower))
-        sample = Sample.paired(list(self.read(table, high).values()), list(self.read(table, low).values()))
-        return sample, (*high.values(), *low.values())
+        least, most = self.reading.limits
+        differences = np.subtract([*self.read(table, high).values()], [*self.read(table, low).values()])
+        return Sample.of(differences, (least - most, most - least)), (*high.values(), *low.values())
 
     def below(self, table: RunTable, low: Levels, high: Levels) -> Difference:
         """Return the contrast "the reading is lower with `low` than with `high`"."""
@@ -193,7 +195,9 @@ class GreaterThan(Predicate):
         bound = np.log(self.constant) if self.transform == "log" else self.constant
         values = np.array(list(self.read(table, runs).values()))
         label = f"{self.reading.in_words} is {self._relation} {bound:.4g} with {name_of(self.arm)}"
-        return [Difference(label, Sample.of(self._sign * (values - bound)), self.margin, tuple(runs.values()))]
+        limits = sorted(self._sign * (np.array(self.reading.limits) - bound))
+        sample = SkewedSample.of(self._sign * (values - bound), (float(limits[0]), float(limits[1])))
+        return [Difference(label, sample, self.margin, tuple(runs.values()))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,96 +206,6 @@ class LessThan(GreaterThan):
 
     _sign: ClassVar[int] = -1
     _relation: ClassVar[str] = "below"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LowerAtBestLr(Lower):
-    """The reading is lower in one arm than in another, each arm at the learning rate that is best for it.
-
-    The best rate is the one with the lowest final value of the metric, averaged over seeds. Only the rates with the
-    most seeds take part. The rate is chosen by the same seeds that are then compared. That flatters both arms alike,
-    so equal arms stay equal.
-
-    Attributes:
-        factor: the factor whose values are the learning rates.
-    """
-
-    factor: str = "optim.lr"
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one difference, paired by seed."""
-        low_rate, low, low_note = self._at_best(table, self.better)
-        high_rate, high, high_note = self._at_best(table, self.worse)
-        sample, runs = self.gap_of_runs(table, higher=high, lower=low)
-        label = (
-            f"{self.reading.in_words} is lower with {name_of(self.better)} at {self.factor}={low_rate:g} than with "
-            f"{name_of(self.worse)} at {high_rate:g}"
-        )
-        return [Difference(label, sample, self.margin, runs, note=low_note + high_note)]
-
-    def _at_best(self, table: RunTable, arm: Levels) -> tuple[float, dict[int, str], str]:
-        """Return the arm's best rate, its runs there by seed, and a warning if the rate is on the edge of the grid."""
-        by_rate = {
-            rate: table.runs(self.experiment, {**arm, self.factor: rate})
-            for rate in table.levels(self.experiment, arm, self.factor)
-        }
-        most = max(len(runs) for runs in by_rate.values())
-        final = Reading(self.metric)
-        mean = {
-            rate: np.mean([final.of(table, self.experiment, run) for run in runs.values()])
-            for rate, runs in by_rate.items()
-            if len(runs) == most
-        }
-        best = min(mean, key=lambda rate: mean[rate])
-        at_edge = best in (min(mean), max(mean))
-        note = f" The best {self.factor} of {name_of(arm)} lies on the edge of its grid." if at_edge else ""
-        return best, by_rate[best], note
-
-
-@dataclass(frozen=True, kw_only=True)
-class LessSensitive(Predicate):
-    """The final loss of one arm depends less on the learning rate than that of another.
-
-    The sensitivity is that of arXiv 2309.14322, computed for each seed over the rates at which both arms were run.
-    The grid should be evenly spaced in the logarithm of the rate.
-
-    Attributes:
-        better: the arm that is less sensitive.
-        worse: the arm that is more sensitive.
-        factor: the factor whose values are the learning rates.
-    """
-
-    better: Levels
-    worse: Levels
-    factor: str = "optim.lr"
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one difference, paired by seed."""
-        rates = sorted(
-            set(table.levels(self.experiment, self.better, self.factor))
-            & set(table.levels(self.experiment, self.worse, self.factor))
-        )
-        if len(rates) < 2:
-            raise NotMeasured(f"the arms of {self.experiment} share fewer than two values of {self.factor}")
-        grids = [
-            [table.runs(self.experiment, {**arm, self.factor: rate}) for rate in rates]
-            for arm in (self.worse, self.better)
-        ]
-        seeds = sorted(set.intersection(*(set(runs) for grid in grids for runs in grid)))
-        if not seeds:
-            raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor} of both arms")
-        worse, better = ([self._sensitivity(table, grid, seed) for seed in seeds] for grid in grids)
-        label = (
-            f"the sensitivity of {self.metric} to {self.factor} ({rates[0]:g} to {rates[-1]:g}) is lower "
-            f"with {name_of(self.better)} than with {name_of(self.worse)}"
-        )
-        runs = tuple(runs[seed] for grid in grids for runs in grid for seed in seeds)
-        return [Difference(label, Sample.paired(worse, better), self.margin, runs)]
-
-    def _sensitivity(self, table: RunTable, grid: list[dict[int, str]], seed: int) -> float:
-        runs = [at_rate[seed] for at_rate in grid]
-        losses = [self.reading.of(table, self.experiment, run) for run in runs]
-        return learning_rate_sensitivity(losses, table.initial_loss(self.experiment, runs[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,7 +304,7 @@ class TrendWithDepth(Predicate):
         sign = 1 if self.direction == "rises" else -1
         changes = [sign * self._change(table, run) for run in runs.values()]
         label = f"{self.reading.in_words} {self.direction} from the first layer to the last with {name_of(self.arm)}"
-        return [Difference(label, Sample.of(changes), self.margin, tuple(runs.values()))]
+        return [Difference(label, SkewedSample.of(changes), self.margin, tuple(runs.values()))]
 
     def _change(self, table: RunTable, run: str) -> float:
         layers = self.reading.by_layer(table, self.experiment, run)

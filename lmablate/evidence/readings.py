@@ -1,5 +1,6 @@
 """Readings: from the logged curve of one run to the one number that arms are compared by."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmablate.errors import counted
+from lmablate.evidence.samples import UNLIMITED
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
@@ -17,6 +19,7 @@ Share = Annotated[float, "from 0 to 1"]
 During = str | list[float] | tuple[float, float]
 
 WHOLE = (0.0, 1.0)
+_LAYER = re.compile(r"/layer_[0-9]+$")
 
 
 def _fitted_change(steps: NDArray, values: NDArray) -> float:
@@ -60,6 +63,17 @@ REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
 # The fewest points that a reduction needs; 1 for all others.
 FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
 
+# The smallest and the largest value of a metric that cannot have any other; {i} stands for the layer.
+LIMITS: dict[str, tuple[float, float]] = {
+    "clipped": (0.0, 1.0),
+    "dead_units/layer_{i}": (0.0, 1.0),
+    "residual/stream_cosine/layer_{i}": (-1.0, 1.0),
+    "tied_grad/cosine": (-1.0, 1.0),
+    "untied_grad/cosine": (-1.0, 1.0),
+}
+# Reductions that stay within the limits of the metric.
+_WITHIN = ("first", "last", "mean")
+
 TRANSFORMS: dict[str, Callable[[float], float]] = {"identity": float, "log": lambda x: float(np.log(x))}
 
 
@@ -91,6 +105,18 @@ class Reading:
         where = "" if tuple(self.during) == WHOLE else f" ({when})"
         measure = f"{how}{self.metric}{less}{where}"
         return f"log {measure}" if self.transform == "log" else measure
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest number that the reading can be; infinite if unknown."""
+        low, high = UNLIMITED
+        if self.minus is None and self.reduce == "spikes":
+            low, high = 0.0, 1.0
+        elif self.minus is None and self.reduce in _WITHIN:
+            low, high = LIMITS.get(_LAYER.sub("/layer_{i}", self.metric), UNLIMITED)
+        if self.transform == "log":
+            low, high = (float(np.log(end)) if end > 0 else -np.inf for end in (low, high))
+        return low, high
 
     def of(self, table: RunTable, experiment: str, run: str) -> float:
         """Return the reading of one run.

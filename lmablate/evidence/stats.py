@@ -1,112 +1,13 @@
-"""The statistics behind a verdict: paired t, Holm, two one-sided tests, power, and summaries of a curve.
-
-The arms of an ablation share their random numbers: initialisation and batches are functions of the seed. So two runs
-of the same seed are a pair, and arms are compared by the mean of the pairs' differences.
-"""
-
-from dataclasses import dataclass
+"""Statistics that know nothing of runs: Holm's correction, power, and summaries of a curve."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import stats
 
 from lmablate.errors import UserError
 
 # `seeds_needed` gives up beyond this number.
 MOST_SEEDS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Mean, standard deviation and number of independent values: all that a t test needs to know of them.
-
-    The values are usually paired differences, one per seed. A single value has no spread, so with n = 1 every p-value
-    is 1 and every interval is infinite.
-
-    Attributes:
-        mean: mean of the values.
-        sd: their standard deviation, with n − 1 in the denominator; NaN for n = 1.
-        n: number of values.
-    """
-
-    mean: float
-    sd: float
-    n: int
-
-    @classmethod
-    def of(cls, values: ArrayLike) -> "Sample":
-        """Summarise a list of values.
-
-        Raises:
-            UserError: if the values are not a non-empty list of finite numbers.
-        """
-        values = np.asarray(values, dtype=float)
-        if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-            raise UserError(f"A sample must be a non-empty list of finite numbers, not {values.tolist()}.")
-        mean = float(values.mean())
-        sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        # A spread of a few rounding errors counts as none, since a t test would take it for near-perfect certainty.
-        return cls(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, values.size)
-
-    @classmethod
-    def paired(cls, a: ArrayLike, b: ArrayLike) -> "Sample":
-        """Summarise the differences a − b of values that belong together pair by pair.
-
-        Args:
-            a: one value per pair.
-            b: the other value of each pair, in the same order.
-
-        Raises:
-            UserError: if `a` and `b` are not equally long, or a difference is not finite.
-        """
-        a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-        if a.shape != b.shape:
-            raise UserError(f"Paired values must be equally many, not {a.size} and {b.size}.")
-        return cls.of(a - b)
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the two-sided t interval that covers the true mean with probability `level`."""
-        if self.n < 2:
-            return -np.inf, np.inf
-        half = special.stdtrit(self.n - 1, (1 + level) / 2) * self.sd / np.sqrt(self.n)
-        return float(self.mean - half), float(self.mean + half)
-
-    def p_above(self, bound: float) -> float:
-        """Return the one-sided p-value of the null hypothesis that the true mean is at most `bound`.
-
-        A small p-value is evidence that the true mean is above `bound`.
-
-        Values without any spread come from a quantity that is discrete or saturated. The t distribution guarantees
-        nothing for such a quantity, so the exact sign test replaces the t test; its p-value is never below 2^-n.
-        """
-        if self.n < 2:
-            return 1.0
-        if self.sd == 0:
-            return 0.5**self.n if self.mean > bound else 1.0
-        return float(special.stdtr(self.n - 1, (bound - self.mean) / (self.sd / np.sqrt(self.n))))
-
-    def p_below(self, bound: float) -> float:
-        """Return the one-sided p-value of the null hypothesis that the true mean is at least `bound`.
-
-        A small p-value is evidence that the true mean is below `bound`.
-        """
-        return Sample(-self.mean, self.sd, self.n).p_above(-bound)
-
-    def p_within(self, margin: float) -> float:
-        """Return the p-value of the null hypothesis that the true mean lies outside (−margin, margin).
-
-        A small p-value is evidence of equivalence: the true mean is nearer to 0 than the margin. It is the larger
-        p-value of two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657).
-        """
-        return max(self.p_above(-margin), self.p_below(margin))
-
-    def p_outside(self, margin: float) -> float:
-        """Return the p-value of the null hypothesis that the true mean lies in [−margin, margin].
-
-        A small p-value is evidence that the true mean lies beyond the margin, on either side. It is twice the smaller
-        p-value of two one-sided tests, one for "above margin" and one for "below −margin".
-        """
-        return min(1.0, 2 * min(self.p_above(margin), self.p_below(-margin)))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -148,8 +49,7 @@ def power(effect: float, sd: float, n: int, alpha: float) -> float:
 def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0.8) -> int | None:
     """Return the fewest pairs with which a one-sided paired t test at level alpha has power `goal`.
 
-    A two-sided test at level 2·alpha needs the same number. Without spread the sign test decides, which needs
-    2^-n <= alpha.
+    A two-sided test at level 2·alpha needs the same number.
 
     Args:
         effect: the true mean to be detected.
@@ -158,12 +58,10 @@ def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0
         goal: the power to be reached.
 
     Returns:
-        The number of pairs; None if `effect` is not positive, if `sd` is unknown, or if 2^19 (524,288) are too few.
+        The number of pairs; None if `effect` or `sd` is not positive or unknown, or if 2^19 (524,288) are too few.
     """
-    if not effect > 0 or np.isnan(sd):
+    if not effect > 0 or not sd > 0:
         return None
-    if sd == 0:
-        return max(2, int(np.ceil(-np.log2(alpha))))
     low, high = 1, 2
     while power(effect, sd, high, alpha) < goal:
         low, high = high, 2 * high

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lmablate.evidence import Contrast, Difference, Equality, Kind, Sample, decide, judge_claims
-from tests.evidence.helpers import Runs, claim_of, verdict_on
+from tests.evidence.helpers import Runs, claim_of, sample_with, verdict_on
 from tests.evidence.predicate_scenes import DIFFERENCES, EQUALITIES, MARGIN, effects, lower
 
 
@@ -24,10 +24,10 @@ def test_a_claim_without_its_experiment_is_not_run_and_leaves_the_family(scene):
 
 
 SAMPLES = {
-    "holds": Sample(5, 1, 10),
-    "contrary": Sample(-5, 1, 10),
-    "nothing": Sample(0, 0.3, 10),
-    "open": Sample(1, 5, 4),
+    "holds": sample_with(5, 1, 10),
+    "contrary": sample_with(-5, 1, 10),
+    "nothing": sample_with(0, 0.3, 10),
+    "open": sample_with(1, 5, 4),
 }
 
 
@@ -47,8 +47,8 @@ def difference(name: str) -> Difference:
         (["holds", "contrary"], Kind.REFUTED),
         (["open", "contrary"], Kind.REFUTED),
         (["nothing", "contrary"], Kind.REFUTED),
-        (["holds", "nothing"], Kind.EQUIVALENT),
-        (["open", "nothing"], Kind.EQUIVALENT),
+        (["holds", "nothing"], Kind.PART_NEGLIGIBLE),
+        (["open", "nothing"], Kind.PART_NEGLIGIBLE),
     ],
 )
 def test_a_conjunction_holds_if_all_parts_do_and_falls_with_any(parts, kind):
@@ -60,7 +60,7 @@ def test_a_conjunction_of_a_difference_and_an_equality():
     same = Equality("x", SAMPLES["nothing"], 1.0, ())
     assert kind_of(difference("holds"), same) == Kind.SUPPORTED
     assert kind_of(difference("holds"), Equality("x", SAMPLES["holds"], 1.0, ())) == Kind.REFUTED
-    assert kind_of(difference("nothing"), same) == Kind.EQUIVALENT
+    assert kind_of(difference("nothing"), same) == Kind.PART_NEGLIGIBLE
 
 
 def test_without_a_margin_nothing_is_equivalent():
@@ -68,13 +68,13 @@ def test_without_a_margin_nothing_is_equivalent():
 
 
 def test_a_sure_but_small_effect_is_not_supported():
-    assert kind_of(Difference("x", Sample(0.8, 0.5, 10), 1.0, ())) == Kind.UNDERPOWERED
-    assert kind_of(Difference("x", Sample(0.8, 0.5, 10), 0.5, ())) == Kind.SUPPORTED
+    assert kind_of(Difference("x", sample_with(0.8, 0.5, 10), 1.0, ())) == Kind.UNDERPOWERED
+    assert kind_of(Difference("x", sample_with(0.8, 0.5, 10), 0.5, ())) == Kind.SUPPORTED
 
 
 def test_a_result_that_would_do_alone_may_not_do_among_twenty():
-    lucky = Difference("x", Sample(1, 1, 8), 0.0, ())
-    idle = Difference("x", Sample(0, 1, 8), 0.0, ())
+    lucky = Difference("x", sample_with(1, 1, 8), 0.0, ())
+    idle = Difference("x", sample_with(0, 1, 8), 0.0, ())
     assert decide([[lucky]])[0].kind == Kind.SUPPORTED
     among = decide([[lucky], *[[idle]] * 19])
     assert {decision.kind for decision in among} == {Kind.UNDERPOWERED}

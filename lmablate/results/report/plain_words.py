@@ -6,7 +6,7 @@ import re
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.evidence.contrasts import Contrast, Equality
-from lmablate.evidence.verdicts import decide
+from lmablate.evidence.rule import decide
 from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT, quantity_of
 from lmablate.results.plots.style import FACTOR_NAMES, LEVEL_NAMES, level_name
 from lmablate.results.report.verdict_table import format_number
