@@ -3,7 +3,8 @@
 A claim is a sentence such as "RoPE ends at a lower loss than learned positions". The modules, in the order in which
 a measurement becomes a verdict on it:
 
-tables      the finished runs, their measurements, and the refusal of runs that cannot be compared
+tables      the runs that count, their measurements, and the refusal of runs that cannot be compared
+divergence  what a diverged run counts as, by what is read of it
 readings    the logged curve of one run -> the one number that arms are compared by
 stats       Holm's correction, power, summaries of a curve
 samples     one effect per seed, and the test that each kind of sample allows

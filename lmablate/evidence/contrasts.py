@@ -28,6 +28,7 @@ class Contrast(ABC):
         margin: the smallest effect of interest, in the effect's unit; 0 if the claim states none.
         runs: ids of all runs that the effect was measured on.
         note: a warning, appended to the verdict's sentence; may be empty.
+        diverged: number of these runs that diverged.
         choices: among how many was chosen the arm that a positive effect flatters, and the one that a negative does.
         level: coverage of the interval that decides at alpha = 0.05 if there is no other claim.
     """
@@ -37,6 +38,7 @@ class Contrast(ABC):
     margin: float
     runs: tuple[str, ...]
     note: str = ""
+    diverged: int = 0
     choices: tuple[int, int] = (1, 1)
 
     level: ClassVar[float]

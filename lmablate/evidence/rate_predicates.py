@@ -8,7 +8,6 @@ import numpy as np
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import Lower, Predicate
 from lmablate.evidence.readings import Reading
-from lmablate.evidence.samples import Sample
 from lmablate.evidence.stats import learning_rate_sensitivity
 from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
@@ -35,7 +34,7 @@ def _arm_at_best_rate(
 ) -> _ArmAtBestRate:
     """Return an arm at the rate with the lowest final value of a metric, averaged over seeds.
 
-    Only the rates with the most seeds take part.
+    Only the rates with the most seeds take part. Of a loss a diverged run counts as one that learnt nothing.
 
     Args:
         table: the runs.
@@ -55,7 +54,7 @@ def _arm_at_best_rate(
         raise NotMeasured(f"{experiment} has no finished run with {name_of(arm)} of a pilot seed")
     final = Reading(metric)
     mean = {
-        rate: np.mean([final.of(table, experiment, run) for run in runs.values()])
+        rate: float(np.nan_to_num(np.mean([final.of(table, experiment, run) for run in runs.values()]), nan=np.inf))
         for rate, runs in choosing.items()
         if len(runs) == most
     }
@@ -96,9 +95,9 @@ class LowerAtBestLr(Lower):
             _arm_at_best_rate(table, self.experiment, self.metric, arm, self.factor, self.pilot_seeds)
             for arm in (self.better, self.worse)
         )
-        sample, runs = self.gap_of_runs(table, higher=high.runs, lower=low.runs)
         label = f"{self.reading.in_words} is lower with {low.name} than with {high.name}"
-        return [Difference(label, sample, self.margin, runs, low.note + high.note, (low.choices, high.choices))]
+        options = {"note": low.note + high.note, "choices": (low.choices, high.choices)}
+        return [self.gap_of_runs(table, Difference, label, higher=high.runs, lower=low.runs, **options)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +126,17 @@ class EqualAtBestRate(Predicate):
             _arm_at_best_rate(table, self.experiment, self.metric, arm, self.factor, self.pilot_seeds)
             for arm in (self.one, self.other)
         )
-        sample, runs = self.gap_of_runs(table, higher=one.runs, lower=other.runs)
         label = f"{self.reading.in_words} is the same with {one.name} and {other.name}"
-        return [Equality(label, sample, self.margin, runs, one.note + other.note, (other.choices, one.choices))]
+        options = {"note": one.note + other.note, "choices": (other.choices, one.choices)}
+        return [self.gap_of_runs(table, Equality, label, higher=one.runs, lower=other.runs, **options)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LessSensitive(Predicate):
     """The final loss of one arm depends less on the learning rate than that of another.
 
-    The sensitivity is that of arXiv 2309.14322, computed for each seed over the rates at which both arms were run.
+    The sensitivity is that of arXiv 2309.14322, computed for each seed over the rates at which both arms were run,
+    those included at which runs diverged: these count as runs that learnt nothing.
     The grid should be evenly spaced in the logarithm of the rate.
 
     Attributes:
@@ -170,9 +170,9 @@ class LessSensitive(Predicate):
             f"with {name_of(self.better)} than with {name_of(self.worse)}"
         )
         runs = tuple(runs[seed] for grid in grids for runs in grid for seed in seeds)
-        return [Difference(label, Sample.paired(worse, better), self.margin, runs)]
+        return [self.contrast(Difference, label, np.subtract(worse, better), table, runs)]
 
     def _sensitivity(self, table: RunTable, grid: list[dict[int, str]], seed: int) -> float:
         runs = [at_rate[seed] for at_rate in grid]
         losses = [self.reading.of(table, self.experiment, run) for run in runs]
-        return learning_rate_sensitivity(losses, table.initial_loss(self.experiment, runs[0]))
+        return learning_rate_sensitivity(losses, table.untrained_loss(self.experiment, runs[0]))

@@ -34,8 +34,8 @@ whole table of verdicts
 
 Each holds as far as the test of a sample does (see `samples`): seeds are independent; a reading that nothing is
 subtracted from is no more skewed than an exponential one; paired differences are roughly normal. A few seeds cannot
-show the last of these. A verdict that would not be reached by the exact sign-flip test *rests on normal tails*, and says
-so: for all others the bounds hold without this assumption. docs/evidence.md has the error rates by simulation.
+show the last of these. A verdict that would not be reached by the exact sign-flip test *rests on normal tails*, and
+says so: for all others the bounds hold without this assumption. docs/evidence.md has the error rates by simulation.
 
 **What is not controlled.** Claims and margins chosen after seeing the runs; seeds added until a verdict appears; and
 whether what is true of a small model is true of a large one. The interval that a verdict shows belongs to its deciding

@@ -258,9 +258,11 @@ class PartialSample(Sample):
 
     Attributes:
         missing: number of seeds without a value.
+        kind: the sample that all values would be.
     """
 
     missing: int = 0
+    kind: type[Sample] = Sample
 
     def _p_value(self, sign: int, bound: float) -> float:
         worst = self.limits[0] if sign > 0 else self.limits[1]
@@ -275,7 +277,7 @@ class PartialSample(Sample):
         )
 
     def _filled(self, value: float) -> Sample:
-        return Sample((*self.values, *[value] * self.missing), self.limits, self.exact)
+        return self.kind((*self.values, *[value] * self.missing), self.limits, self.exact)
 
 
 @cache
@@ -284,6 +286,25 @@ def _exponential_tails(n: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(n)
     parts = [-np.log1p(-rng.random((_DRAWN // 64, n))) for _ in range(64)]
     return np.sort(np.concatenate([Sample.tails(-part, -1.0) for part in parts]))
+
+
+def sample_with_diverged(values: ArrayLike, limits: tuple[float, float], kind: type[Sample]) -> Sample:
+    """Return the sample of effects of which some are those of diverged runs.
+
+    Args:
+        values: one effect per seed: infinite for a worst rank, NaN for one that is missing.
+        limits: the smallest and the largest effect that is possible.
+        kind: the sample that they would be if no run had diverged.
+
+    Raises:
+        UserError: if all are missing.
+    """
+    values = np.asarray(values, dtype=float)
+    there = values[~np.isnan(values)]
+    if there.size == values.size:
+        return RankedSample(tuple(values.tolist()), limits)
+    known = kind.of(there, limits)
+    return PartialSample(known.values, limits, missing=values.size - there.size, kind=kind)
 
 
 def _tail_ratio(n: int) -> float:

@@ -130,17 +130,17 @@ def spike_score(values: ArrayLike, window: int = 100, sigmas: float = 6.0) -> fl
     return float(np.mean(~(np.abs(judged - mean) <= sigmas * sd)))
 
 
-def learning_rate_sensitivity(losses: ArrayLike, initial_loss: float) -> float:
+def learning_rate_sensitivity(losses: ArrayLike, untrained: float) -> float:
     """Return the sensitivity of the final loss to the learning rate, as in arXiv 2309.14322.
 
-    It is the mean over a grid of rates of min(final loss, loss at initialisation), minus the best of these losses. A
-    diverged run, whose final loss is not finite, counts as one that learnt nothing.
+    It is the mean over a grid of rates of min(final loss, untrained loss), minus the best of these losses. A run whose
+    final loss is not finite counts as one that learnt nothing.
 
     Args:
         losses: final loss at each learning rate of a grid; the paper's average demands a grid that is evenly spaced in
             the logarithm of the rate.
-        initial_loss: loss at initialisation, in the same unit.
+        untrained: the loss of a model that has learnt nothing, in the same unit (see `divergence`).
     """
     losses = np.asarray(losses, dtype=float)
-    capped = np.minimum(np.where(np.isfinite(losses), losses, initial_loss), initial_loss)
+    capped = np.minimum(np.where(np.isfinite(losses), losses, untrained), untrained)
     return float(capped.mean() - capped.min())

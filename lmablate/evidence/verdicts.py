@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 from lmablate.errors import UserError
@@ -31,6 +32,7 @@ class Verdict:
         p: the claim's own p-value that led to the verdict.
         p_adjusted: the same after Holm's adjustment.
         normal_tails: whether the verdict rests on the assumption that seeds differ normally.
+        diverged: number of the runs used that diverged.
         seeds_needed: number of seeds that would decide every contrast with power 0.8, at level alpha divided by the
             number of claims; None if unknown, or if no feasible number would do.
         runs: ids of all runs used.
@@ -49,6 +51,7 @@ class Verdict:
     p: float = float("nan")
     p_adjusted: float = float("nan")
     normal_tails: bool = False
+    diverged: int = 0
     seeds_needed: int | None = None
     runs: tuple[str, ...] = ()
     parts: tuple[Decision, ...] = ()
@@ -101,6 +104,7 @@ def _state(
 ) -> Verdict:
     """Return the verdict for a decision, with the number of seeds that a test at alpha / family would need."""
     contrast, contrasts = decision.contrast, [part.contrast for part in parts]
+    used = sorted({run for c in contrasts for run in c.runs})
     low, high = contrast.interval
     needed = [c.seeds_needed(alpha / family) for c in contrasts]
     seeds = None if None in needed else max(n for n in needed if n is not None)
@@ -117,8 +121,9 @@ def _state(
         p=decision.p,
         p_adjusted=decision.p_adjusted,
         normal_tails=decision.normal_tails,
+        diverged=sum(runs.diverged_at(run) < inf for run in used),
         seeds_needed=seeds,
-        runs=tuple(sorted({run for c in contrasts for run in c.runs})),
+        runs=tuple(used),
         parts=parts,
     )
 

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from lmablate.config.build import resolve_config
 from lmablate.errors import UserError, print_error
+from lmablate.evidence.divergence import composite_loss, step_of_divergence, untrained_loss
+from lmablate.runs.run import Run
 from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ MAX_ROUNDS = 4
 @dataclass(frozen=True)
 class BestRate:
     """The learning rate of an arm at which the final validation loss, averaged over seeds, is lowest.
+
+    A seed that diverged counts as one that learnt nothing.
 
     Attributes:
         arm: the arm's name.
@@ -61,7 +65,7 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
     grids = dict.fromkeys(base.arms, _starting_grid(base))
     _launch(first_round(arguments, base))
     for _ in range(MAX_ROUNDS):
-        added = {arm: rate for arm in grids if (rate := next_rate(_final_losses(base, arm, grids[arm])))}
+        added = {arm: rate for arm in grids if (rate := next_rate(final_losses_by_rate(base, arm, grids[arm])))}
         if not added:
             break
         for arm, rate in added.items():
@@ -69,7 +73,7 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
             _launch(one_arm(arguments, base, arm, rate))
     found = []
     for arm, rates in grids.items():
-        losses = _final_losses(base, arm, rates)
+        losses = final_losses_by_rate(base, arm, rates)
         best = min(losses, key=losses.__getitem__)
         found.append(BestRate(arm, best, losses[best], next_rate(losses) is not None))
     return found
@@ -139,7 +143,7 @@ def _format_rate(rate: float) -> str:
 def _launch(command: list[str]) -> None:
     """Run a sweep in its own process.
 
-    The sweep reports failed runs itself, with exit code 1; `_final_losses` reads their status afterwards.
+    The sweep reports failed runs itself, with exit code 1; `final_losses_by_rate` reads their status afterwards.
     """
     log.info("python -m lmablate.train %s", " ".join(command))
     code = subprocess.run([sys.executable, "-m", "lmablate.train", *command]).returncode
@@ -147,22 +151,33 @@ def _launch(command: list[str]) -> None:
         sys.exit(code)
 
 
-def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
-    """Return the final validation loss by rate, averaged over seeds; it is infinite if a seed diverged.
+def final_losses_by_rate(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
+    """Return the final validation loss by rate, averaged over seeds; infinite if all seeds diverged.
+
+    A seed that diverged counts as one that learnt nothing, by the rule of `lmablate.evidence.divergence`.
 
     Raises:
         SystemExit: with code 1 if a run is missing, or failed for another reason.
     """
     jobs = [_at_rate(job, rate) for rate in rates for job in base.jobs if job.arm(base.factors) == arm]
     losses: dict[float, list[float]] = {}
+    finished: set[float] = set()
     for job, run in expected_runs(Sweep(jobs, [*base.factors, RATE])):
         status = run.status()
-        diverged = status["state"] == "failed" and str(status.get("error")).startswith("diverged")
+        diverged = step_of_divergence(status["state"], status.get("error")) is not None
         if status["state"] != "done" and not diverged:
             print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
             sys.exit(1)
-        losses.setdefault(job.cfg.optim.lr, []).append(math.inf if diverged else status["val/loss"])
-    return {rate: sum(values) / len(values) for rate, values in losses.items()}
+        loss = math.inf if diverged else float(status["val/loss"])
+        losses.setdefault(job.cfg.optim.lr, []).append(composite_loss(loss, _untrained_loss(run)))
+        finished |= set() if diverged else {job.cfg.optim.lr}
+    return {rate: sum(values) / len(values) if rate in finished else math.inf for rate, values in losses.items()}
+
+
+def _untrained_loss(run: Run) -> float:
+    """Return the loss of a model that has learnt nothing, by the run's first row; infinite if it logged none."""
+    first = next(iter(run.metrics()), {})
+    return untrained_loss(first.get("init/loss", math.inf), first.get("init/loss_over_uniform", math.nan))
 
 
 def _at_rate(job: Job, rate: float) -> Job:
@@ -177,7 +192,7 @@ def next_rate(losses: Mapping[float, float]) -> float | None:
     The grid continues with its own spacing: 1, 3, 10 is extended by 0.3 or 30.
 
     Args:
-        losses: final loss by rate; infinite if a run diverged.
+        losses: final loss by rate; infinite if all runs diverged.
 
     Raises:
         UserError: if every run diverged.

@@ -23,6 +23,10 @@ class Runs:
     rows: list[dict] = field(default_factory=list)
     fact_rows: list[dict] = field(default_factory=list)
 
+    def add_diverged(self, experiment: str, seed: int, arm: Mapping[str, object], step: int) -> Log:
+        """Add a run that diverged at a step."""
+        return self.add(experiment, seed, arm, state="failed", error=f"diverged at step {step}")
+
     def add(self, experiment: str, seed: int, arm: Mapping[str, object], state: str = "done", **fact: object) -> Log:
         """Add a run, and return the function that logs its series."""
         run = f"r{len(self.fact_rows):04d}"
