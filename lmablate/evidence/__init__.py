@@ -6,13 +6,14 @@ a measurement becomes a verdict on it:
 tables      the runs that count, their measurements, and the refusal of runs that cannot be compared
 divergence  what a diverged run counts as, by what is read of it
 readings    the logged curve of one run -> the one number that arms are compared by
-stats       Holm's correction, power, summaries of a curve
+stats       Holm's correction, summaries of a curve
 samples     one effect per seed, and the test that each kind of sample allows
 contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
 rate_predicates  the kinds of claim about arms that were trained at several learning rates
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 rule        the rule that makes verdicts of contrasts, and the error rate that it guarantees
+planning    how many seeds would decide: the predictive probability of a verdict
 sentences   a decision in words, with its numbers
 verdicts    the verdicts on all claims that a table of runs decides
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
@@ -29,9 +30,6 @@ from lmablate.evidence.samples import PartialSample, RankedSample, Sample, Skewe
 from lmablate.evidence.stats import (
     holm,
     learning_rate_sensitivity,
-    power,
-    seeds_needed,
-    seeds_needed_for_equivalence,
     slope,
     spike_score,
 )
@@ -63,9 +61,6 @@ __all__ = [
     "load_claim",
     "load_claims",
     "parse_claim",
-    "power",
-    "seeds_needed",
-    "seeds_needed_for_equivalence",
     "slope",
     "spike_score",
 ]

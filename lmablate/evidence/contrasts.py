@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import ClassVar, Self
 
 from lmablate.evidence.samples import Sample
-from lmablate.evidence.stats import seeds_needed, seeds_needed_for_equivalence
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,6 @@ class Contrast(ABC):
     def large_enough(self) -> bool:
         """Whether the measured effect is as large as the claim demands."""
 
-    @abstractmethod
-    def seeds_needed(self, alpha: float) -> int | None:
-        """Return how many seeds would decide it at level alpha with power 0.8, if the spread is as measured.
-
-        None means that no feasible number would do, or that the spread is unknown since there is only one seed.
-        """
-
 
 class Difference(Contrast):
     """The claim that the true effect is above 0.
@@ -123,10 +115,6 @@ class Difference(Contrast):
     def large_enough(self) -> bool:
         """Whether the measured effect is at least the margin."""
         return self.sample.mean >= self.margin
-
-    def seeds_needed(self, alpha: float) -> int | None:
-        """Return how many seeds would show a true effect as large as measured, or as the margin if that is larger."""
-        return seeds_needed(max(abs(self.sample.mean), self.margin), self.sample.sd, alpha / 2)
 
 
 class Equality(Contrast):
@@ -161,7 +149,3 @@ class Equality(Contrast):
     def large_enough(self) -> bool:
         """Always true, since no difference is claimed."""
         return True
-
-    def seeds_needed(self, alpha: float) -> int | None:
-        """Return how many seeds would show the equality, if the true effect is 0."""
-        return seeds_needed_for_equivalence(self.margin, self.sample.sd, alpha)

@@ -20,7 +20,7 @@ UNLIMITED = (-np.inf, np.inf)
 _MOST_FLIPPED = 40
 # No verdict rests on a larger p-value, so none above it is checked by flipping signs.
 _CHECKED = 0.1
-# Samples of exponential values that the distribution of their t statistic is taken from.
+# Samples of up to 16 exponential values that the distribution of the t statistic is taken from; of more, fewer.
 _DRAWN = 2**18
 # Stands for an infinite value where sums are taken, so that opposite infinities cancel.
 _HUGE = 1e300
@@ -284,7 +284,8 @@ class PartialSample(Sample):
 def _exponential_tails(n: int) -> NDArray[np.float64]:
     """Return Student's p-values of "the mean is at least the true one" for exponential values, ascending."""
     rng = np.random.default_rng(n)
-    parts = [-np.log1p(-rng.random((_DRAWN // 64, n))) for _ in range(64)]
+    drawn = _DRAWN // max(1, n // 16)
+    parts = [-np.log1p(-rng.random((drawn // 64 + 1, n))) for _ in range(64)]
     return np.sort(np.concatenate([Sample.tails(-part, -1.0) for part in parts]))
 
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from math import isinf
 
-from lmablate.errors import counted
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.rule import Decision, Kind
 
@@ -24,7 +23,7 @@ def verdict_sentence(decision: Decision, parts: Sequence[Decision], alpha: float
         decision: the decision on the claim.
         parts: what is known of each of its contrasts.
         alpha: the level of the rule.
-        seeds: number of seeds that would decide; None if unknown, or if no feasible number would do.
+        seeds: number of seeds that would probably decide; None if unknown, or if no feasible number would do.
     """
     contrast, several = decision.contrast, len(parts) > 1
     low, high = contrast.interval
@@ -76,9 +75,8 @@ def _reason_open(contrast: Contrast, alpha: float) -> str:
 
 
 def _remedy(contrast: Contrast, seeds: int | None) -> str:
-    n = contrast.sample.n
-    if seeds is None:
-        return "two seeds or more would show the spread" if n < 2 else "no number of seeds that is feasible decides"
-    if seeds > n:
-        return f"about {seeds} seeds would decide"
-    return f"the effect is nearer to its margin of {contrast.margin:g} than {counted(n, 'seed')} can tell apart"
+    if seeds is not None:
+        return f"with about {seeds} seeds it would be decided with probability 0.8"
+    if contrast.sample.n < 2:
+        return "two seeds or more would show the spread"
+    return "no number of seeds that is feasible decides, as far as these seeds can tell"

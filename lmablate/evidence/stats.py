@@ -1,13 +1,9 @@
-"""Statistics that know nothing of runs: Holm's correction, power, and summaries of a curve."""
+"""Statistics that know nothing of runs: Holm's correction, and summaries of a curve."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from lmablate.errors import UserError
-
-# `seeds_needed` gives up beyond this number.
-MOST_SEEDS = 1_000_000
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -28,67 +24,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
-
-
-def power(effect: float, sd: float, n: int, alpha: float) -> float:
-    """Return the power of a one-sided paired t test, by the noncentral t distribution.
-
-    Args:
-        effect: the true mean of the paired differences.
-        sd: their true standard deviation, in the same unit.
-        n: number of pairs, at least 2.
-        alpha: level of the test.
-
-    Returns:
-        The probability that the test rejects the hypothesis that the true mean is at most 0.
-    """
-    noncentrality = effect * np.sqrt(n) / sd
-    return float(stats.nct.sf(stats.t.isf(alpha, n - 1), n - 1, noncentrality))
-
-
-def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0.8) -> int | None:
-    """Return the fewest pairs with which a one-sided paired t test at level alpha has power `goal`.
-
-    A two-sided test at level 2·alpha needs the same number.
-
-    Args:
-        effect: the true mean to be detected.
-        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
-        alpha: level of the test.
-        goal: the power to be reached.
-
-    Returns:
-        The number of pairs; None if `effect` or `sd` is not positive or unknown, or if 2^19 (524,288) are too few.
-    """
-    if not effect > 0 or not sd > 0:
-        return None
-    low, high = 1, 2
-    while power(effect, sd, high, alpha) < goal:
-        low, high = high, 2 * high
-        if high > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, sd, middle, alpha) >= goal else (middle, high)
-    return high
-
-
-def seeds_needed_for_equivalence(margin: float, sd: float, alpha: float = 0.05, goal: float = 0.8) -> int | None:
-    """Return a number of pairs with which two one-sided tests show equivalence with power >= `goal`, if the mean is 0.
-
-    Each of the two tests may fail with probability (1 − goal) / 2. Together they then fail with at most 1 − goal, so
-    the number errs on the safe side, and is exact enough for planning.
-
-    Args:
-        margin: half the width of the interval (−margin, margin) in which the true mean is to be shown to lie.
-        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
-        alpha: level of each of the two tests.
-        goal: the power to be reached.
-
-    Returns:
-        The number of pairs; None in the same cases as in `seeds_needed`.
-    """
-    return seeds_needed(margin, sd, alpha, (1 + goal) / 2)
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:

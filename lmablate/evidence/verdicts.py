@@ -9,6 +9,7 @@ from typing import Any
 from lmablate.errors import UserError
 from lmablate.evidence.claims import Claim
 from lmablate.evidence.contrasts import Contrast
+from lmablate.evidence.planning import SHOWN, seeds_for_verdict, verdict_probability
 from lmablate.evidence.rule import Decision, Kind, decide
 from lmablate.evidence.sentences import verdict_sentence
 from lmablate.evidence.tables import NotMeasured, RunTable
@@ -33,8 +34,9 @@ class Verdict:
         p_adjusted: the same after Holm's adjustment.
         normal_tails: whether the verdict rests on the assumption that seeds differ normally.
         diverged: number of the runs used that diverged.
-        seeds_needed: number of seeds that would decide every contrast with power 0.8, at level alpha divided by the
-            number of claims; None if unknown, or if no feasible number would do.
+        seeds_needed: number of seeds with which an open claim is decided with probability 0.8 (see `planning`); None
+            if it is decided, if that is unknown, or if no feasible number would do.
+        chances: (number of seeds, probability of a verdict) of an open claim.
         runs: ids of all runs used.
         parts: what is known of each contrast of the claim, in a family of all contrasts of all claims.
     """
@@ -53,6 +55,7 @@ class Verdict:
     normal_tails: bool = False
     diverged: int = 0
     seeds_needed: int | None = None
+    chances: tuple[tuple[int, float], ...] = ()
     runs: tuple[str, ...] = ()
     parts: tuple[Decision, ...] = ()
 
@@ -63,7 +66,7 @@ class Verdict:
 
     def row(self) -> dict[str, Any]:
         """Return the verdict as one row of a table, without the parts and with run ids joined as a shell would."""
-        hidden = ("claim", "parts", "runs")
+        hidden = ("claim", "parts", "runs", "chances")
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": shlex.join(self.runs)}
 
@@ -106,8 +109,11 @@ def _state(
     contrast, contrasts = decision.contrast, [part.contrast for part in parts]
     used = sorted({run for c in contrasts for run in c.runs})
     low, high = contrast.interval
-    needed = [c.seeds_needed(alpha / family) for c in contrasts]
-    seeds = None if None in needed else max(n for n in needed if n is not None)
+    seeds, chances = None, ()
+    if decision.kind == Kind.UNDERPOWERED:
+        seeds = seeds_for_verdict(contrasts, alpha / family)
+        later = {n: verdict_probability(contrasts, n, alpha / family) for n in SHOWN if n > contrast.sample.n}
+        chances = tuple((n, chance) for n, chance in later.items() if chance is not None)
     return Verdict(
         claim,
         decision.kind,
@@ -123,6 +129,7 @@ def _state(
         normal_tails=decision.normal_tails,
         diverged=sum(runs.diverged_at(run) < inf for run in used),
         seeds_needed=seeds,
+        chances=chances,
         runs=tuple(used),
         parts=parts,
     )

@@ -6,16 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from lmablate.errors import UserError
 from lmablate.evidence import (
-    Sample,
     holm,
     learning_rate_sensitivity,
-    power,
-    seeds_needed,
-    seeds_needed_for_equivalence,
     slope,
     spike_score,
 )
@@ -29,39 +24,6 @@ def test_holm_is_statsmodels(size):
 
 def test_holm_of_no_test_is_empty():
     assert holm([]).size == 0
-
-
-@pytest.mark.parametrize(("effect", "sd", "n", "alpha"), [(0.5, 1, 10, 0.025), (1, 0.7, 3, 0.05), (0, 1, 5, 0.05)])
-def test_power_is_statsmodels(effect, sd, n, alpha):
-    reference = TTestPower().power(effect / sd, n, alpha, alternative="larger")
-    assert power(effect, sd, n, alpha) == pytest.approx(reference)
-
-
-@given(effect=st.floats(0.05, 3), alpha=st.sampled_from([0.05, 0.025, 0.00125]))
-def test_seeds_needed_is_the_fewest_with_the_power(effect, alpha):
-    n = seeds_needed(effect, 1.0, alpha)
-    assert n is not None
-    assert power(effect, 1.0, n, alpha) >= 0.8
-    assert n == 2 or power(effect, 1.0, n - 1, alpha) < 0.8
-
-
-def test_seeds_needed_are_none_if_no_number_would_do():
-    assert seeds_needed(1.0, 0.0) is None
-    assert seeds_needed(0.0, 1.0) is None
-    assert seeds_needed(1.0, float("nan")) is None
-    assert seeds_needed(1e-9, 1.0) is None
-
-
-def test_seeds_needed_for_equivalence_reach_the_power_and_not_by_far_too_many():
-    n = seeds_needed_for_equivalence(margin=0.01, sd=0.008)
-    assert n is not None
-    rng = np.random.default_rng(0)
-
-    def achieved(n: int) -> float:
-        return float(np.mean([Sample.of(x).p_within(0.01) <= 0.05 for x in rng.normal(0, 0.008, (4000, n))]))
-
-    assert achieved(n) >= 0.8 - 3 * np.sqrt(0.8 * 0.2 / 4000)
-    assert achieved(n - 2) < 0.8
 
 
 @given(seed=st.integers(0, 1000))

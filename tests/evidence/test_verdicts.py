@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from lmablate.evidence import Contrast, Difference, Equality, Kind, Sample, decide, judge_claims
+from lmablate.evidence import Contrast, Difference, Equality, Kind, decide, judge_claims
+from lmablate.evidence.planning import verdict_probability
 from tests.evidence.helpers import Runs, claim_of, sample_with, verdict_on
-from tests.evidence.predicate_scenes import DIFFERENCES, EQUALITIES, MARGIN, effects, lower
+from tests.evidence.predicate_scenes import DIFFERENCES, EQUALITIES, effects, lower
 
 
 @pytest.mark.parametrize("scene", DIFFERENCES + EQUALITIES)
@@ -87,16 +87,17 @@ def test_no_claim_gives_no_verdict():
     assert judge_claims([], runs.run_table) == []
 
 
-def test_the_seeds_that_an_open_verdict_asks_for_decide():
+def test_the_seeds_that_an_open_verdict_asks_for_probably_decide():
     runs = Runs()
     verdict = verdict_on(lower(runs, effects(1.5, 1.0, 3)), runs)
     assert verdict.kind == Kind.UNDERPOWERED
     n = verdict.seeds_needed
     assert n is not None
-    assert f"about {n} seeds would decide" in verdict.sentence
-    samples = np.random.default_rng(8).normal(1.5 * MARGIN, MARGIN, (3000, n))
-    decided = [Sample.of(x).p_above(0) <= 0.025 for x in samples]
-    assert np.mean(decided) >= 0.8 - 3 * np.sqrt(0.16 / 3000)
+    assert f"with about {n} seeds it would be decided with probability 0.8" in verdict.sentence
+    (contrast,) = verdict.contrasts
+    probability = verdict_probability([contrast], n, 0.05, draws=4000)
+    assert probability is not None
+    assert probability >= 0.75
 
 
 def test_a_verdict_is_a_row_of_plain_values():
@@ -105,5 +106,6 @@ def test_a_verdict_is_a_row_of_plain_values():
     row = verdict.row()
     assert row["kind"] == "SUPPORTED"
     assert row["runs"].split() == sorted(runs.facts["run"])
+    assert row.pop("seeds_needed") is None, "it is decided"
     frame = pd.DataFrame([row])
     assert frame.notna().all(axis=None)

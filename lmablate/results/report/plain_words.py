@@ -94,7 +94,7 @@ def plain_sentence(verdict: Verdict) -> str:
             fails = f"The claim needs all of its {several} parts, and one makes a difference too small to matter"
             return f"{fails}: that {claimed}. {seen} Less than {margin} was to count as no difference."
     weakest = f"All {several} parts are needed. The weakest is" if several else "The question is"
-    why = f"{_why_open(contrast)} {_remedy(verdict, contrast)}"
+    why = f"{_why_open(contrast)} {_remedy(verdict)}"
     return f"{weakest} whether {claimed}. {seen} {why}{_known(verdict)}"
 
 
@@ -177,11 +177,8 @@ def _why_open(contrast: Contrast) -> str:
     return "That speaks for the claim, but among all claims of this page it may still be chance."
 
 
-def _remedy(verdict: Verdict, contrast: Contrast) -> str:
-    """Return how many seeds would decide."""
+def _remedy(verdict: Verdict) -> str:
+    """Return how many seeds would probably decide."""
     if verdict.seeds_needed is None:
         return "Two seeds or more would show more." if verdict.n < 2 else "No feasible number of seeds would decide it."
-    if verdict.seeds_needed > verdict.n:
-        return f"About {verdict.seeds_needed:,} seeds would decide it; there are {verdict.n}."
-    least = _amount(contrast, contrast.margin)
-    return f"It is nearer to {least}, the least that would matter, than {verdict.n} seeds can tell."
+    return f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %; there are {verdict.n}."

@@ -61,8 +61,8 @@ def check(verdict: Verdict) -> None:
     assert not re.search(r"model/|optim\.|[a-z]_[a-z]|\{i\}|val/|train/", sentence), sentence
     assert ("opposite" in sentence) == (verdict.kind is Kind.REFUTED)
     assert sentence.startswith("Seen in") == (verdict.kind is Kind.SUPPORTED)
-    if verdict.kind is Kind.UNDERPOWERED and verdict.seeds_needed and verdict.seeds_needed > verdict.n:
-        assert f"About {verdict.seeds_needed:,} seeds would decide it; there are {verdict.n}." in sentence
+    if verdict.kind is Kind.UNDERPOWERED and verdict.seeds_needed:
+        assert f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %" in sentence
     if verdict.kind is Kind.UNDERPOWERED and verdict.low < 0 < verdict.high:
         reasons = ("may go either way", "would count as the same", "neither a difference nor that there is none")
         assert any(reason in sentence for reason in reasons)
