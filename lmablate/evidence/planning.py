@@ -1,10 +1,10 @@
 """How many seeds would decide a claim: the predictive probability of a verdict, given the seeds that there are.
 
 A few seeds know neither the mean effect nor its spread. So both are drawn again and again from what the seeds leave
-open (their posterior distribution under a flat prior: the mean is Student-distributed about the measured one, the spread
-follows an inverse chi distribution), the seeds to come are drawn from them, and the rule judges old and new seeds
-together. All parts of a claim are drawn at once, with the correlation that their seeds show. The share of verdicts is
-the predictive probability (Spiegelhalter, Freedman and Blackburn 1986, Controlled Clin. Trials 7, 8).
+open (their posterior distribution under a flat prior: the mean is Student-distributed about the measured one, and the
+spread follows an inverse chi distribution), the seeds to come are drawn from them, and the rule judges old and new
+seeds together. All parts of a claim are drawn at once, with the correlation that their seeds show. The share of
+verdicts is the predictive probability (Spiegelhalter, Freedman and Blackburn 1986, Controlled Clin. Trials 7, 8).
 
 The claim is judged at alpha over the number of claims, Holm's first step, so that the probability errs on the low side.
 """
@@ -21,6 +21,8 @@ from lmablate.evidence.samples import Sample, SkewedSample
 GOAL = 0.8
 # Numbers of seeds that are considered.
 _NUMBERS = (5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
+# More are not considered.
+MOST_SEEDS = _NUMBERS[-1]
 # Numbers of seeds that a page shows the probability for.
 SHOWN = (8, 16, 32, 64)
 _DRAWS = 400

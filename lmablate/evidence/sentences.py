@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import isinf
 
 from lmablate.evidence.contrasts import Contrast
+from lmablate.evidence.planning import MOST_SEEDS
 from lmablate.evidence.rule import Decision, Kind
 
 # What is said of parts, by what the rule says of each, for one part and for several.
@@ -16,7 +17,9 @@ _PART_WORDS = {
 _NORMAL_TAILS = "it assumes that seeds differ normally, which so few seeds cannot show"
 
 
-def verdict_sentence(decision: Decision, parts: Sequence[Decision], alpha: float, seeds: int | None) -> str:
+def verdict_sentence(
+    decision: Decision, parts: Sequence[Decision], alpha: float, seeds: int | None, chances: bool = False
+) -> str:
     """Return the decision in words, with the numbers of the deciding contrast.
 
     Args:
@@ -24,6 +27,7 @@ def verdict_sentence(decision: Decision, parts: Sequence[Decision], alpha: float
         parts: what is known of each of its contrasts.
         alpha: the level of the rule.
         seeds: number of seeds that would probably decide; None if unknown, or if no feasible number would do.
+        chances: whether it is known how likely a verdict is with more seeds.
     """
     contrast, several = decision.contrast, len(parts) > 1
     low, high = contrast.interval
@@ -46,7 +50,7 @@ def verdict_sentence(decision: Decision, parts: Sequence[Decision], alpha: float
             return f"It fails, since one of its {len(parts)} parts is negligible: {negligible}: {numbers}."
         case _:
             among = f" (the weakest of {len(parts)} parts)" if several else ""
-            why = f"{_reason_open(contrast, alpha)}; {_remedy(contrast, seeds)}"
+            why = f"{_reason_open(contrast, alpha)}; {_remedy(contrast, seeds, chances)}"
             return f"It is open whether {contrast.label}{among}: {numbers}; {why}.{_known_parts(parts)}"
 
 
@@ -74,9 +78,11 @@ def _reason_open(contrast: Contrast, alpha: float) -> str:
     return "the interval holds both values that would support the claim and values that would not"
 
 
-def _remedy(contrast: Contrast, seeds: int | None) -> str:
+def _remedy(contrast: Contrast, seeds: int | None, chances: bool) -> str:
     if seeds is not None:
         return f"with about {seeds} seeds it would be decided with probability 0.8"
     if contrast.sample.n < 2:
         return "two seeds or more would show the spread"
-    return "no number of seeds that is feasible decides, as far as these seeds can tell"
+    if chances:
+        return f"even {MOST_SEEDS} seeds would decide it with a probability below 0.8"
+    return "how many seeds would decide it cannot be told from these"

@@ -117,7 +117,7 @@ def _state(
     return Verdict(
         claim,
         decision.kind,
-        verdict_sentence(decision, parts, alpha, seeds) + contrast.note + _left_out(claim, runs),
+        verdict_sentence(decision, parts, alpha, seeds, bool(chances)) + contrast.note + _left_out(claim, runs),
         effect=contrast.sample.mean,
         low=low,
         high=high,

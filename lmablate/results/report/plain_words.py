@@ -7,6 +7,7 @@ from collections import Counter
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.evidence.contrasts import Contrast, Equality
+from lmablate.evidence.planning import MOST_SEEDS
 from lmablate.evidence.rule import Decision
 from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT, quantity_of
 from lmablate.results.plots.style import FACTOR_NAMES, LEVEL_NAMES, level_name
@@ -180,5 +181,9 @@ def _why_open(contrast: Contrast) -> str:
 def _remedy(verdict: Verdict) -> str:
     """Return how many seeds would probably decide."""
     if verdict.seeds_needed is None:
-        return "Two seeds or more would show more." if verdict.n < 2 else "No feasible number of seeds would decide it."
+        if verdict.n < 2:
+            return "Two seeds or more would show more."
+        if verdict.chances:
+            return f"Even {MOST_SEEDS} seeds would decide it with a chance of less than 80 %."
+        return "How many seeds would decide it cannot be told from these."
     return f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %; there are {verdict.n}."

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lmablate.errors import counted
 from lmablate.evidence import Claim, Kind, Verdict
+from lmablate.evidence.planning import MOST_SEEDS
 from lmablate.files import read_text
 
 COLOURS = {
@@ -77,10 +78,12 @@ def format_n(verdict: Verdict) -> str:
 
 
 def format_seeds_needed(verdict: Verdict) -> str:
-    """Return the number of seeds that would decide an open claim; a dash if it is decided or was not run."""
+    """Return the number of seeds that would probably decide an open claim; a dash if it is decided or was not run."""
     if verdict.kind != Kind.UNDERPOWERED:
         return "–"
-    return f"{verdict.seeds_needed:,}" if verdict.seeds_needed else "no feasible number"
+    if verdict.seeds_needed:
+        return f"{verdict.seeds_needed:,}"
+    return f"over {MOST_SEEDS}" if verdict.chances else "unknown"
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
