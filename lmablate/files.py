@@ -289,6 +289,41 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """Append `value` to a file of JSON lines, and flush it to disk; a half line that a kill left is cut off before.
+
+    Only one process may append at a time: hold a lock.
+    """
+    new = not path.exists()
+    with path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - BLOCK_BYTES))  # no line is longer
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
+        file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        fsync_folder(path.parent)
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Return the values of a file of JSON lines, without a half line at its end; empty if there is no such file.
+
+    Raises:
+        UserError: if a whole line is not JSON.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            raise UserError(f"{path} is damaged: line {number} is not JSON.") from None
+    return values
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:

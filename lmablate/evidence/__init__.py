@@ -13,6 +13,7 @@ predicates  the kinds of claim, such as "lower" or "equal": each measures its co
 rate_predicates  the kinds of claim about arms that were trained at several learning rates
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 rule        the rule that makes verdicts of contrasts, and the error rate that it guarantees
+looks       planned looks: seeds added in steps, with the error rate of one test
 planning    how many seeds would decide: the predictive probability of a verdict
 sentences   a decision in words, with its numbers
 verdicts    the verdicts on all claims that a table of runs decides
