@@ -31,6 +31,7 @@ from lmablate.evidence.samples import PartialSample, RankedSample, Sample, Skewe
 from lmablate.evidence.stats import (
     holm,
     learning_rate_sensitivity,
+    power,
     slope,
     spike_score,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "load_claim",
     "load_claims",
     "parse_claim",
+    "power",
     "slope",
     "spike_score",
 ]

@@ -16,6 +16,7 @@ probability `level`, so the one at which one stops does.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmablate.errors import UserError
 from lmablate.files import append_json_line, read_json_lines
@@ -67,24 +68,28 @@ class LookLog:
     The first line is {"looks": [4, 8]}, each other one {"claim": "a", "n": 4, "p": {"support": 0.01}}.
 
     Args:
-        path: the file; it is begun with the plan if it does not exist.
+        path: the file; it is begun with the plan if it does not exist. None keeps the looks in memory only.
         plan: the plan, which must be the one in the file.
 
     Raises:
         UserError: if the file has another plan, or is damaged.
     """
 
-    def __init__(self, path: Path, plan: LookPlan) -> None:
+    def __init__(self, path: Path | None, plan: LookPlan) -> None:
         self.path, self.plan = path, plan
         self._looks: dict[str, dict[int, dict[str, float]]] = {}
-        lines = read_json_lines(path)
+        lines = read_json_lines(path) if path else []
         if not lines:
-            append_json_line(path, {"looks": list(plan.looks)})
+            self._append({"looks": list(plan.looks)})
         elif lines[0] != {"looks": list(plan.looks)}:
             planned = ",".join(map(str, lines[0].get("looks", [])))
             raise UserError(f"{path}: the looks were planned at {planned}, and a plan that has begun stays.")
         for line in lines[1:]:
             self._looks.setdefault(line["claim"], {})[line["n"]] = line["p"]
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        if self.path:
+            append_json_line(self.path, line)
 
     def record(self, claim: str, n: int, p_values: Mapping[str, float]) -> None:
         """Store the p-values of a claim at one look; the same look again changes nothing.
@@ -107,7 +112,7 @@ class LookLog:
             if not same:
                 raise UserError(f"{self.path}: {claim} was seen with {n} seeds, but other runs: the runs have changed.")
             return
-        append_json_line(self.path, {"claim": claim, "n": n, "p": dict(p_values)})
+        self._append({"claim": claim, "n": n, "p": dict(p_values)})
         known[n] = dict(p_values)
 
     def history(self, claim: str) -> dict[int, dict[str, float]]:

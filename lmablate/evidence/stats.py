@@ -1,7 +1,8 @@
-"""Statistics that know nothing of runs: Holm's correction, and summaries of a curve."""
+"""Statistics that know nothing of runs: Holm's correction, power, summaries of a curve."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from lmablate.errors import UserError
 
@@ -24,6 +25,22 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def power(effect: float, sd: float, n: int, alpha: float) -> float:
+    """Return the power of a one-sided paired t test, by the noncentral t distribution.
+
+    Args:
+        effect: the true mean of the paired differences.
+        sd: their true standard deviation, in the same unit.
+        n: number of pairs, at least 2.
+        alpha: level of the test.
+
+    Returns:
+        The probability that the test rejects the hypothesis that the true mean is at most 0.
+    """
+    noncentrality = effect * np.sqrt(n) / sd
+    return float(stats.nct.sf(stats.t.isf(alpha, n - 1), n - 1, noncentrality))
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:

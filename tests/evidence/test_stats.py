@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from lmablate.errors import UserError
 from lmablate.evidence import (
     holm,
     learning_rate_sensitivity,
+    power,
     slope,
     spike_score,
 )
@@ -24,6 +26,12 @@ def test_holm_is_statsmodels(size):
 
 def test_holm_of_no_test_is_empty():
     assert holm([]).size == 0
+
+
+@pytest.mark.parametrize(("effect", "sd", "n", "alpha"), [(0.5, 1, 10, 0.025), (1, 0.7, 3, 0.05), (0, 1, 5, 0.05)])
+def test_power_is_statsmodels(effect, sd, n, alpha):
+    reference = TTestPower().power(effect / sd, n, alpha, alternative="larger")
+    assert power(effect, sd, n, alpha) == pytest.approx(reference)
 
 
 @given(seed=st.integers(0, 1000))
