@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lmablate.errors import UserError
+from lmablate.evidence import Sample
 from lmablate.evidence.looks import LookLog, LookPlan
 from tests.evidence.helpers import sample_with, within_binomial_bound
 
