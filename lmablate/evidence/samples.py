@@ -326,11 +326,13 @@ def flip_tail(values: NDArray[np.float64]) -> float:
     """
     if len(values) > _MOST_FLIPPED:
         return float(Sample.tails(values[None], 0.0)[0])
+    if (values > 0).all():  # no other signs have as large a sum
+        return 0.5 ** len(values)
     sizes = np.abs(values[values != 0])
-    first, second = (_signed_sums(half) for half in np.array_split(sizes, 2))
+    first, second = (np.sort(_signed_sums(half)) for half in np.array_split(sizes, 2))
     least = values.sum() - 1e-9 * sizes.sum()  # equal sums differ by rounding errors
-    second.sort()
-    return float((second.size - np.searchsorted(second, least - first)).sum() / 2.0**sizes.size)
+    enough = second.size - np.searchsorted(second, least - first[::-1])  # of the sums of the second half
+    return float(enough.sum() / 2.0**sizes.size)
 
 
 def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:

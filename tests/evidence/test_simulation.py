@@ -52,7 +52,10 @@ def test_the_tables_of_the_page_keep_what_the_page_promises():
     table = page[page.index("<!-- simulation -->") : page.index("<!-- end of simulation -->")]
     rows = re.findall(r"^\| ([^|]+) \|((?: [.\d]+ / [.\d]+ \|)+)$", table, re.MULTILINE)
     assert len(rows) >= 2 * len(NOISES)
+    (families,) = (
+        int(number.replace(",", "")) for number in re.findall(r"^([\d,]+) families a cell", table, re.MULTILINE)
+    )
     for name, cells in rows:
         for wrong, surely_wrong in re.findall(r"([.\d]+) / ([.\d]+)", cells):
-            assert within_binomial_bound(round(2000 * float(surely_wrong)), 2000, 0.05), name
-            assert name in TWO_MODES or within_binomial_bound(round(2000 * float(wrong)), 2000, 0.05), name
+            assert within_binomial_bound(round(families * float(surely_wrong)), families, 0.05), name
+            assert name in TWO_MODES or within_binomial_bound(round(families * float(wrong)), families, 0.05), name
