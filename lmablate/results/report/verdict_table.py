@@ -97,7 +97,11 @@ def count_sentence(verdicts: Sequence[Verdict]) -> str:
     parts = [f"{counts[kind]} {(MEANINGS if counts[kind] == 1 else PLURALS)[kind]}" for kind in Kind if counts[kind]]
     listed = "; ".join(parts)
     tails = sum(verdict.normal_tails for verdict in verdicts)
-    dagger = f" {tails} of these verdicts ({DAGGER}) assume that seeds differ normally." if tails else ""
+    dagger = (
+        f" {tails} of these verdicts ({DAGGER}) assume{'s' if tails == 1 else ''} that seeds differ normally."
+        if tails
+        else ""
+    )
     return f"Of {counted(len(verdicts), 'claim')}, {listed}.{dagger}"
 
 
