@@ -3,39 +3,44 @@
 A claim is a sentence such as "RoPE ends at a lower loss than learned positions". The modules, in the order in which
 a measurement becomes a verdict on it:
 
-tables      the finished runs, their measurements, and the refusal of runs that cannot be compared
+tables      the runs that count, their measurements, and the refusal of runs that cannot be compared
+divergence  what a diverged run counts as, by what is read of it
 readings    the logged curve of one run -> the one number that arms are compared by
-stats       the statistics: paired t test, Holm's correction, equivalence, power, summaries of a curve
+stats       Holm's correction, summaries of a curve
+samples     one effect per seed, and the test that each kind of sample allows
 contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
+rate_predicates  the kinds of claim about arms that were trained at several learning rates
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 noise       how much a number varies from seed to seed, and which effects that lets one see
 unpaired    two groups of runs that are not pairs: Welch's t test
 worst_ranks pairs of which some runs have diverged: the exact signed-rank test
+rule        the rule that makes verdicts of contrasts, and the error rate that it guarantees
 looks       planned looks: seeds added in steps, with the error rate of one test
-verdicts    the rule that makes verdicts of contrasts, and the error rate that it guarantees
+planning    how many seeds would decide: the predictive probability of a verdict
+sentences   a decision in words, with its numbers
+verdicts    the verdicts on all claims that a table of runs decides
 factorial   effects in a factorial design: which part matters most
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
 
-Start with the docstring of `verdicts`. This package reads tables and imports neither torch nor Hydra.
+Start with the docstring of `rule`. This package reads tables and imports neither torch nor Hydra.
 """
 
 from lmablate.evidence.claims import Claim, load_claim, load_claims, parse_claim
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
+from lmablate.evidence.rule import Decision, Kind, decide
+from lmablate.evidence.samples import PartialSample, RankedSample, Sample, SkewedSample
 from lmablate.evidence.stats import (
-    Sample,
     holm,
     learning_rate_sensitivity,
     power,
-    seeds_needed,
-    seeds_needed_for_equivalence,
     slope,
     spike_score,
 )
 from lmablate.evidence.tables import Measured, RunTable, check_facts
-from lmablate.evidence.verdicts import Decision, Kind, Verdict, decide, judge_claims
+from lmablate.evidence.verdicts import Verdict, judge_claims
 
 __all__ = [
     "PREDICATES",
@@ -46,10 +51,13 @@ __all__ = [
     "Equality",
     "Kind",
     "Measured",
+    "PartialSample",
     "Predicate",
+    "RankedSample",
     "Reading",
     "RunTable",
     "Sample",
+    "SkewedSample",
     "Verdict",
     "check_facts",
     "decide",
@@ -60,8 +68,6 @@ __all__ = [
     "load_claims",
     "parse_claim",
     "power",
-    "seeds_needed",
-    "seeds_needed_for_equivalence",
     "slope",
     "spike_score",
 ]

@@ -15,6 +15,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import lmablate.evidence.rate_predicates  # noqa: F401  adds its kinds to PREDICATES
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.predicates import PREDICATES, Predicate
@@ -76,6 +77,13 @@ def _margin(value: Any) -> float:
     return _number(value, 0)
 
 
+def _seed(value: Any) -> int:
+    number = _number(value, 0)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
 def _id(value: Any) -> str:
     if not _ID.fullmatch(_text(value)):
         raise ValueError
@@ -132,6 +140,7 @@ OF_TYPE: dict[Any, Values] = {
     Share: Values("a number from 0 to 1", _share),
     Levels: Values("factors with their values, such as {model/pos: rope}", _levels),
     list[Levels]: Values("a list of factors with their values, such as [{model/pos: rope}]", _list_of(_levels)),
+    list[int]: Values("a list of seeds, such as [100, 101]", _list_of(_seed)),
     During: Values("warmup, after_warmup, or [from, to] with 0 <= from < to <= 1", _during),
 }
 CLAIM_KEYS = {

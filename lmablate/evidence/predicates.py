@@ -1,20 +1,30 @@
 """The kinds of claim: each measures, on a table of runs, the contrasts that must all hold.
 
-To add a kind, add a class here. Its fields are the keys that a claim's yaml may use, and its name in the yaml is the
-class's name in snake_case.
+Those about learning rates are in `rate_predicates`. To add a kind, add a class here. Its fields are the keys that a
+claim's yaml may use, and its name in the yaml is the class's name in snake_case.
 """
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.readings import WHOLE, During, Reading, Share
-from lmablate.evidence.stats import Sample, learning_rate_sensitivity, slope
+from lmablate.evidence.samples import (
+    UNLIMITED,
+    PartialSample,
+    RankedSample,
+    Sample,
+    SkewedSample,
+    sample_with_diverged,
+)
+from lmablate.evidence.stats import slope
 from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
 # The predicates by their name in a claim's yaml.
@@ -70,15 +80,55 @@ class Predicate(ABC):
         """Return the reading of each run, by seed."""
         return {seed: self.reading.of(table, self.experiment, run) for seed, run in runs.items()}
 
-    def gap(self, table: RunTable, higher: Levels, lower: Levels) -> tuple[Sample, tuple[str, ...]]:
-        """Return the reading of `higher` minus that of `lower`, for the seeds that both have, and the runs used."""
+    def contrast(
+        self,
+        kind: type[Contrast],
+        label: str,
+        effects: ArrayLike,
+        table: RunTable,
+        runs: Sequence[str],
+        sample: type[Sample] = Sample,
+        limits: tuple[float, float] = UNLIMITED,
+        **options: Any,
+    ) -> Contrast:
+        """Return a contrast over seeds, of which runs may have diverged.
+
+        Args:
+            kind: a difference or an equality.
+            label: the claimed relation in words.
+            effects: one per seed: infinite for a worst rank, NaN for one that is missing.
+            table: all runs.
+            runs: ids of those that the effects were measured on.
+            sample: the kind of sample that the effects are if no run diverged.
+            limits: the smallest and the largest effect that is possible.
+            options: further attributes of the contrast.
+
+        Raises:
+            NotMeasured: if all effects are missing.
+        """
+        cut = sum(self.reading.is_cut(table, self.experiment, run) for run in runs)
+        if np.isnan(effects).all():
+            raise NotMeasured(f"a run of every seed of {self.experiment} diverged before {self.metric} was read")
+        values = sample_with_diverged(effects, limits, sample) if cut else sample.of(effects, limits)
+        diverged = sum(table.diverged_at(run) < np.inf for run in runs)
+        note = options.pop("note", "") + _note_on_diverged(diverged, len(runs), values)
+        return kind(label, values, self.margin, tuple(runs), note, diverged, **options)
+
+    def gap(self, table: RunTable, kind: type[Contrast], label: str, higher: Levels, lower: Levels) -> Contrast:
+        """Return a contrast of the reading of `higher` minus that of `lower`, for the seeds that both have."""
         runs = table.runs(self.experiment, higher), table.runs(self.experiment, lower)
-        return self.gap_of_runs(table, *runs)
+        return self.gap_of_runs(table, kind, label, *runs)
 
     def gap_of_runs(
-        self, table: RunTable, higher: dict[int, str], lower: dict[int, str]
-    ) -> tuple[Sample, tuple[str, ...]]:
-        """Return the same as `gap`, for two arms given by their runs.
+        self,
+        table: RunTable,
+        kind: type[Contrast],
+        label: str,
+        higher: dict[int, str],
+        lower: dict[int, str],
+        **options: Any,
+    ) -> Contrast:
+        """Return the same as `gap`, for two arms given by their runs; `options` are attributes of the contrast.
 
         Raises:
             NotMeasured: if the arms have no seed in common.
@@ -87,14 +137,29 @@ class Predicate(ABC):
         if not seeds:
             raise NotMeasured(f"the arms of {self.experiment} have no finished seed in common")
         high, low = ({seed: runs[seed] for seed in seeds} for runs in (higher, lower))
-        sample = Sample.paired(list(self.read(table, high).values()), list(self.read(table, low).values()))
-        return sample, (*high.values(), *low.values())
+        least, most = self.reading.limits
+        a, b = (np.array([*self.read(table, runs).values()]) for runs in (high, low))
+        alike = np.isinf(a) & (a == b)  # both diverged: neither is worse
+        effects = np.subtract(a, b, out=np.zeros(len(seeds)), where=~alike)
+        runs = (*high.values(), *low.values())
+        return self.contrast(kind, label, effects, table, runs, limits=(least - most, most - least), **options)
 
-    def below(self, table: RunTable, low: Levels, high: Levels) -> Difference:
+    def below(self, table: RunTable, low: Levels, high: Levels) -> Contrast:
         """Return the contrast "the reading is lower with `low` than with `high`"."""
-        sample, runs = self.gap(table, higher=high, lower=low)
         label = f"{self.reading.in_words} is lower with {name_of(low)} than with {name_of(high)}"
-        return Difference(label, sample, self.margin, runs)
+        return self.gap(table, Difference, label, higher=high, lower=low)
+
+
+def _note_on_diverged(diverged: int, runs: int, sample: Sample) -> str:
+    """Return a sentence about the runs of a contrast that diverged, and what they count as; empty if none did."""
+    if not diverged:
+        return ""
+    how = "after what is read here"
+    if isinstance(sample, RankedSample):
+        how = "and count as runs that learnt nothing: the p-value is that of signed ranks, and no mean is claimed"
+    elif isinstance(sample, PartialSample):
+        how = "before what is read here: it is judged as in the worst case"
+    return f" {diverged} of {runs} runs diverged, {how}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +229,8 @@ class Equal(Predicate):
 
     def measure(self, table: RunTable) -> list[Contrast]:
         """Return one equality."""
-        sample, runs = self.gap(table, higher=self.one, lower=self.other)
         label = f"{self.reading.in_words} is the same with {name_of(self.one)} and {name_of(self.other)}"
-        return [Equality(label, sample, self.margin, runs)]
+        return [self.gap(table, Equality, label, higher=self.one, lower=self.other)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +257,9 @@ class GreaterThan(Predicate):
         bound = np.log(self.constant) if self.transform == "log" else self.constant
         values = np.array(list(self.read(table, runs).values()))
         label = f"{self.reading.in_words} is {self._relation} {bound:.4g} with {name_of(self.arm)}"
-        return [Difference(label, Sample.of(self._sign * (values - bound)), self.margin, tuple(runs.values()))]
+        effects, ends = (self._sign * (numbers - bound) for numbers in (values, np.array(self.reading.limits)))
+        limits = (float(ends.min()), float(ends.max()))
+        return [self.contrast(Difference, label, effects, table, [*runs.values()], SkewedSample, limits)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,96 +268,6 @@ class LessThan(GreaterThan):
 
     _sign: ClassVar[int] = -1
     _relation: ClassVar[str] = "below"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LowerAtBestLr(Lower):
-    """The reading is lower in one arm than in another, each arm at the learning rate that is best for it.
-
-    The best rate is the one with the lowest final value of the metric, averaged over seeds. Only the rates with the
-    most seeds take part. The rate is chosen by the same seeds that are then compared. That flatters both arms alike,
-    so equal arms stay equal.
-
-    Attributes:
-        factor: the factor whose values are the learning rates.
-    """
-
-    factor: str = "optim.lr"
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one difference, paired by seed."""
-        low_rate, low, low_note = self._at_best(table, self.better)
-        high_rate, high, high_note = self._at_best(table, self.worse)
-        sample, runs = self.gap_of_runs(table, higher=high, lower=low)
-        label = (
-            f"{self.reading.in_words} is lower with {name_of(self.better)} at {self.factor}={low_rate:g} than with "
-            f"{name_of(self.worse)} at {high_rate:g}"
-        )
-        return [Difference(label, sample, self.margin, runs, note=low_note + high_note)]
-
-    def _at_best(self, table: RunTable, arm: Levels) -> tuple[float, dict[int, str], str]:
-        """Return the arm's best rate, its runs there by seed, and a warning if the rate is on the edge of the grid."""
-        by_rate = {
-            rate: table.runs(self.experiment, {**arm, self.factor: rate})
-            for rate in table.levels(self.experiment, arm, self.factor)
-        }
-        most = max(len(runs) for runs in by_rate.values())
-        final = Reading(self.metric)
-        mean = {
-            rate: np.mean([final.of(table, self.experiment, run) for run in runs.values()])
-            for rate, runs in by_rate.items()
-            if len(runs) == most
-        }
-        best = min(mean, key=lambda rate: mean[rate])
-        at_edge = best in (min(mean), max(mean))
-        note = f" The best {self.factor} of {name_of(arm)} lies on the edge of its grid." if at_edge else ""
-        return best, by_rate[best], note
-
-
-@dataclass(frozen=True, kw_only=True)
-class LessSensitive(Predicate):
-    """The final loss of one arm depends less on the learning rate than that of another.
-
-    The sensitivity is that of arXiv 2309.14322, computed for each seed over the rates at which both arms were run.
-    The grid should be evenly spaced in the logarithm of the rate.
-
-    Attributes:
-        better: the arm that is less sensitive.
-        worse: the arm that is more sensitive.
-        factor: the factor whose values are the learning rates.
-    """
-
-    better: Levels
-    worse: Levels
-    factor: str = "optim.lr"
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one difference, paired by seed."""
-        rates = sorted(
-            set(table.levels(self.experiment, self.better, self.factor))
-            & set(table.levels(self.experiment, self.worse, self.factor))
-        )
-        if len(rates) < 2:
-            raise NotMeasured(f"the arms of {self.experiment} share fewer than two values of {self.factor}")
-        grids = [
-            [table.runs(self.experiment, {**arm, self.factor: rate}) for rate in rates]
-            for arm in (self.worse, self.better)
-        ]
-        seeds = sorted(set.intersection(*(set(runs) for grid in grids for runs in grid)))
-        if not seeds:
-            raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor} of both arms")
-        worse, better = ([self._sensitivity(table, grid, seed) for seed in seeds] for grid in grids)
-        label = (
-            f"the sensitivity of {self.metric} to {self.factor} ({rates[0]:g} to {rates[-1]:g}) is lower "
-            f"with {name_of(self.better)} than with {name_of(self.worse)}"
-        )
-        runs = tuple(runs[seed] for grid in grids for runs in grid for seed in seeds)
-        return [Difference(label, Sample.paired(worse, better), self.margin, runs)]
-
-    def _sensitivity(self, table: RunTable, grid: list[dict[int, str]], seed: int) -> float:
-        runs = [at_rate[seed] for at_rate in grid]
-        losses = [self.reading.of(table, self.experiment, run) for run in runs]
-        return learning_rate_sensitivity(losses, table.initial_loss(self.experiment, runs[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +300,7 @@ class SlopeWith(Predicate):
         slopes = [slope(levels, [self.reading.of(table, self.experiment, r[seed]) for r in runs]) for seed in seeds]
         label = f"{self.reading.in_words} rises by {self.slope:g} per unit of {self.factor}"
         used = tuple(r[seed] for r in runs for seed in seeds)
-        return [Equality(label, Sample.of(np.array(slopes) - self.slope), self.margin, used)]
+        return [self.contrast(Equality, label, np.array(slopes) - self.slope, table, used)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,9 +366,11 @@ class TrendWithDepth(Predicate):
         sign = 1 if self.direction == "rises" else -1
         changes = [sign * self._change(table, run) for run in runs.values()]
         label = f"{self.reading.in_words} {self.direction} from the first layer to the last with {name_of(self.arm)}"
-        return [Difference(label, Sample.of(changes), self.margin, tuple(runs.values()))]
+        return [self.contrast(Difference, label, changes, table, [*runs.values()], SkewedSample)]
 
     def _change(self, table: RunTable, run: str) -> float:
+        if self.reading.is_cut(table, self.experiment, run):
+            return np.nan
         layers = self.reading.by_layer(table, self.experiment, run)
         if len(layers) < 2:
             raise NotMeasured(f"run {run} of {self.experiment} has one layer of {self.metric}, too few for a trend")

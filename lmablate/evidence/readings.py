@@ -1,5 +1,6 @@
 """Readings: from the logged curve of one run to the one number that arms are compared by."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmablate.errors import counted
+from lmablate.evidence.divergence import LOSSES, Substitute, composite_loss, substitute_of
+from lmablate.evidence.samples import UNLIMITED
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
 
@@ -17,6 +20,7 @@ Share = Annotated[float, "from 0 to 1"]
 During = str | list[float] | tuple[float, float]
 
 WHOLE = (0.0, 1.0)
+_LAYER = re.compile(r"/layer_[0-9]+$")
 
 
 def _fitted_change(steps: NDArray, values: NDArray) -> float:
@@ -60,6 +64,17 @@ REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
 # The fewest points that a reduction needs; 1 for all others.
 FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
 
+# The smallest and the largest value of a metric that cannot have any other; {i} stands for the layer.
+LIMITS: dict[str, tuple[float, float]] = {
+    "clipped": (0.0, 1.0),
+    "dead_units/layer_{i}": (0.0, 1.0),
+    "residual/stream_cosine/layer_{i}": (-1.0, 1.0),
+    "tied_grad/cosine": (-1.0, 1.0),
+    "untied_grad/cosine": (-1.0, 1.0),
+}
+# Reductions that stay within the limits of the metric.
+_WITHIN = ("first", "last", "mean")
+
 TRANSFORMS: dict[str, Callable[[float], float]] = {"identity": float, "log": lambda x: float(np.log(x))}
 
 
@@ -92,20 +107,57 @@ class Reading:
         measure = f"{how}{self.metric}{less}{where}"
         return f"log {measure}" if self.transform == "log" else measure
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest number that the reading can be; infinite if unknown."""
+        low, high = UNLIMITED
+        if self.minus is None and self.reduce == "spikes":
+            low, high = 0.0, 1.0
+        elif self.minus is None and self.reduce in _WITHIN:
+            low, high = LIMITS.get(_LAYER.sub("/layer_{i}", self.metric), UNLIMITED)
+        if self.transform == "log":
+            low, high = (float(np.log(end)) if end > 0 else -np.inf for end in (low, high))
+        return low, high
+
     def of(self, table: RunTable, experiment: str, run: str) -> float:
-        """Return the reading of one run.
+        """Return the reading of one run; of a diverged one infinity for the worst rank, and NaN if it is missing.
 
         Raises:
             NotMeasured: if the run lacks the metric or has too few points of it, or if the value is not finite or has
                 no logarithm.
         """
+        if self.is_cut(table, experiment, run):
+            return self._substitute(table, experiment, run)
         layers = [self._reduced(table, experiment, run, m) for m in self._layers(table, experiment, run)]
         value = float(np.mean(layers))
+        if self.metric in LOSSES and self.reduce == "last" and table.has(experiment, run, "init/loss"):
+            value = composite_loss(value, table.untrained_loss(experiment, run))
         if self.minus is not None:
             value -= self._reduced(table, experiment, run, self.minus)
         if not np.isfinite(value) or (self.transform == "log" and value <= 0):
             raise NotMeasured(f"run {run} of {experiment} has {value} for {self.reduce} of {self.metric}")
         return TRANSFORMS[self.transform](value)
+
+    def is_cut(self, table: RunTable, experiment: str, run: str) -> bool:
+        """Return whether a run diverged before the end of what is read of it."""
+        diverged = table.diverged_at(run)
+        if np.isinf(diverged):
+            return False
+        first, last = self._bounds(table, experiment, run, 0.0)
+        return (first if self.reduce == "first" else last) >= diverged
+
+    def _substitute(self, table: RunTable, experiment: str, run: str) -> float:
+        """Return what stands for the reading of a run that a divergence has cut."""
+        substitute = substitute_of(self.metric, self.reduce, self.minus is not None)
+        if substitute != Substitute.UNTRAINED:
+            return np.inf if substitute == Substitute.WORST else np.nan
+        steps, values = np.zeros(0), np.zeros(0)
+        if table.has(experiment, run, self.metric):
+            steps, values = table.series(experiment, run, self.metric)
+        later = table.steps_planned(experiment, self.metric, after=max(steps, default=-1.0))
+        untrained = np.full(later.size, table.untrained_loss(experiment, run))
+        reduced = self._reduce(table, experiment, run, np.append(steps, later), np.append(values, untrained))
+        return TRANSFORMS[self.transform](reduced)
 
     def by_layer(self, table: RunTable, experiment: str, run: str) -> list[float]:
         """Return the reading of each layer, first to last, without `minus`."""
@@ -118,12 +170,14 @@ class Reading:
         return table.layer_metrics(experiment, run, self.metric)
 
     def _reduced(self, table: RunTable, experiment: str, run: str, metric: str) -> float:
-        steps, values = table.series(experiment, run, metric)
-        first, last = self._bounds(table, experiment, run, steps[-1])
+        return self._reduce(table, experiment, run, *table.series(experiment, run, metric))
+
+    def _reduce(self, table: RunTable, experiment: str, run: str, steps: NDArray, values: NDArray) -> float:
+        first, last = self._bounds(table, experiment, run, max(steps, default=0.0))
         inside = (first <= steps) & (steps <= last)
         if inside.sum() < FEWEST_POINTS.get(self.reduce, 1):
             points = counted(int(inside.sum()), "point")
-            raise NotMeasured(f"run {run} of {experiment} has {points} of {metric} in {self.during}")
+            raise NotMeasured(f"run {run} of {experiment} has {points} of {self.metric} in {self.during}")
         return REDUCTIONS[self.reduce](steps[inside], values[inside])
 
     def _bounds(self, table: RunTable, experiment: str, run: str, last_step: float) -> tuple[float, float]:

@@ -1,112 +1,10 @@
-"""The statistics behind a verdict: paired t, Holm, two one-sided tests, power, and summaries of a curve.
-
-The arms of an ablation share their random numbers: initialisation and batches are functions of the seed. So two runs
-of the same seed are a pair, and arms are compared by the mean of the pairs' differences.
-"""
-
-from dataclasses import dataclass
+"""Statistics that know nothing of runs: Holm's correction, power, summaries of a curve."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import stats
 
 from lmablate.errors import UserError
-
-# `seeds_needed` gives up beyond this number.
-MOST_SEEDS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Mean, standard deviation and number of independent values: all that a t test needs to know of them.
-
-    The values are usually paired differences, one per seed. A single value has no spread, so with n = 1 every p-value
-    is 1 and every interval is infinite.
-
-    Attributes:
-        mean: mean of the values.
-        sd: their standard deviation, with n − 1 in the denominator; NaN for n = 1.
-        n: number of values.
-    """
-
-    mean: float
-    sd: float
-    n: int
-
-    @classmethod
-    def of(cls, values: ArrayLike) -> "Sample":
-        """Summarise a list of values.
-
-        Raises:
-            UserError: if the values are not a non-empty list of finite numbers.
-        """
-        values = np.asarray(values, dtype=float)
-        if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-            raise UserError(f"A sample must be a non-empty list of finite numbers, not {values.tolist()}.")
-        mean = float(values.mean())
-        sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        # A spread of a few rounding errors counts as none, since a t test would take it for near-perfect certainty.
-        return cls(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, values.size)
-
-    @classmethod
-    def paired(cls, a: ArrayLike, b: ArrayLike) -> "Sample":
-        """Summarise the differences a − b of values that belong together pair by pair.
-
-        Args:
-            a: one value per pair.
-            b: the other value of each pair, in the same order.
-
-        Raises:
-            UserError: if `a` and `b` are not equally long, or a difference is not finite.
-        """
-        a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-        if a.shape != b.shape:
-            raise UserError(f"Paired values must be equally many, not {a.size} and {b.size}.")
-        return cls.of(a - b)
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the two-sided t interval that covers the true mean with probability `level`."""
-        if self.n < 2:
-            return -np.inf, np.inf
-        half = special.stdtrit(self.n - 1, (1 + level) / 2) * self.sd / np.sqrt(self.n)
-        return float(self.mean - half), float(self.mean + half)
-
-    def p_above(self, bound: float) -> float:
-        """Return the one-sided p-value of the null hypothesis that the true mean is at most `bound`.
-
-        A small p-value is evidence that the true mean is above `bound`.
-
-        Values without any spread come from a quantity that is discrete or saturated. The t distribution guarantees
-        nothing for such a quantity, so the exact sign test replaces the t test; its p-value is never below 2^-n.
-        """
-        if self.n < 2:
-            return 1.0
-        if self.sd == 0:
-            return 0.5**self.n if self.mean > bound else 1.0
-        return float(special.stdtr(self.n - 1, (bound - self.mean) / (self.sd / np.sqrt(self.n))))
-
-    def p_below(self, bound: float) -> float:
-        """Return the one-sided p-value of the null hypothesis that the true mean is at least `bound`.
-
-        A small p-value is evidence that the true mean is below `bound`.
-        """
-        return Sample(-self.mean, self.sd, self.n).p_above(-bound)
-
-    def p_within(self, margin: float) -> float:
-        """Return the p-value of the null hypothesis that the true mean lies outside (−margin, margin).
-
-        A small p-value is evidence of equivalence: the true mean is nearer to 0 than the margin. It is the larger
-        p-value of two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657).
-        """
-        return max(self.p_above(-margin), self.p_below(margin))
-
-    def p_outside(self, margin: float) -> float:
-        """Return the p-value of the null hypothesis that the true mean lies in [−margin, margin].
-
-        A small p-value is evidence that the true mean lies beyond the margin, on either side. It is twice the smaller
-        p-value of two one-sided tests, one for "above margin" and one for "below −margin".
-        """
-        return min(1.0, 2 * min(self.p_above(margin), self.p_below(-margin)))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -143,54 +41,6 @@ def power(effect: float, sd: float, n: int, alpha: float) -> float:
     """
     noncentrality = effect * np.sqrt(n) / sd
     return float(stats.nct.sf(stats.t.isf(alpha, n - 1), n - 1, noncentrality))
-
-
-def seeds_needed(effect: float, sd: float, alpha: float = 0.025, goal: float = 0.8) -> int | None:
-    """Return the fewest pairs with which a one-sided paired t test at level alpha has power `goal`.
-
-    A two-sided test at level 2·alpha needs the same number. Without spread the sign test decides, which needs
-    2^-n <= alpha.
-
-    Args:
-        effect: the true mean to be detected.
-        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
-        alpha: level of the test.
-        goal: the power to be reached.
-
-    Returns:
-        The number of pairs; None if `effect` is not positive, if `sd` is unknown, or if 2^19 (524,288) are too few.
-    """
-    if not effect > 0 or np.isnan(sd):
-        return None
-    if sd == 0:
-        return max(2, int(np.ceil(-np.log2(alpha))))
-    low, high = 1, 2
-    while power(effect, sd, high, alpha) < goal:
-        low, high = high, 2 * high
-        if high > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, sd, middle, alpha) >= goal else (middle, high)
-    return high
-
-
-def seeds_needed_for_equivalence(margin: float, sd: float, alpha: float = 0.05, goal: float = 0.8) -> int | None:
-    """Return a number of pairs with which two one-sided tests show equivalence with power >= `goal`, if the mean is 0.
-
-    Each of the two tests may fail with probability (1 − goal) / 2. Together they then fail with at most 1 − goal, so
-    the number errs on the safe side, and is exact enough for planning.
-
-    Args:
-        margin: half the width of the interval (−margin, margin) in which the true mean is to be shown to lie.
-        sd: standard deviation of the paired differences, from a pilot, in the same unit; NaN if unknown.
-        alpha: level of each of the two tests.
-        goal: the power to be reached.
-
-    Returns:
-        The number of pairs; None in the same cases as in `seeds_needed`.
-    """
-    return seeds_needed(margin, sd, alpha, (1 + goal) / 2)
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
@@ -232,17 +82,17 @@ def spike_score(values: ArrayLike, window: int = 100, sigmas: float = 6.0) -> fl
     return float(np.mean(~(np.abs(judged - mean) <= sigmas * sd)))
 
 
-def learning_rate_sensitivity(losses: ArrayLike, initial_loss: float) -> float:
+def learning_rate_sensitivity(losses: ArrayLike, untrained: float) -> float:
     """Return the sensitivity of the final loss to the learning rate, as in arXiv 2309.14322.
 
-    It is the mean over a grid of rates of min(final loss, loss at initialisation), minus the best of these losses. A
-    diverged run, whose final loss is not finite, counts as one that learnt nothing.
+    It is the mean over a grid of rates of min(final loss, untrained loss), minus the best of these losses. A run whose
+    final loss is not finite counts as one that learnt nothing.
 
     Args:
         losses: final loss at each learning rate of a grid; the paper's average demands a grid that is evenly spaced in
             the logarithm of the rate.
-        initial_loss: loss at initialisation, in the same unit.
+        untrained: the loss of a model that has learnt nothing, in the same unit (see `divergence`).
     """
     losses = np.asarray(losses, dtype=float)
-    capped = np.minimum(np.where(np.isfinite(losses), losses, initial_loss), initial_loss)
+    capped = np.minimum(np.where(np.isfinite(losses), losses, untrained), untrained)
     return float(capped.mean() - capped.min())

@@ -1,4 +1,4 @@
-"""The finished runs and their measurements, and the refusal of runs that cannot be compared."""
+"""The runs that count, which are those that finished or diverged, and the refusal of runs that cannot be compared."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
+from lmablate.evidence.divergence import LOSSES, step_of_divergence, untrained_loss
 
 FactorValue = str | float | int | bool
 # The values of factors that single out one arm of an experiment, e.g. {"model/pos": "rope"}.
@@ -21,7 +22,6 @@ _BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
 # The columns of a table of facts, which has one row per run and experiment.
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
-LOSSES = ("train/loss", "val/loss")
 
 
 class NotMeasured(Exception):
@@ -49,12 +49,13 @@ def _spelling(value: object) -> str:
 
 
 def check_facts(facts: pd.DataFrame) -> None:
-    """Refuse finished runs that cannot be compared: other data, other training code, or another budget.
+    """Refuse runs that cannot be compared: other data, other training code, or another budget.
 
     Data and code must be the same in the whole table, the number of tokens in each experiment.
 
     Args:
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS. Only runs in state "done" count.
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS. Only runs that finished or diverged
+            count.
 
     Raises:
         UserError: if runs cannot be compared, or a column is missing.
@@ -62,11 +63,26 @@ def check_facts(facts: pd.DataFrame) -> None:
     missing = [column for column in FACT_COLUMNS if column not in facts.columns]
     if missing:
         raise UserError(f"The table of facts has no column {missing[0]}: it needs {', '.join(FACT_COLUMNS)}.")
-    done = facts.loc[facts["state"] == "done"]
+    counted = facts.loc[facts["run"].isin(_counted_runs(facts))]
     for column, name in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
-        _refuse_mixture(done, column, f"The table mixes {name}")
-    for experiment, runs in done.groupby("experiment"):
+        _refuse_mixture(counted, column, f"The table mixes {name}")
+    for experiment, runs in counted.groupby("experiment"):
         _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
+
+
+def _counted_runs(facts: pd.DataFrame) -> dict[str, float]:
+    """Return the ids of the runs that finished or diverged, with the step of the divergence, infinite for the former.
+
+    Args:
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps `error`.
+    """
+    errors = facts["error"] if "error" in facts.columns else [None] * len(facts)
+    counted = {}
+    for run, state, error in zip(facts["run"], facts["state"], errors, strict=True):
+        step = np.inf if state == "done" else step_of_divergence(state, error)
+        if step is not None:
+            counted[run] = step
+    return counted
 
 
 def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
@@ -127,8 +143,8 @@ class MetricCurves:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A finished run.
+class CountedRun:
+    """A run that finished or diverged.
 
     Attributes:
         id: the run's id.
@@ -142,12 +158,12 @@ class FinishedRun:
 
 
 class RunTable:
-    """The finished runs of several experiments, by experiment, arm and seed.
+    """The runs of several experiments that finished or diverged, by experiment, arm and seed.
 
     Args:
         experiments: name -> the experiment's measurements.
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS. A run may belong to several
-            experiments, and then has a row for each.
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and `error` if runs may have diverged.
+            A run may belong to several experiments, and then has a row for each.
 
     Raises:
         UserError: if runs cannot be compared (see `check_facts`), or a run has no row of facts.
@@ -159,20 +175,20 @@ class RunTable:
         for measured in experiments.values():
             if unknown := set(measured.runs["run"]) - known:
                 raise UserError(f"The table of facts has no row for run {min(unknown)}.")
-        done = set(facts.loc[facts["state"] == "done", "run"])
+        self._ends = _counted_runs(facts)
         self._experiments = experiments
-        self._runs = {name: _finished(measured.runs, done) for name, measured in experiments.items()}
-        self._unfinished = facts.loc[facts["state"] != "done"].groupby(["experiment", "state"]).size()
+        self._runs = {name: _counted(measured.runs, self._ends) for name, measured in experiments.items()}
+        self._uncounted = facts.loc[~facts["run"].isin(self._ends)].groupby(["experiment", "state"]).size()
         self._curves: dict[tuple[str, str], MetricCurves] = {}
 
     def runs(self, experiment: str, arm: Mapping[str, FactorValue]) -> dict[int, str]:
-        """Return the ids of the arm's finished runs, by seed.
+        """Return the ids of the arm's runs that finished or diverged, by seed.
 
         Raises:
             UserError: if the arm is so vague that a seed has two runs.
             NotMeasured: if there is no such run.
         """
-        by_seed: dict[int, FinishedRun] = {}
+        by_seed: dict[int, CountedRun] = {}
         for run in self._select(experiment, arm):
             other = by_seed.setdefault(run.seed, run)
             if other is not run:
@@ -199,7 +215,7 @@ class RunTable:
             listed = ", ".join(sorted(values))
             raise UserError(f"{factor} of {experiment} must have numbers as values, not {listed}.") from None
 
-    def _select(self, experiment: str, arm: Mapping[str, FactorValue]) -> list[FinishedRun]:
+    def _select(self, experiment: str, arm: Mapping[str, FactorValue]) -> list[CountedRun]:
         if not self._runs.get(experiment):
             raise NotMeasured(f"{experiment} has no finished run")
         for factor in arm:
@@ -227,22 +243,22 @@ class RunTable:
     def series(self, experiment: str, run: str, metric: str) -> tuple[NDArray, NDArray]:
         """Return the steps, ascending, and the values of a metric of one run.
 
-        A loss that is not finite is replaced by the loss at initialisation, the cap of arXiv 2309.14322. This applies
-        only to runs in state "done"; a run that the trainer finds diverged is in state "failed", and is left out.
+        A loss that is not finite is replaced by the untrained loss. A diverged run's series ends before the divergence.
 
         Raises:
             NotMeasured: if the run did not log the metric.
         """
-        if not self._has(experiment, run, metric):
+        if not self.has(experiment, run, metric):
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
         curves = self._curves_of(experiment, metric)
         place = curves.of_run[run]
         steps, values = curves.steps[place], curves.values[place]
         if metric in LOSSES and not np.isfinite(values).all():
-            values = np.where(np.isfinite(values), values, self.initial_loss(experiment, run))
+            values = np.where(np.isfinite(values), values, self.untrained_loss(experiment, run))
         return steps, values
 
-    def _has(self, experiment: str, run: str, metric: str) -> bool:
+    def has(self, experiment: str, run: str, metric: str) -> bool:
+        """Return whether a run logged a metric."""
         return metric in self._experiments[experiment].metrics and run in self._curves_of(experiment, metric).of_run
 
     def _curves_of(self, experiment: str, metric: str) -> MetricCurves:
@@ -252,24 +268,68 @@ class RunTable:
         return self._curves[experiment, metric]
 
     def left_out(self, experiments: set[str]) -> dict[str, int]:
-        """Return how many runs of these experiments are not finished, by state."""
+        """Return how many runs of these experiments neither finished nor diverged, by state."""
         counts: dict[str, int] = {}
-        for (experiment, state), count in self._unfinished.items():
+        for (experiment, state), count in self._uncounted.items():
             if experiment in experiments:
                 counts[state] = counts.get(state, 0) + count
         return counts
 
-    def initial_loss(self, experiment: str, run: str) -> float:
-        """Return the loss at initialisation, in nats per token."""
-        return float(self.series(experiment, run, "init/loss")[1][0])
+    def diverged_at(self, run: str) -> float:
+        """Return the step at which a run diverged; infinite if it finished."""
+        return float(self._ends[run])
+
+    def untrained_loss(self, experiment: str, run: str) -> float:
+        """Return the loss of a model that has learnt nothing (see `divergence`), in nats per token.
+
+        A run that diverged before it logged its first loss has the lowest one of its experiment.
+
+        Raises:
+            NotMeasured: if no run of the experiment logged a loss at initialisation.
+        """
+        known = [run] if self.has(experiment, run, "init/loss") else self._with(experiment, "init/loss")
+        if not known:
+            raise NotMeasured(f"run {run} of {experiment} has no init/loss, which a run that learnt nothing counts as")
+        return min(self._untrained(experiment, each) for each in known)
+
+    def _untrained(self, experiment: str, run: str) -> float:
+        initial, *over = (
+            float(self.series(experiment, run, metric)[1][0])
+            for metric in ("init/loss", "init/loss_over_uniform")
+            if self.has(experiment, run, metric)
+        )
+        return untrained_loss(initial, *over)
+
+    def _with(self, experiment: str, metric: str) -> list[str]:
+        """Return the ids of the runs that logged a metric."""
+        return [run.id for run in self._runs[experiment] if self.has(experiment, run.id, metric)]
+
+    def steps_planned(self, experiment: str, metric: str, after: float) -> NDArray:
+        """Return the steps beyond `after` at which any run of an experiment logged a metric, ascending."""
+        runs = self._with(experiment, metric)
+        steps = np.unique(np.concatenate([np.zeros(0), *(self.series(experiment, run, metric)[0] for run in runs)]))
+        return steps[steps > after]
 
     def last_step(self, experiment: str, run: str) -> float:
-        """Return the last step at which the run logged a loss; 0 if it logged none."""
-        logged = [metric for metric in LOSSES if self._has(experiment, run, metric)]
-        return max((float(self.series(experiment, run, metric)[0][-1]) for metric in logged), default=0.0)
+        """Return the last step at which the run logged a loss, or should have if it diverged; 0 if it logged none."""
+        runs = [run] if np.isinf(self.diverged_at(run)) else [each.id for each in self._runs[experiment]]
+        logged = [(each, metric) for metric in LOSSES for each in runs if self.has(experiment, each, metric)]
+        return max((float(self.series(experiment, each, metric)[0][-1]) for each, metric in logged), default=0.0)
 
     def warmup_end(self, experiment: str, run: str) -> float:
-        """Return the step with the highest learning rate, at which a linear warm-up ends and the decay begins."""
+        """Return the step with the highest learning rate, at which a linear warm-up ends and the decay begins.
+
+        For a run that diverged before it ended, it is the last such step of its experiment's other runs.
+        """
+        if np.isinf(self.diverged_at(run)):
+            return self._step_of_highest_rate(experiment, run)
+        finished = [each for each in self._with(experiment, "lr") if np.isinf(self.diverged_at(each))]
+        own = self._step_of_highest_rate(experiment, run) if self.has(experiment, run, "lr") else np.inf
+        ended = own < self.series(experiment, run, "lr")[0][-1] if np.isfinite(own) else False
+        ends = [own] if ended else [self._step_of_highest_rate(experiment, each) for each in finished]
+        return max(ends, default=np.inf)
+
+    def _step_of_highest_rate(self, experiment: str, run: str) -> float:
         steps, rates = self.series(experiment, run, "lr")
         return float(steps[rates.argmax()])
 
@@ -290,23 +350,23 @@ class RunTable:
             for name in self._experiments[experiment].metrics
             if (match := pattern.fullmatch(name))
         )
-        found = [name for _, name in names if self._has(experiment, run, name)]
+        found = [name for _, name in names if self.has(experiment, run, name)]
         if not found:
             raise NotMeasured(f"run {run} of {experiment} has no {metric}")
         return found
 
 
-def _finished(runs: pd.DataFrame, done: set[str]) -> list[FinishedRun]:
-    """Return the finished runs of an experiment.
+def _counted(runs: pd.DataFrame, ids: Collection[str]) -> list[CountedRun]:
+    """Return the runs of an experiment that count.
 
     Args:
         runs: one row per run, with the columns run, seed, and one per factor.
-        done: ids of all finished runs.
+        ids: those of all runs that count.
     """
     factors = [column for column in runs.columns if column not in ("run", "seed")]
     rows = runs[["run", "seed", *factors]].itertuples(index=False, name=None)
     return [
-        FinishedRun(run, int(seed), dict(zip(factors, map(_spelling, values), strict=True)))
+        CountedRun(run, int(seed), dict(zip(factors, map(_spelling, values), strict=True)))
         for run, seed, *values in rows
-        if run in done
+        if run in ids
     ]

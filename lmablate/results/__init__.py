@@ -4,6 +4,7 @@ exports   from runs to tidy tables, and back: metrics.jsonl, wandb's files, or C
 plots     the figures of an experiment
 report    verdicts on claims, and a page that shows them beside the figures
 frames    typed helpers for pandas tables
+outcomes  final losses as they count, those of diverged runs too
 run_table the table of runs on the terminal
 notebook  a notebook about an experiment
 design_effects the effects of a factorial design, as a table and in words

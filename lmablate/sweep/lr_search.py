@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from lmablate.config.build import resolve_config
 from lmablate.errors import UserError, print_error
+from lmablate.evidence.divergence import composite_loss, step_of_divergence, untrained_loss
 from lmablate.runs.run import Run
 from lmablate.sweep.jobs import Sweep, expand_sweep, expected_runs
 
@@ -29,6 +30,8 @@ MAX_ROUNDS = 4
 @dataclass(frozen=True)
 class BestRate:
     """The learning rate of an arm at which the final validation loss, averaged over seeds, is lowest.
+
+    A seed that diverged counts as one that learnt nothing.
 
     Attributes:
         arm: the arm's name.
@@ -62,7 +65,7 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
     grids = dict.fromkeys(base.arms, _starting_grid(base))
     launch(first_round(arguments, base))
     for _ in range(MAX_ROUNDS):
-        added = {arm: rate for arm in grids if (rate := next_rate(_final_losses(base, arm, grids[arm])))}
+        added = {arm: rate for arm in grids if (rate := next_rate(final_losses_by_rate(base, arm, grids[arm])))}
         if not added:
             break
         for arm, rate in added.items():
@@ -70,7 +73,7 @@ def search_learning_rates(arguments: list[str]) -> list[BestRate]:
             launch(one_arm(arguments, base, arm, rate))
     found = []
     for arm, rates in grids.items():
-        losses = _final_losses(base, arm, rates)
+        losses = final_losses_by_rate(base, arm, rates)
         best = min(losses, key=losses.__getitem__)
         found.append(BestRate(arm, best, losses[best], next_rate(losses) is not None))
     return found
@@ -150,7 +153,7 @@ def _format_rate(rate: float) -> str:
 def launch(command: list[str]) -> None:
     """Run a sweep of `lmablate.train` in its own process.
 
-    The sweep reports failed runs itself, with exit code 1; `final_loss` reads their status afterwards.
+    The sweep reports failed runs itself, with exit code 1; `mean_final_loss` reads their status afterwards.
 
     Args:
         command: the arguments of the sweep.
@@ -164,8 +167,10 @@ def launch(command: list[str]) -> None:
         sys.exit(code)
 
 
-def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
-    """Return the final validation loss by rate, averaged over seeds; it is infinite if a seed diverged.
+def final_losses_by_rate(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, float]:
+    """Return the final validation loss by rate, averaged over seeds; infinite if all seeds diverged.
+
+    A seed that diverged counts as one that learnt nothing, by the rule of `lmablate.evidence.divergence`.
 
     Raises:
         SystemExit: with code 1 if a run is missing, or failed for another reason.
@@ -176,28 +181,40 @@ def _final_losses(base: Sweep, arm: str, rates: Sequence[float]) -> dict[float, 
         for job in base.jobs
         if job.arm(base.factors) == arm
     ]
-    losses: dict[float, list[float]] = {}
+    runs: dict[float, list[Run]] = {}
     for job, run in expected_runs(Sweep(jobs, [*base.factors, RATE])):
-        losses.setdefault(job.cfg.optim.lr, []).append(final_loss(run))
-    return {rate: sum(values) / len(values) for rate, values in losses.items()}
+        runs.setdefault(job.cfg.optim.lr, []).append(run)
+    return {rate: mean_final_loss(at_rate) for rate, at_rate in runs.items()}
 
 
-def final_loss(run: Run) -> float:
-    """Return the final validation loss of a run, in nats per token; it is infinite if the run diverged.
+def mean_final_loss(runs: Sequence[Run]) -> float:
+    """Return the mean final validation loss of runs, in nats per token.
+
+    A run that diverged counts as untrained; if all of them did, the mean is infinite.
 
     Args:
-        run: a run that was launched.
+        runs: runs that were launched.
 
     Raises:
-        SystemExit: with code 1 if the run is missing, or failed for another reason.
+        SystemExit: with code 1 if a run is missing, or failed for another reason.
     """
-    status = run.status()
-    if status["state"] == "failed" and str(status.get("error")).startswith("diverged"):
-        return math.inf
-    if status["state"] != "done":
-        print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
-        sys.exit(1)
-    return status["val/loss"]
+    losses, finished = [], False
+    for run in runs:
+        status = run.status()
+        diverged = step_of_divergence(status["state"], status.get("error")) is not None
+        if status["state"] != "done" and not diverged:
+            print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
+            sys.exit(1)
+        loss = math.inf if diverged else float(status["val/loss"])
+        losses.append(composite_loss(loss, _untrained_loss(run)))
+        finished |= not diverged
+    return sum(losses) / len(losses) if finished else math.inf
+
+
+def _untrained_loss(run: Run) -> float:
+    """Return the loss of a model that has learnt nothing, by the run's first row; infinite if it logged none."""
+    first = next(iter(run.metrics()), {})
+    return untrained_loss(first.get("init/loss", math.inf), first.get("init/loss_over_uniform", math.nan))
 
 
 def next_rate(losses: Mapping[float, float]) -> float | None:
@@ -206,7 +223,7 @@ def next_rate(losses: Mapping[float, float]) -> float | None:
     The grid continues with its own spacing: 1, 3, 10 is extended by 0.3 or 30.
 
     Args:
-        losses: final loss by rate; infinite if a run diverged.
+        losses: final loss by rate; infinite if all runs diverged.
 
     Raises:
         UserError: if every run diverged.

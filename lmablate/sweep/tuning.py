@@ -20,7 +20,7 @@ from lmablate.config.tuned import TUNABLE, tuning_setting
 from lmablate.errors import UserError, counted
 from lmablate.files import read_yaml
 from lmablate.sweep.jobs import Job, Sweep, expand_sweep, expected_runs
-from lmablate.sweep.lr_search import at_levels, final_loss, launch
+from lmablate.sweep.lr_search import at_levels, launch, mean_final_loss
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class TunedArm:
     Attributes:
         arm: the arm's name.
         base: the values that the tuned keys had before.
-        losses: the mean final validation loss of each setting that was tried, in nats per token; infinite if a run
-            diverged.
+        losses: the mean final validation loss of each setting that was tried, in nats per token; infinite if all of its
+            runs diverged.
         config: the arm's config before resolution, without Hydra's node.
     """
 
@@ -139,8 +139,7 @@ def _tune_arm(
 
 def _mean_loss(base: Sweep, job: Job, values: Mapping[str, float], seeds: Sequence[int]) -> float:
     jobs = [job.with_values({**values, "seed": seed}) for seed in seeds]
-    losses = [final_loss(run) for _, run in expected_runs(Sweep(jobs, [*base.factors, *values]))]
-    return sum(losses) / len(losses)
+    return mean_final_loss([run for _, run in expected_runs(Sweep(jobs, [*base.factors, *values]))])
 
 
 def _words(values: Mapping[str, float]) -> str:

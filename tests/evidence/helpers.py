@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lmablate.evidence import Claim, Measured, Predicate, RunTable, Verdict, judge_claims
+from lmablate.evidence import Claim, Measured, Predicate, RunTable, Sample, Verdict, judge_claims
 
 STEPS = np.arange(0, 401)
 
@@ -22,6 +22,10 @@ class Runs:
 
     rows: list[dict] = field(default_factory=list)
     fact_rows: list[dict] = field(default_factory=list)
+
+    def add_diverged(self, experiment: str, seed: int, arm: Mapping[str, object], step: int) -> Log:
+        """Add a run that diverged at a step."""
+        return self.add(experiment, seed, arm, state="failed", error=f"diverged at step {step}")
 
     def add(self, experiment: str, seed: int, arm: Mapping[str, object], state: str = "done", **fact: object) -> Log:
         """Add a run, and return the function that logs its series."""
@@ -72,6 +76,12 @@ def _measured(table: pd.DataFrame) -> Measured:
     places: Any = table.groupby("metric", sort=False).indices
     columns = table[["run", "step", "value"]]
     return Measured(runs, places.keys(), lambda metric: columns.iloc[places[metric]])
+
+
+def sample_with(mean: float, sd: float, n: int) -> Sample:
+    """A sample with exactly this mean and standard deviation."""
+    noise = np.random.default_rng(n).normal(size=n)
+    return Sample.of(mean + sd * (noise - noise.mean()) / noise.std(ddof=1))
 
 
 def within_binomial_bound(errors: int, trials: int, rate: float) -> bool:

@@ -90,6 +90,11 @@ def lower_at_best_lr(runs: Runs, effects: list[float]) -> Predicate:
     return predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"})
 
 
+def equal_at_best_rate(runs: Runs, effects: list[float]) -> Predicate:
+    lower_at_best_lr(runs, effects)
+    return predicate("equal_at_best_rate", one={"arm": "b"}, other={"arm": "a"})
+
+
 def less_sensitive(runs: Runs, effects: list[float]) -> Predicate:
     """Losses (b, b, b + 3s) over three rates have sensitivity s; here the third diverges and is capped."""
     for seed, effect in enumerate(effects):
@@ -148,4 +153,4 @@ DIFFERENCES: list[Scene] = [
     diverges_over_time,
     trend_with_depth,
 ]
-EQUALITIES: list[Scene] = [equal, slope_with]
+EQUALITIES: list[Scene] = [equal, slope_with, equal_at_best_rate]

@@ -45,29 +45,29 @@ def test_conjunctions_of_arms_that_do_not_differ_keep_alpha_too():
 @pytest.mark.parametrize("truth", [-1.0, 1.0])
 def test_differences_as_large_as_the_margin_are_rarely_declared_negligible(truth):
     wrong = {"equivalent": 0, "equal": 0}
-    for family in families(np.random.default_rng(5), 2500, truth=truth, sd=0.5):
+    for family in families(np.random.default_rng(5), 1200, truth=truth, sd=0.5):
         differ = decide([[Difference("x", sample, 1.0, ())] for sample in family])
         same = decide([[Equality("x", sample, 1.0, ())] for sample in family])
         wrong["equivalent"] += any(d.kind == Kind.EQUIVALENT for d in differ)
         wrong["equal"] += any(d.kind == Kind.SUPPORTED for d in same)
     for errors in wrong.values():
-        assert within_binomial_bound(errors, 2500, 0.05)
-        assert errors > 10
+        assert within_binomial_bound(errors, 1200, 0.05)
+        assert errors > 5
 
 
-@pytest.mark.parametrize("truth", [-1.0, 1.0])
-def test_equalities_are_rarely_refuted_at_the_margin(truth):
+@pytest.mark.parametrize(("truth", "margin"), [(-1.0, 1.0), (1.0, 1.0), (0.0, 0.01)])
+def test_equalities_are_rarely_refuted_at_the_margin_or_within_a_narrow_one(truth, margin):
     wrong = sum(
-        any(d.kind == Kind.REFUTED for d in decide([[Equality("x", sample, 1.0, ())] for sample in family]))
-        for family in families(np.random.default_rng(6), 2500, truth=truth)
+        any(d.kind == Kind.REFUTED for d in decide([[Equality("x", sample, margin, ())] for sample in family]))
+        for family in families(np.random.default_rng(6), 1500, truth=truth)
     )
-    assert within_binomial_bound(wrong, 2500, 0.025)
+    assert within_binomial_bound(wrong, 1500, 0.025)
 
 
 def test_choosing_each_arms_best_learning_rate_keeps_alpha():
-    """Two thousand A/A sweeps in one table, each judged as a family of its own."""
+    """Hundreds of A/A sweeps in one table, each judged as a family of its own."""
     rng = np.random.default_rng(7)
-    experiments, seeds, rates = 2000, 4, (1e-4, 1e-3, 1e-2)
+    experiments, seeds, rates = 600, 4, (1e-4, 1e-3, 1e-2)
     index = pd.MultiIndex.from_product(
         [range(experiments), range(seeds), ["a", "b"], rates], names=["experiment", "seed", "arm", "optim.lr"]
     )
@@ -87,4 +87,4 @@ def test_choosing_each_arms_best_learning_rate_keeps_alpha():
     runs = run_table(table, facts)
     wrong = sum(decide([sweep.measure(runs)])[0].kind != Kind.UNDERPOWERED for sweep in sweeps)
     assert within_binomial_bound(wrong, experiments, 0.05)
-    assert wrong > 0.02 * experiments
+    assert wrong > 0

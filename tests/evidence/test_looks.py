@@ -8,7 +8,7 @@ import pytest
 from lmablate.errors import UserError
 from lmablate.evidence import Sample
 from lmablate.evidence.looks import LookLog, LookPlan
-from tests.evidence.helpers import within_binomial_bound
+from tests.evidence.helpers import sample_with, within_binomial_bound
 
 PLAN = LookPlan((4, 8, 16, 32))
 
@@ -44,7 +44,7 @@ def test_stopping_at_the_first_good_look_keeps_the_level_and_peeking_does_not() 
 
 
 def test_interval_and_p_agree() -> None:
-    sample = Sample(1.0, 0.4, 4)
+    sample = sample_with(1.0, 0.4, 4)
     low, _ = sample.interval(PLAN.level(0.95))
     assert 2 * sample.p_above(low) * len(PLAN.looks) == pytest.approx(0.05)
 

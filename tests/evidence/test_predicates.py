@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lmablate.errors import UserError
-from lmablate.evidence import PREDICATES, Kind, Sample, Verdict, judge_claims
+from lmablate.evidence import PREDICATES, Kind, SkewedSample, Verdict, judge_claims
 from tests.evidence.helpers import Runs, claim_of, run_table, verdict_on
 from tests.evidence.predicate_scenes import (
     DIFFERENCES,
@@ -24,7 +24,9 @@ def judge(scene: Scene, values: list[float]) -> Verdict:
     verdict = verdict_on(scene(runs, values), runs)
     assert verdict.effect == pytest.approx(np.mean(values), abs=1e-3 * MARGIN)
     assert verdict.n == len(values)
-    assert (verdict.low, verdict.high) == pytest.approx(Sample.of(values).interval(verdict.level), abs=1e-3 * MARGIN)
+    (deciding,) = [c for c in verdict.contrasts if c.sample.mean == verdict.effect]
+    assert deciding.sample.values == pytest.approx(values, abs=2e-3 * MARGIN)
+    assert (verdict.low, verdict.high) == deciding.interval
     assert set(verdict.runs) <= set(runs.facts["run"])
     return verdict
 
@@ -46,7 +48,9 @@ def test_every_predicate_has_a_scene():
     ],
 )
 def test_a_claimed_difference_gets_the_verdict_that_its_effects_deserve(scene, mean, sd, n, kind):
-    assert judge(scene, effects(mean, sd, n)).kind == kind
+    verdict = judge(scene, effects(mean, sd, n))
+    several = kind == Kind.EQUIVALENT and len(verdict.contrasts) > 1
+    assert verdict.kind == (Kind.PART_NEGLIGIBLE if several else kind)
 
 
 @pytest.mark.parametrize("scene", EQUALITIES)
@@ -84,6 +88,44 @@ def test_a_best_rate_on_the_edge_of_the_grid_is_reported():
     verdict = verdict_on(predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}), runs)
     assert "The best optim.lr of arm=a lies on the edge of its grid." in verdict.sentence
     assert "arm=b lies on the edge" not in verdict.sentence
+
+
+def rates_of_two_arms(pilot: int) -> Runs:
+    """Arm a is best at 1e-3 by the `pilot` first seeds, and at 1e-4 by the ten others; b is the same at every rate."""
+    runs = Runs()
+    for seed in range(pilot + 10):
+        for arm in "ab":
+            for rate in (1e-5, 1e-4, 1e-3, 1e-2):
+                best = 1e-3 if seed < pilot else 1e-4
+                loss = 3 + 0.01 * seed + (0.5 - 0.1 * (rate == best) if arm == "a" else 1.0)
+                runs.add("e", seed, {"arm": arm, "optim.lr": rate})("val/loss", [loss + 0.001 * (seed % 3)], [9])
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("name", "arms"),
+    [("lower_at_best_lr", ("better", "worse")), ("equal_at_best_rate", ("one", "other"))],
+)
+@pytest.mark.parametrize(("seeds", "rate", "choices"), [([], "0.0001", (4, 4)), ([0, 1], "0.001", (1, 1))])
+def test_pilot_seeds_choose_the_rate_and_are_not_judged(name, arms, seeds, rate, choices):
+    levels = {arms[0]: {"arm": "a"}, arms[1]: {"arm": "b"}}
+    (contrast,) = predicate(name, **levels, pilot_seeds=seeds).measure(rates_of_two_arms(2).run_table)
+    assert f"arm=a at optim.lr={rate}" in contrast.label
+    assert contrast.sample.n == 12 - len(seeds)
+    assert contrast.choices == choices
+
+
+def test_pilot_seeds_without_a_run_are_named():
+    missing = predicate("lower_at_best_lr", better={"arm": "a"}, worse={"arm": "b"}, pilot_seeds=[77])
+    assert "of a pilot seed" in verdict_on(missing, rates_of_two_arms(0)).sentence
+
+
+def test_readings_that_nothing_is_subtracted_from_are_judged_as_skewed_ones():
+    skewed = {"greater_than", "less_than", "trend_with_depth"}
+    for scene in DIFFERENCES + EQUALITIES:
+        runs = Runs()
+        contrasts = scene(runs, effects(5, 1, 4)).measure(runs.run_table)
+        assert {isinstance(c.sample, SkewedSample) for c in contrasts} == {scene.__name__ in skewed}, scene
 
 
 def test_a_slope_over_a_factor_without_numbers_is_refused():

@@ -44,7 +44,7 @@ def test_runs_that_are_not_done_are_left_out_and_said_to_be():
     runs.add("e", 9, {"arm": "a"}, state="running", tokens=2)("val/loss", [9.0], [400])
     verdict = verdict_on(is_lower, runs)
     assert verdict.n == 4
-    assert verdict.sentence.endswith("are left out: 1 failed, 1 running.")
+    assert verdict.sentence.endswith("are left out (1 failed, 1 running): run them again, or to their end.")
 
 
 def test_a_step_that_was_logged_twice_counts_as_logged_last():

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from lmablate.evidence import Contrast, Difference, Equality, Kind, Sample, decide, judge_claims
-from tests.evidence.helpers import Runs, claim_of, verdict_on
-from tests.evidence.predicate_scenes import DIFFERENCES, EQUALITIES, MARGIN, effects, lower
+from lmablate.evidence import Contrast, Difference, Equality, Kind, decide, judge_claims
+from lmablate.evidence.planning import verdict_probability
+from tests.evidence.helpers import Runs, claim_of, sample_with, verdict_on
+from tests.evidence.predicate_scenes import DIFFERENCES, EQUALITIES, effects, lower
 
 
 @pytest.mark.parametrize("scene", DIFFERENCES + EQUALITIES)
@@ -24,10 +24,10 @@ def test_a_claim_without_its_experiment_is_not_run_and_leaves_the_family(scene):
 
 
 SAMPLES = {
-    "holds": Sample(5, 1, 10),
-    "contrary": Sample(-5, 1, 10),
-    "nothing": Sample(0, 0.3, 10),
-    "open": Sample(1, 5, 4),
+    "holds": sample_with(5, 1, 10),
+    "contrary": sample_with(-5, 1, 10),
+    "nothing": sample_with(0, 0.3, 10),
+    "open": sample_with(1, 5, 4),
 }
 
 
@@ -47,8 +47,8 @@ def difference(name: str) -> Difference:
         (["holds", "contrary"], Kind.REFUTED),
         (["open", "contrary"], Kind.REFUTED),
         (["nothing", "contrary"], Kind.REFUTED),
-        (["holds", "nothing"], Kind.EQUIVALENT),
-        (["open", "nothing"], Kind.EQUIVALENT),
+        (["holds", "nothing"], Kind.PART_NEGLIGIBLE),
+        (["open", "nothing"], Kind.PART_NEGLIGIBLE),
     ],
 )
 def test_a_conjunction_holds_if_all_parts_do_and_falls_with_any(parts, kind):
@@ -60,7 +60,7 @@ def test_a_conjunction_of_a_difference_and_an_equality():
     same = Equality("x", SAMPLES["nothing"], 1.0, ())
     assert kind_of(difference("holds"), same) == Kind.SUPPORTED
     assert kind_of(difference("holds"), Equality("x", SAMPLES["holds"], 1.0, ())) == Kind.REFUTED
-    assert kind_of(difference("nothing"), same) == Kind.EQUIVALENT
+    assert kind_of(difference("nothing"), same) == Kind.PART_NEGLIGIBLE
 
 
 def test_without_a_margin_nothing_is_equivalent():
@@ -68,13 +68,13 @@ def test_without_a_margin_nothing_is_equivalent():
 
 
 def test_a_sure_but_small_effect_is_not_supported():
-    assert kind_of(Difference("x", Sample(0.8, 0.5, 10), 1.0, ())) == Kind.UNDERPOWERED
-    assert kind_of(Difference("x", Sample(0.8, 0.5, 10), 0.5, ())) == Kind.SUPPORTED
+    assert kind_of(Difference("x", sample_with(0.8, 0.5, 10), 1.0, ())) == Kind.UNDERPOWERED
+    assert kind_of(Difference("x", sample_with(0.8, 0.5, 10), 0.5, ())) == Kind.SUPPORTED
 
 
 def test_a_result_that_would_do_alone_may_not_do_among_twenty():
-    lucky = Difference("x", Sample(1, 1, 8), 0.0, ())
-    idle = Difference("x", Sample(0, 1, 8), 0.0, ())
+    lucky = Difference("x", sample_with(1, 1, 8), 0.0, ())
+    idle = Difference("x", sample_with(0, 1, 8), 0.0, ())
     assert decide([[lucky]])[0].kind == Kind.SUPPORTED
     among = decide([[lucky], *[[idle]] * 19])
     assert {decision.kind for decision in among} == {Kind.UNDERPOWERED}
@@ -87,16 +87,17 @@ def test_no_claim_gives_no_verdict():
     assert judge_claims([], runs.run_table) == []
 
 
-def test_the_seeds_that_an_open_verdict_asks_for_decide():
+def test_the_seeds_that_an_open_verdict_asks_for_probably_decide():
     runs = Runs()
     verdict = verdict_on(lower(runs, effects(1.5, 1.0, 3)), runs)
     assert verdict.kind == Kind.UNDERPOWERED
     n = verdict.seeds_needed
     assert n is not None
-    assert f"about {n} seeds would decide" in verdict.sentence
-    samples = np.random.default_rng(8).normal(1.5 * MARGIN, MARGIN, (3000, n))
-    decided = [Sample.of(x).p_above(0) <= 0.025 for x in samples]
-    assert np.mean(decided) >= 0.8 - 3 * np.sqrt(0.16 / 3000)
+    assert f"with about {n} seeds it would be decided with probability 0.8" in verdict.sentence
+    (contrast,) = verdict.contrasts
+    probability = verdict_probability([contrast], n, 0.05, draws=4000)
+    assert probability is not None
+    assert probability >= 0.75
 
 
 def test_a_verdict_is_a_row_of_plain_values():
@@ -105,5 +106,6 @@ def test_a_verdict_is_a_row_of_plain_values():
     row = verdict.row()
     assert row["kind"] == "SUPPORTED"
     assert row["runs"].split() == sorted(runs.facts["run"])
+    assert row.pop("seeds_needed") is None, "it is decided"
     frame = pd.DataFrame([row])
     assert frame.notna().all(axis=None)

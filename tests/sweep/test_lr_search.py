@@ -1,5 +1,6 @@
 """The search for learning rates: how a grid is extended, and the command lines that it launches."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmablate.errors import UserError
+from lmablate.runs.run import Run
+from lmablate.sweep import lr_search
 from lmablate.sweep.jobs import Job, Sweep
 from lmablate.sweep.lr_search import first_round, next_rate, one_arm, search_learning_rates
 
@@ -88,3 +91,27 @@ def test_a_rate_stays_the_same_number_when_it_is_typed(rate: float) -> None:
         return float(one_arm([], BASE, "norm=pre tying=true", rate)[-1].removeprefix("optim.lr="))
 
     assert typed(typed(rate)) == typed(rate)
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({1e-3: [3.0, 3.2], 1e-2: [2.0, INF]}, {1e-3: 3.1, 1e-2: 4.5}),
+        ({1e-3: [3.0, 9.0], 1e-2: [INF, INF]}, {1e-3: 5.0, 1e-2: INF}),
+    ],
+)
+def test_a_seed_that_diverged_counts_as_one_that_learnt_nothing(tmp_path, monkeypatch, losses, expected) -> None:
+    """The loss at initialisation is 11, but ln V is 7: no loss counts as more than 7, unless all seeds diverged."""
+    found = []
+    for rate, of_seeds in losses.items():
+        for seed, loss in enumerate(of_seeds):
+            run = Run(tmp_path / f"{rate}-{seed}")
+            run.folder.mkdir()
+            failed = {"state": "failed", "error": "diverged at step 3"}
+            status = failed if loss == INF else {"state": "done", "val/loss": loss}
+            (run.folder / "status.json").write_text(json.dumps(status))
+            row = {"step": 0, "init/loss": 11.0, "init/loss_over_uniform": 4.0}
+            run.metrics_path.write_text(json.dumps(row) + "\n")
+            found.append((Job([], OmegaConf.create({"optim": {"lr": rate}}), {}), run))
+    monkeypatch.setattr(lr_search, "expected_runs", lambda sweep: found)
+    assert lr_search.final_losses_by_rate(Sweep([], []), "a", []) == pytest.approx(expected)

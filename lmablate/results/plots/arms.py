@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lmablate.errors import UserError
+from lmablate.evidence.divergence import LOSSES
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows, select_rows
+from lmablate.results.outcomes import counted_losses, has_diverged
 from lmablate.results.plots.quantities import Quantity, quantity_of
 from lmablate.results.plots.style import Colour, colours_of, level_name, sort_levels
 
@@ -48,8 +50,7 @@ class Arm:
     @property
     def diverged(self) -> list[str]:
         """Ids of the runs that diverged."""
-        errors = self.runs["error"].astype("string").fillna("")
-        return self.runs.loc[errors.str.contains("diverged at step"), "run"].tolist()
+        return self.runs.loc[has_diverged(self.runs), "run"].tolist()
 
 
 class Arms:
@@ -77,6 +78,7 @@ class Arms:
             UserError: if one of `factors` does not vary.
         """
         self.data = data
+        self._counted: dict[str, dict[str, float]] = {}
         for name in factors:
             if name not in data.factors:
                 known = f"choose from {', '.join(data.factors)}" if data.factors else "it has no factor"
@@ -148,9 +150,17 @@ class Arms:
         return wide.where(wide.abs() < LARGEST)
 
     def final(self, metric: str, arm: Arm) -> pd.Series:
-        """Return the last value of each complete run of the arm."""
+        """Return the last value of each complete run of the arm; of a loss also what its diverged runs count as."""
+        if metric in LOSSES:
+            losses = self._losses(metric)
+            return pd.Series({run: losses[run] for run in [*arm.complete, *arm.diverged] if run in losses}, dtype=float)
         wide = self.wide(metric, arm.complete)
         return wide.ffill().iloc[-1] if len(wide) else pd.Series(dtype=float)
+
+    def _losses(self, metric: str) -> dict[str, float]:
+        if metric not in self._counted:
+            self._counted[metric] = counted_losses(self.data, metric, COMPLETE)
+        return self._counted[metric]
 
     @property
     def last_step(self) -> int:

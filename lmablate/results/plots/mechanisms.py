@@ -69,8 +69,8 @@ def profile_figure(data: Exported, pattern: str, look: Look | None = None) -> Fi
 def learning_rate_figure(data: Exported, look: Look | None = None, metric: str = "val/loss") -> Figure:
     """Draw the final loss against the peak learning rate, one line per arm; the best rate of each is ringed.
 
-    A run that diverged has no final loss and is shown as a cross on the upper edge. Each setting of the factors behind
-    the first has a panel.
+    A run that diverged counts as one that learnt nothing, and is shown as a cross on the upper edge as well. Each
+    setting of the factors behind the first has a panel.
 
     Args:
         data: the experiment.
@@ -101,7 +101,11 @@ def learning_rate_figure(data: Exported, look: Look | None = None, metric: str =
             _show_range(axes, rates[0], rates[-1])
             tick_measured(axes.xaxis, rates)
         notes = set_scales(grid, look.limits_of(metric), metric)
-        crosses = ["×: a run diverged."] if any(arm.diverged for arm in arms.arms) else []
+        crosses = (
+            ["×: a run diverged, and counts as one that learnt nothing."]
+            if any(arm.diverged for arm in arms.arms)
+            else []
+        )
         _finish(figure, grid, arms, look, [*seeds_sentence(arms), "Ring: the best rate.", *crosses, *notes])
     return figure
 

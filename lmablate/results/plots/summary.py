@@ -21,7 +21,8 @@ DECIMALS = {"val loss": 4, "bits/byte": 4, "grad norm": 3, "tokens/s": 0}
 def summary(data: Exported, factors: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table with one row per arm, the lowest validation loss first.
 
-    Only finished runs count. The column `seeds` gives their number, and the number of all runs if that is larger.
+    Finished runs count; for the loss also diverged ones, as runs that learnt nothing. The column `seeds` gives the
+    number of finished runs, that of all runs if it is larger, and how many of these diverged.
 
     Args:
         data: the experiment.
@@ -54,11 +55,15 @@ def _row(arms: Arms, arm: Arm) -> dict[str, object]:
     done, started = len(arm.complete), len(arm.runs)
     return {
         "variant": ", ".join(level_name(f, v) for f, v in arm.levels.items()) or arms.data.experiment,
-        "seeds": f"{done}" if done == started else f"{done} of {started}",
+        "seeds": f"{done}" if done == started else f"{done} of {started}{_diverged(arm)}",
         "parameters": f"{int(parameters[0]):,}" if len(parameters) == 1 else "",
         **{name: _mean_and_deviation(values, DECIMALS[name]) for name, values in numbers.items()},
         "order": _order(numbers["val loss"]),
     }
+
+
+def _diverged(arm: Arm) -> str:
+    return f", {len(arm.diverged)} diverged" if arm.diverged else ""
 
 
 def _mean_over_training(wide: pd.DataFrame) -> pd.Series:

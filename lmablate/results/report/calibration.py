@@ -1,7 +1,7 @@
 """How far the verdicts can be trusted: the rule's errors where nothing differs, and the gain of pairing by seed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from lmablate.evidence import Difference, Kind, Reading, RunTable, Sample, decide
 from lmablate.evidence.tables import NotMeasured
 from lmablate.results.frames import align_rows, sample_variance
-from lmablate.results.report.study import Study, final_losses
+from lmablate.results.report.study import Study, final_losses, finished_runs
 
 # The A/A experiment, and the factor that names its two arms.
 AA = "aa"
@@ -105,7 +105,7 @@ def pairings(study: Study) -> list[Pairing]:
     """
     rows = []
     for name, data in study.experiments.items():
-        losses = final_losses(data)
+        losses = final_losses(replace(data, runs=finished_runs(data.runs)))
         pairs = [align_rows(a, b) for a, b in combinations(losses.values(), 2)]
         finite = [(a, b) for a, b in pairs if len(a) >= FEWEST_SEEDS and np.isfinite(a).all() and np.isfinite(b).all()]
         unpaired = sum(sample_variance(a) + sample_variance(b) for a, b in finite)

@@ -15,13 +15,14 @@ import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.evidence import Sample
+from lmablate.evidence.samples import UNLIMITED, sample_with_diverged
 from lmablate.evidence.tables import FactorValue, name_of
 from lmablate.files import read_text
 from lmablate.results.exports import Exported
 from lmablate.results.exports.recorded import printable
 from lmablate.results.frames import group_rows
+from lmablate.results.outcomes import counted_losses, has_diverged
 from lmablate.results.plots.style import level_name, sort_levels
-from lmablate.results.report.study import finished_runs
 from lmablate.results.report.verdict_table import format_number, markdown_text
 
 # The number that arms are compared by.
@@ -31,6 +32,7 @@ LEVEL = 0.95
 HEAD = ("arm", "n", "val/loss (nats per token)", "pairs", "difference", "95% interval")
 CSV_HEAD = (
     "experiment", "arm", "n", "mean", "sd", "reference", "pairs", "difference", "difference_sd", "low", "high",
+    "diverged",
 )  # fmt: skip
 ENDINGS = (".results.csv", ".results.md", ".results.tex")
 # Characters that mean something to LaTeX, and what stands for them.
@@ -48,26 +50,29 @@ class ComparedArm:
     Attributes:
         name: the arm in words.
         typed: the arm as a user types it: model/pos=rope.
-        losses: the final losses of its finished runs, in nats per token.
+        losses: the final losses of its runs that finished, or diverged and learnt nothing, in nats per token.
         difference: its loss minus that of the reference with the same seed; None for the reference itself, and if they
-            have no seed in common.
+            have no seed in common. If a run of either diverged, it is a sample of signed ranks.
+        diverged: number of its runs that diverged.
     """
 
     name: str
     typed: str
     losses: Sample
     difference: Sample | None
+    diverged: int = 0
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, in the order of HEAD."""
         loss = f"{self.losses.mean:,.4f}" + (f" ± {self.losses.sd:,.4f}" if self.losses.n > 1 else "")
+        n = str(self.losses.n) + (f", {self.diverged} diverged" if self.diverged else "")
         if self.difference is None:
-            return self.name, str(self.losses.n), loss, "", "", ""
+            return self.name, n, loss, "", "", ""
         low, high = (format_number(bound) for bound in self.difference.interval(LEVEL))
         interval = f"{low} to {high}" if self.difference.n > 1 else ""
         return (
             self.name,
-            str(self.losses.n),
+            n,
             loss,
             str(self.difference.n),
             format_number(self.difference.mean),
@@ -100,8 +105,15 @@ class Comparison:
         return (
             "Final validation loss, mean ± standard deviation over n seeds. A difference is the arm's loss minus that "
             f"of {self.reference} with the same seed, so one below zero is better; its 95 % t interval is over pairs "
-            "of runs, and is not corrected for the number of arms."
+            f"of runs, and is not corrected for the number of arms.{self._on_diverged}"
         )
+
+    @property
+    def _on_diverged(self) -> str:
+        if not any(arm.diverged for arm in self.arms):
+            return ""
+        how = "difference and interval are then those of signed ranks (Hodges-Lehmann)"
+        return f" A run that diverged counts as one that learnt nothing; {how}."
 
     def as_csv(self) -> str:
         """Return the numbers as CSV, one row per arm."""
@@ -114,7 +126,7 @@ class Comparison:
                 d, (low, high) = arm.difference, arm.difference.interval(LEVEL)
                 difference = (d.n, _digits(d.mean), _digits(d.sd), _digits(low), _digits(high))
             losses = (arm.losses.n, _digits(arm.losses.mean), _digits(arm.losses.sd))
-            writer.writerow((self.experiment, arm.name, *losses, self.reference, *difference))
+            writer.writerow((self.experiment, arm.name, *losses, self.reference, *difference, arm.diverged))
         return file.getvalue()
 
     def as_markdown(self) -> str:
@@ -153,28 +165,34 @@ def compare(data: Exported, reference: str | None = None) -> Comparison | None:
         if reference is not None:
             raise UserError(f"reference={reference} has no finished run: {data.experiment} has none.")
         return None
-    chosen = _find(reference, [levels for levels, _ in arms], data.experiment) if reference is not None else 0
-    base = arms[chosen][1]
+    chosen = _find(reference, [levels for levels, _, _ in arms], data.experiment) if reference is not None else 0
+    _, base, base_diverged = arms[chosen]
     rows = []
-    for place, (levels, losses) in enumerate(arms):
+    for place, (levels, losses, diverged) in enumerate(arms):
         seeds = [seed for seed in losses if seed in base]
         pairs = None
         if place != chosen and seeds:
-            pairs = Sample.paired([losses[seed] for seed in seeds], [base[seed] for seed in seeds])
-        rows.append(
-            ComparedArm(_in_words(levels, data.experiment), name_of(levels), Sample.of([*losses.values()]), pairs)
-        )
+            differences = [losses[seed] - base[seed] for seed in seeds]
+            cut = diverged or base_diverged
+            pairs = sample_with_diverged(differences, UNLIMITED, Sample) if cut else Sample.of(differences)
+        name = _in_words(levels, data.experiment)
+        rows.append(ComparedArm(name, name_of(levels), Sample.of([*losses.values()]), pairs, diverged))
     by_loss = sorted(rows, key=lambda row: row.losses.mean)
     return Comparison(data.experiment, rows[chosen].name, tuple(by_loss))
 
 
-def _losses_by_arm(data: Exported) -> list[tuple[dict[str, FactorValue], dict[int, float]]]:
-    """Return the levels of each arm and its final losses by seed, in the order of the levels."""
-    runs = finished_runs(data.runs)
-    runs = runs.loc[np.isfinite(runs[METRIC].astype(float))]
+def _losses_by_arm(data: Exported) -> list[tuple[dict[str, FactorValue], dict[int, float], int]]:
+    """Return the levels of each arm, its final losses by seed, and how many diverged, in the order of the levels."""
+    losses = {run: loss for run, loss in counted_losses(data).items() if np.isfinite(loss)}
+    runs = data.runs.assign(diverged=has_diverged(data.runs))
+    runs = runs.loc[runs["run"].isin([*losses])]
+    runs = runs.assign(**{METRIC: [losses[run] for run in runs["run"]]})
     factors = data.factors
     groups = group_rows(runs, factors) if factors and len(runs) else [((), runs)] if len(runs) else []
-    arms = [(dict(zip(factors, values, strict=True)), _by_seed(rows)) for values, rows in groups]
+    arms = [
+        (dict(zip(factors, values, strict=True)), _by_seed(rows), sum(rows["diverged"].tolist()))
+        for values, rows in groups
+    ]
     order = {factor: list(map(str, sort_levels(runs[factor].unique().tolist()))) for factor in factors}
     return sorted(arms, key=lambda arm: [order[factor].index(str(level)) for factor, level in arm[0].items()])
 

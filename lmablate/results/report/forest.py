@@ -30,12 +30,12 @@ class ForestRow:
 
 
 def forest_row(verdict: Verdict) -> ForestRow | None:
-    """Return the positions for a verdict; None if nothing was measured.
+    """Return the positions for a verdict; None if nothing was measured, or if the effect has no size.
 
     Every claim has its own unit, so every row has its own scale. It is symmetric about zero and holds the interval,
     or, if that is very wide, six times the effect or the margin.
     """
-    if not verdict.n:
+    if not verdict.n or not math.isfinite(verdict.effect):
         return None
     core = 6 * max(abs(verdict.effect), verdict.margin) or 1.0
     wanted = max(abs(verdict.low), abs(verdict.high), abs(verdict.effect), verdict.margin)

@@ -188,7 +188,7 @@ def render_page(
         "minus": lambda text: NUMBERS.sub(lambda numbers: MINUS.sub("−", numbers[0]), text),
         "ratio": format_ratio,
         "counted": counted,
-        "slug": lambda kind: kind.lower().replace(" ", "-"),
+        "slug": lambda kind: kind.lower().partition(":")[0].replace(" ", "-"),
     }
     by_kind = {kind: [v for v in verdicts if v.kind == kind] for kind in Kind}
     return environment.get_template("page.html").render(
@@ -205,6 +205,8 @@ def render_page(
         forest=forest,
         interval=verdict_table.format_interval,
         seeds=verdict_table.format_seeds_needed,
+        n=verdict_table.format_n,
+        dagger=verdict_table.DAGGER,
         sections=sections,
         tests=tests,
         pairs=pairs,

@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections import Counter
 
 from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.evidence.contrasts import Contrast, Equality
-from lmablate.evidence.verdicts import decide
+from lmablate.evidence.planning import MOST_SEEDS
+from lmablate.evidence.rule import Decision
 from lmablate.results.plots.quantities import KNOWN, LOSS_UNIT, quantity_of
 from lmablate.results.plots.style import FACTOR_NAMES, LEVEL_NAMES, level_name
 from lmablate.results.report.verdict_table import format_number
@@ -35,10 +37,9 @@ ARM = re.compile(r"([\w./]+)=([^\s,()]+)")
 STRETCH = re.compile(r"\((\d+)%-(\d+)%\)")
 
 
-def part_mark(contrast: Contrast) -> tuple[Kind, str, str]:
-    """Return the verdict on one part of a claim as if it were the only one, its mark, and the mark in words."""
-    kind = decide([[contrast]])[0].kind
-    return kind, *MARKS[kind]
+def part_mark(part: Decision) -> tuple[str, str]:
+    """Return the mark of what is known of one part of a claim, and the mark in words."""
+    return MARKS[part.kind]
 
 
 def label_in_words(label: str) -> str:
@@ -79,16 +80,33 @@ def plain_sentence(verdict: Verdict) -> str:
     if not verdict.n:
         return verdict.sentence
     contrast = _deciding(verdict)
+    several = len(verdict.parts) if len(verdict.parts) > 1 else 0
     claimed, seen, margin = label_in_words(contrast.label), _seen(contrast), _amount(contrast, contrast.margin)
     match verdict.kind:
         case Kind.SUPPORTED:
-            return f"Seen in {counted(verdict.n, 'seed')}: {claimed}. {seen}"
+            weakest = f", and so do all {several} parts, of which this is the weakest" if several else ""
+            return f"Seen in {counted(verdict.n, 'seed')}: {claimed}{weakest}. {seen}"
         case Kind.REFUTED:
-            return f"The opposite was seen in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}"
+            one = f" One of {several} parts is enough for that." if several else ""
+            return f"The opposite was seen in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}{one}"
         case Kind.EQUIVALENT:
             return f"Claimed was that {claimed}. {seen} Less than {margin} was to count as no difference."
-    parts = f"The weakest of the {len(verdict.contrasts)} parts is" if len(verdict.contrasts) > 1 else "The question is"
-    return f"{parts} whether {claimed}. {seen} {_why_open(contrast)} {_remedy(verdict, contrast)}"
+        case Kind.PART_NEGLIGIBLE:
+            fails = f"The claim needs all of its {several} parts, and one makes a difference too small to matter"
+            return f"{fails}: that {claimed}. {seen} Less than {margin} was to count as no difference."
+    weakest = f"All {several} parts are needed. The weakest is" if several else "The question is"
+    why = f"{_why_open(contrast)} {_remedy(verdict)}"
+    return f"{weakest} whether {claimed}. {seen} {why}{_known(verdict)}"
+
+
+def _known(verdict: Verdict) -> str:
+    """Return a sentence about the parts of an open claim that are decided; empty if there is none."""
+    counts = Counter(part.kind for part in verdict.parts)
+    words = {Kind.SUPPORTED: "shown", Kind.REFUTED: "shown to be the opposite", Kind.EQUIVALENT: "too small to matter"}
+    listed = " and ".join(f"{counts[kind]} {said}" for kind, said in words.items() if counts[kind])
+    return (
+        f" Of its {len(verdict.parts)} parts, already decided: {listed}." if listed and len(verdict.parts) > 1 else ""
+    )
 
 
 def _deciding(verdict: Verdict) -> Contrast:
@@ -105,8 +123,13 @@ def _amount(contrast: Contrast, value: float) -> str:
 def _seen(contrast: Contrast) -> str:
     """Return a sentence about the measured difference and its range."""
     mean, (low, high) = contrast.sample.mean, contrast.interval
-    if mean == low == high == 0:
-        return f"In {counted(contrast.sample.n, 'seed')} no difference at all was seen."
+    if contrast.sample.is_constant:
+        rate = 1 - (1 - contrast.level) ** (1 / contrast.sample.n)
+        same = "no difference at all" if mean == 0 else f"the same difference, {format_number(mean)},"
+        return (
+            f"In {counted(contrast.sample.n, 'seed')} {same} was seen. Another value may still occur "
+            f"in up to {rate:.0%} of seeds: so few cannot rule it out."
+        )
     side = "" if isinstance(contrast, Equality) or mean == 0 else " for the claim" if mean > 0 else " against the claim"
     is_log = contrast.label.startswith(LOG)
     unit = "" if is_log or not _is_loss(contrast) else " nats"
@@ -117,9 +140,15 @@ def _seen(contrast: Contrast) -> str:
     else:
         number, low_text, high_text = format_number(mean), format_number(low), format_number(high)
     none = "1 would be no difference" if is_log else "0 would be no difference"
+    diverged = f" {contrast.diverged} of {counted(len(contrast.runs), 'run')} diverged." if contrast.diverged else ""
     if not math.isfinite(low) or not math.isfinite(high):
-        return f"One seed shows {number}{unit}{side}, and nothing of how far seeds differ."
-    return f"The difference is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none})."
+        few = "and nothing of how far seeds differ" if contrast.sample.n < 2 else "and leave open how far seeds differ"
+        return f"{_seeds(contrast)} {number}{unit}{side}, {few}.{diverged}"
+    return f"The difference is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none}).{diverged}"
+
+
+def _seeds(contrast: Contrast) -> str:
+    return "One seed shows" if contrast.sample.n < 2 else f"{contrast.sample.n} seeds show"
 
 
 def _factor(value: float) -> str:
@@ -138,7 +167,7 @@ def _why_open(contrast: Contrast) -> str:
         return "That cannot be told from chance."
     if isinstance(contrast, Equality):
         return f"That range is not yet within {margin} of none, which would count as the same."
-    if low == high == 0:
+    if contrast.sample.is_constant:
         return "That shows neither a difference nor that there is none."
     if low <= 0 <= high:
         return "So it may go either way."
@@ -149,11 +178,12 @@ def _why_open(contrast: Contrast) -> str:
     return "That speaks for the claim, but among all claims of this page it may still be chance."
 
 
-def _remedy(verdict: Verdict, contrast: Contrast) -> str:
-    """Return how many seeds would decide."""
+def _remedy(verdict: Verdict) -> str:
+    """Return how many seeds would probably decide."""
     if verdict.seeds_needed is None:
-        return "Two seeds or more would show more." if verdict.n < 2 else "No feasible number of seeds would decide it."
-    if verdict.seeds_needed > verdict.n:
-        return f"About {verdict.seeds_needed:,} seeds would decide it; there are {verdict.n}."
-    least = _amount(contrast, contrast.margin)
-    return f"It is nearer to {least}, the least that would matter, than {verdict.n} seeds can tell."
+        if verdict.n < 2:
+            return "Two seeds or more would show more."
+        if verdict.chances:
+            return f"Even {MOST_SEEDS} seeds would decide it with a chance of less than 80 %."
+        return "How many seeds would decide it cannot be told from these."
+    return f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %; there are {verdict.n}."

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from lmablate.evidence import learning_rate_sensitivity
 from lmablate.results.exports import Exported
 from lmablate.results.frames import get_column, select_rows
+from lmablate.results.outcomes import has_diverged, lowest_untrained_loss
 from lmablate.results.plots.mechanisms import LEARNING_RATE
-from lmablate.results.report.study import final_losses, finished_runs
+from lmablate.results.report.study import final_losses
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,14 @@ class RateCurves:
     Attributes:
         means: final validation loss averaged over seeds, [arms, rates], in nats per token.
         sensitivity: learning-rate sensitivity by arm (arXiv 2309.14322).
+        diverged: number of runs that diverged, and count as runs that learnt nothing.
+        runs: number of all runs.
     """
 
     means: pd.DataFrame
     sensitivity: dict[str, float]
+    diverged: int = 0
+    runs: int = 0
 
     @property
     def best(self) -> dict[str, float]:
@@ -59,24 +63,17 @@ def _ascending(losses: pd.Series) -> list[str]:
 
 
 def rate_curves(data: Exported) -> RateCurves | None:
-    """Return the losses by arm and learning rate; None if the rate does not vary or no run is finished."""
+    """Return the losses by arm and learning rate; None if the rate does not vary, or no run finished or diverged."""
     if LEARNING_RATE not in data.factors:
         return None
-    runs = finished_runs(data.runs)
-    rates = get_column(runs, LEARNING_RATE).astype(float)
+    rates = get_column(data.runs, LEARNING_RATE).astype(float)
     by_rate: dict[float, dict[str, float]] = {}
     for rate in sorted(rates.unique()):
-        losses = final_losses(replace(data, runs=select_rows(runs, rates == rate)), without=[LEARNING_RATE])
+        losses = final_losses(replace(data, runs=select_rows(data.runs, rates == rate)), without=[LEARNING_RATE])
         by_rate[rate] = {", ".join(arm) or "the model": float(values.mean()) for arm, values in losses.items()}
-    means = pd.DataFrame(by_rate).rename_axis("arm")
+    means = pd.DataFrame(by_rate).rename_axis("arm").dropna(axis="columns", how="all")
     if means.empty:
         return None
-    start = _initial_loss(data)
-    sensitivity = {str(arm): learning_rate_sensitivity(row.dropna().to_numpy(), start) for arm, row in means.iterrows()}
-    return RateCurves(means, sensitivity)
-
-
-def _initial_loss(data: Exported) -> float:
-    """Return the largest loss at initialisation in the experiment, in nats; infinite if none was logged."""
-    values = data.metrics.rows("init/loss")["value"].to_numpy()
-    return float(values.max()) if len(values) else float(np.inf)
+    cap = lowest_untrained_loss(data)
+    sensitivity = {str(arm): learning_rate_sensitivity(row.dropna().to_numpy(), cap) for arm, row in means.iterrows()}
+    return RateCurves(means, sensitivity, sum(has_diverged(data.runs)), len(data.runs))

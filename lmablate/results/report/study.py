@@ -11,6 +11,7 @@ from lmablate.errors import UserError
 from lmablate.evidence import Claim, Measured, RunTable
 from lmablate.results.exports import Exported, exported_names, load_exported
 from lmablate.results.frames import get_column, select_columns, select_rows
+from lmablate.results.outcomes import counted_losses
 from lmablate.results.plots.style import level_name
 
 
@@ -72,7 +73,7 @@ def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_losses(data: Exported, without: Sequence[str] = ()) -> dict[tuple[str, ...], pd.Series]:
-    """Return the final validation losses of each arm's finished runs.
+    """Return the final validation losses of each arm's runs that finished, or diverged and learnt nothing.
 
     Args:
         data: the experiment.
@@ -82,11 +83,12 @@ def final_losses(data: Exported, without: Sequence[str] = ()) -> dict[tuple[str,
         Losses in nats per token, indexed by seed; by arm: the levels of its factors, in words.
     """
     factors = [factor for factor in data.factors if factor not in without]
-    runs = finished_runs(data.runs).dropna(subset=["val/loss"])
+    counted = counted_losses(data)
+    runs = select_rows(data.runs, data.runs["run"].isin([*counted]))
     words = [[level_name(factor, level) for level in get_column(runs, factor)] for factor in factors]
     arms = list(zip(*words, strict=True)) if words else [()] * len(runs)
     losses: dict[tuple[str, ...], pd.Series] = {}
     for arm in dict.fromkeys(arms):
         chosen = select_rows(runs, [other == arm for other in arms]).drop_duplicates("seed")
-        losses[arm] = pd.Series(chosen["val/loss"].to_numpy(dtype=float), index=chosen["seed"].to_numpy())
+        losses[arm] = pd.Series([counted[run] for run in chosen["run"]], index=chosen["seed"].to_numpy(), dtype=float)
     return losses

@@ -15,23 +15,28 @@ from rich.text import Text
 
 from lmablate.errors import counted
 from lmablate.evidence import Claim, Kind, Verdict
+from lmablate.evidence.planning import MOST_SEEDS
 from lmablate.files import read_text
 
 COLOURS = {
     Kind.SUPPORTED: "green",
     Kind.REFUTED: "red",
     Kind.EQUIVALENT: "blue",
+    Kind.PART_NEGLIGIBLE: "blue",
     Kind.UNDERPOWERED: "yellow",
     Kind.NOT_RUN: "white",
 }
 MARKDOWN_HEAD = "| | Claim, as it was reported | Verdict | Effect and interval | n | Seeds needed |"
 # Characters that would be markup in a table of Markdown; `&` only at the start of the name of a character.
 MARKUP = re.compile(r"[\\`*_<\[\]|]|&(?=#?\w+;)")
+# Behind a verdict that rests on the assumption that seeds differ normally.
+DAGGER = "†"
 # The verb phrase of one claim of each kind, and of several.
 MEANINGS = {
     Kind.SUPPORTED: "holds",
     Kind.REFUTED: "does not hold",
     Kind.EQUIVALENT: "makes a difference too small to matter",
+    Kind.PART_NEGLIGIBLE: "fails because a part of it is too small to matter",
     Kind.UNDERPOWERED: "is open, because these runs do not decide it",
     Kind.NOT_RUN: "was not run",
 }
@@ -39,6 +44,7 @@ PLURALS = {
     Kind.SUPPORTED: "hold",
     Kind.REFUTED: "do not hold",
     Kind.EQUIVALENT: "make a difference too small to matter",
+    Kind.PART_NEGLIGIBLE: "fail because a part of them is too small to matter",
     Kind.UNDERPOWERED: "are open, because these runs do not decide them",
     Kind.NOT_RUN: "were not run",
 }
@@ -60,11 +66,24 @@ def format_interval(verdict: Verdict) -> str:
     return "" if verdict.n == 0 else f"{format_number(verdict.low)} to {format_number(verdict.high)}"
 
 
+def format_kind(verdict: Verdict) -> str:
+    """Return the kind of verdict, with a dagger if it rests on the assumption that seeds differ normally."""
+    return f"{verdict.kind} {DAGGER}" if verdict.normal_tails else str(verdict.kind)
+
+
+def format_n(verdict: Verdict) -> str:
+    """Return the number of pairs, and how many of the runs diverged; empty if nothing was measured."""
+    diverged = f", {verdict.diverged} of {counted(len(verdict.runs), 'run')} diverged" if verdict.diverged else ""
+    return f"{verdict.n}{diverged}" if verdict.n else ""
+
+
 def format_seeds_needed(verdict: Verdict) -> str:
-    """Return the number of seeds that would decide an open claim; a dash if it is decided or was not run."""
+    """Return the number of seeds that would probably decide an open claim; a dash if it is decided or was not run."""
     if verdict.kind != Kind.UNDERPOWERED:
         return "–"
-    return f"{verdict.seeds_needed:,}" if verdict.seeds_needed else "no feasible number"
+    if verdict.seeds_needed:
+        return f"{verdict.seeds_needed:,}"
+    return f"over {MOST_SEEDS}" if verdict.chances else "unknown"
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -77,7 +96,13 @@ def count_sentence(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.kind for verdict in verdicts)
     parts = [f"{counts[kind]} {(MEANINGS if counts[kind] == 1 else PLURALS)[kind]}" for kind in Kind if counts[kind]]
     listed = "; ".join(parts)
-    return f"Of {counted(len(verdicts), 'claim')}, {listed}."
+    tails = sum(verdict.normal_tails for verdict in verdicts)
+    dagger = (
+        f" {tails} of these verdicts ({DAGGER}) assume{'s' if tails == 1 else ''} that seeds differ normally."
+        if tails
+        else ""
+    )
+    return f"Of {counted(len(verdicts), 'claim')}, {listed}.{dagger}"
 
 
 def terminal_table(verdicts: Sequence[Verdict]) -> Table:
@@ -88,7 +113,7 @@ def terminal_table(verdicts: Sequence[Verdict]) -> Table:
     for column in ("effect", "interval", "n", "seeds needed"):
         table.add_column(column, justify="right", no_wrap=True)
     for v in verdicts:
-        badge, n = Text(v.kind, COLOURS[v.kind]), str(v.n or "")
+        badge, n = Text(format_kind(v), COLOURS[v.kind]), format_n(v)
         table.add_row(
             v.claim.id, v.claim.reported, badge, format_number(v.effect), format_interval(v), n, format_seeds_needed(v)
         )
@@ -100,7 +125,7 @@ def markdown_table(verdicts: Sequence[Verdict]) -> str:
     lines = [MARKDOWN_HEAD, "|---|---|---|---|---:|---:|"]
     for v in verdicts:
         effect = f"{format_number(v.effect)} ({format_interval(v)})" if v.n else ""
-        cells = (f"**{v.kind}**", effect, str(v.n or ""), format_seeds_needed(v))
+        cells = (f"**{v.kind}**{f' {DAGGER}' if v.normal_tails else ''}", effect, format_n(v), format_seeds_needed(v))
         lines.append(f"{_markdown_start(v.claim)} {' | '.join(cells)} |")
     return "\n".join([count_sentence(verdicts), "", *lines, ""])
 

@@ -102,7 +102,7 @@ def test_the_verdict_is_on_the_page_in_the_table_and_in_markdown(written: Path, 
     assert '<span class="badge supported">SUPPORTED</span>' in page
     assert all(run in page for run in runs)
     assert "RoPE is best &amp; &lt;always&gt; so." in page, "a claim's text must not become markup"
-    assert r"| C1 | RoPE is best & \<always> so. | **SUPPORTED** |" in markdown
+    assert r"| C1 | RoPE is best & \<always> so. | **SUPPORTED** † |" in markdown
 
 
 def test_the_same_exports_give_the_same_bytes(written: Path, folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Simulate families of claims whose truth is known, and count those in which a verdict is false.
+
+    python scripts/simulate_evidence.py families=2000
+
+It writes the tables of docs/evidence.md. `tests/evidence/test_simulation.py` checks a few of their rows.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmablate.config.key_value import run_key_value_command as command
+from lmablate.evidence import Contrast, Decision, Difference, Equality, Kind, Sample, SkewedSample, decide
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "evidence.md"
+SEEDS = (4, 8, 10, 16, 32)
+# Claims of a family: paired differences, paired equalities, and readings that nothing is subtracted from.
+PAIRED, EQUAL, SINGLE = 12, 3, 5
+# Experiments whose final losses give the residuals of this project's own study.
+STUDY = ("activation", "positional_encoding", "norm_location_lr", "llama_vs_vanilla_lr", "weight_tying")
+
+# Draws [arms, seeds] readings with the mean 0.
+Noise = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+
+
+@dataclass
+class Arguments:
+    """Simulate families of claims, and write the tables of docs/evidence.md."""
+
+    families: Annotated[int, "families per cell of a table"] = 2000
+
+
+def normal(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
+    return rng.normal(size=(arms, seeds))
+
+
+def skewed(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
+    """A gamma distribution with a skew of 1.8, that of the losses of `experiment=activation`."""
+    shape = (2 / 1.8) ** 2
+    return rng.gamma(shape, size=(arms, seeds)) - shape
+
+
+def bimodal(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
+    """Arms that train or do not, against a first one that always trains."""
+    readings = rng.choice([-1.0, 1.0], (arms, seeds)) + rng.normal(0, 0.02, (arms, seeds))
+    readings[0] = rng.normal(0, 0.02, seeds)
+    return readings
+
+
+def rare(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
+    """A fraction that is 0 in 95 % of seeds, and .25 in the others."""
+    return np.where(rng.random((arms, seeds)) < 0.05, 0.25, 0.0) - 0.0125
+
+
+@cache
+def study_residuals() -> NDArray[np.float64]:
+    """The final losses of the committed study, without the mean of each arm and that of each seed, at their scale."""
+    from lmablate.results.report.study import Study, final_losses
+
+    residuals = []
+    for data in Study.load(ROOT / "analysis" / "exports", STUDY).experiments.values():
+        losses = [*final_losses(data).values()]
+        seeds = sorted(set.intersection(*(set(arm.index) for arm in losses)))
+        table = np.array([arm.loc[seeds].to_numpy() for arm in losses])
+        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        residuals.append(rest / rest.std())
+    pooled = np.concatenate([rest.ravel() for rest in residuals])
+    return pooled - pooled.mean()
+
+
+def pooled(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
+    return rng.choice(study_residuals(), (arms, seeds))
+
+
+NOISES: dict[str, Noise] = {
+    "normal": normal,
+    "residuals of the committed study": pooled,
+    "skewed (1.8)": skewed,
+    "bimodal": bimodal,
+    "rare event (5 % of seeds)": rare,
+}
+# The limits of a reading of `rare`, which is a fraction.
+LIMITS: dict[str, tuple[float, float]] = {"rare event (5 % of seeds)": (-0.0125, 0.9875)}
+
+
+def equal_arms(rng: np.random.Generator, noise: str, seeds: int, margin: float = 0.01) -> list[list[Contrast]]:
+    """A family of claims about arms with the same mean; all are compared with the same first arm."""
+    first, *arms = NOISES[noise](rng, PAIRED + EQUAL + SINGLE + 1, seeds)
+    low, high = LIMITS.get(noise, (-np.inf, np.inf))
+    contrasts: list[Contrast] = []
+    for place, arm in enumerate(arms):
+        sign = 1 - 2 * (place % 2)
+        difference = Sample.of(sign * (arm - first), (low - high, high - low))
+        if place < PAIRED:
+            contrasts.append(Difference("x", difference, 0.0, ()))
+        elif place < PAIRED + EQUAL:
+            contrasts.append(Equality("x", difference, margin, ()))
+        else:
+            limits = (low, high) if sign > 0 else (-high, -low)
+            contrasts.append(Difference("x", SkewedSample.of(sign * arm, limits), 0.0, ()))
+    return [[contrast] for contrast in contrasts]
+
+
+def arms_at_the_margin(rng: np.random.Generator, noise: str, seeds: int) -> list[list[Contrast]]:
+    """A family of claims about arms that differ by exactly the margin; all are compared with the same first arm."""
+    first, *arms = NOISES[noise](rng, PAIRED + EQUAL + 1, seeds)
+    if noise in LIMITS:  # the difference is the event itself
+        margin, (low, high) = 0.0125, LIMITS[noise]
+        samples = [Sample.of(arm + margin, (low - high, high - low)) for arm in arms]
+    else:
+        margin = 3.0
+        samples = [Sample.of(rng.choice([-margin, margin]) + arm - first) for arm in arms]
+    return [
+        [Difference("x", sample, margin, ()) if place < PAIRED else Equality("x", sample, margin, ())]
+        for place, sample in enumerate(samples)
+    ]
+
+
+def chosen_rates(rng: np.random.Generator, seeds: int, rates: int = 4) -> list[list[Contrast]]:
+    """A claim alone: a flat arm against one that is good at one rate only, with the same best mean loss."""
+    flat = rng.normal(size=(rates, seeds))
+    sharp = rng.normal(size=(rates, seeds)) + np.array([0.0, *[9.0] * (rates - 1)])[:, None]
+    best = [arm[arm.mean(axis=1).argmin()] for arm in (flat, sharp)]
+    return [[Difference("x", Sample.paired(best[1], best[0]), 0.0, (), choices=(rates, rates))]]
+
+
+def error_rates(
+    family: Callable[[np.random.Generator], Sequence[Sequence[Contrast]]],
+    is_false: Callable[[Decision], bool],
+    families: int,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the share of families with a false verdict, and that with one that does not rest on normal tails."""
+    rng = np.random.default_rng(seed)
+    wrong = surely_wrong = 0
+    for _ in range(families):
+        errors = [decision for decision in decide(family(rng)) if is_false(decision)]
+        wrong += bool(errors)
+        surely_wrong += any(not error.normal_tails for error in errors)
+    return wrong / families, surely_wrong / families
+
+
+def differs(decision: Decision) -> bool:
+    """Whether a decision says that two arms differ."""
+    claims_difference = isinstance(decision.contrast, Difference)
+    return decision.kind == Kind.REFUTED or (decision.kind == Kind.SUPPORTED and claims_difference)
+
+
+def is_alike(decision: Decision) -> bool:
+    """Whether a decision says that two arms are alike."""
+    claims_equality = isinstance(decision.contrast, Equality)
+    return decision.kind == Kind.EQUIVALENT or (decision.kind == Kind.SUPPORTED and claims_equality)
+
+
+def table(title: str, rows: dict[str, Callable[[int], tuple[float, float]]]) -> Iterator[str]:
+    """Yield the lines of a table of Markdown: one row per noise, one column per number of seeds."""
+    yield f"| {title} | {' | '.join(f'n = {n}' for n in SEEDS)} |"
+    yield "|---|" + "---|" * len(SEEDS)
+    for name, rates in rows.items():
+        cells = [" / ".join(f"{rate:.3f}" for rate in rates(n)) for n in SEEDS]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _at(
+    family: Callable[..., Sequence[Sequence[Contrast]]],
+    is_false: Callable[[Decision], bool],
+    families: int,
+    seeds: int,
+) -> tuple[float, float]:
+    return error_rates(lambda rng: family(rng, seeds=seeds), is_false, families)
+
+
+def simulate_evidence(arguments: Arguments) -> None:
+    from machine import describe
+
+    count = arguments.families
+    differ = {noise: partial(_at, partial(equal_arms, noise=noise), differs, count) for noise in NOISES}
+    differ["normal, each arm's rate chosen (of 4)"] = partial(_at, chosen_rates, differs, count)
+    alike = {noise: partial(_at, partial(arms_at_the_margin, noise=noise), is_alike, count) for noise in NOISES}
+    lines = [
+        *table("equal arms are said to differ", differ),
+        "",
+        *table("arms that differ by the margin are said to be alike", alike),
+        "",
+        f"{count:,} families a cell; `python scripts/simulate_evidence.py families={count}`, {describe()}.",
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    marks = r"(<!-- simulation -->\n).*?(<!-- end of simulation -->)"
+    PAGE.write_text(re.sub(marks, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.DOTALL), "utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    command("scripts.simulate_evidence", Arguments, simulate_evidence)
