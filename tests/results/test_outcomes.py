@@ -52,7 +52,7 @@ def test_every_table_shows_the_same_mean_and_how_many_diverged():
     assert (curves.diverged, curves.runs) == (2, 16)
     (arm,) = [arm for arm in Arms(data).arms if arm.diverged]
     assert Arms(data).final("val/loss", arm).mean() == pytest.approx(mean)
-    (row,) = [row for _, row in summary(data).iterrows() if "diverged" in str(row["seeds"])]
+    (row,) = [row for row in summary(data).to_dict("records") if "diverged" in str(row["seeds"])]
     assert row["seeds"] == "1 of 4, 2 diverged"
     assert str(row["val loss"]).startswith(f"{mean:.4f}")
     comparison = compare(data, "pre, 0.01")
