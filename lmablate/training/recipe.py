@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from lmablate.config.build import build
 from lmablate.config.schema import OptimConfig, TrainConfig
-from lmablate.model import CrossEntropy, Transformer
+from lmablate.model import CrossEntropy, Standard
 from lmablate.training.optim import AdamW, Decoupled, NoAverage, Optimizer
 from lmablate.training.schedule import Cosine, learning_rate
 
@@ -32,17 +33,18 @@ class Recipe:
     loss: CrossEntropy = field(default_factory=CrossEntropy)
     average: NoAverage = field(default_factory=NoAverage)
 
-    def make_optimizer(self, model: Transformer, optim: OptimConfig | DictConfig) -> Optimizer:
+    def make_optimizer(self, model: nn.Module, optim: OptimConfig | DictConfig) -> Optimizer:
         """Return the optimizer of a model.
 
         Args:
-            model: its parameters are split into the algorithm's groups, and those by their rates.
+            model: its parameters are split into the algorithm's groups, and those by their rates if it has a `scaling`.
             optim: the values lr, betas, eps and weight_decay; the algorithm gets those that its constructor names.
         """
         kind: Any = getattr(self.algorithm, "func", self.algorithm)  # a partial, as the config builds it, or the class
         taken = inspect.signature(kind).parameters
         values = {key: getattr(optim, key) for key in ("lr", "betas", "eps", "weight_decay") if key in taken}
-        groups = model.scaling.groups(model, kind.groups(model, optim.weight_decay), kind.WIDTH_POWERS)
+        scaling = getattr(model, "scaling", Standard(1, 1))
+        groups = scaling.groups(model, kind.groups(model, optim.weight_decay), kind.WIDTH_POWERS)
         optimizer = self.algorithm(groups, decay=self.decay, **values)
         optimizer.average = self.average
         return optimizer

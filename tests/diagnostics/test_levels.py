@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lmablate.config.schema import OptimConfig, TrainConfig
+from lmablate.diagnostics.coordinates import Coordinates
 from lmablate.diagnostics.probe import probe_evaluation
 from lmablate.model import GELU, Learned, PostNorm, PreNorm, RoPE, TiedHead, UntiedHead
 from lmablate.runs.run import Run
@@ -90,4 +91,5 @@ def test_each_metric_is_in_the_rows_of_its_steps_and_in_no_other(tmp_path):
 def test_full_has_every_probe_of_light_and_none_has_no_probe():
     assert {type(probe) for probe in level("light")} < {type(probe) for probe in level("full")}
     assert not level("none")
-    assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "light", "full"}
+    assert {type(probe) for probe in level("coordinates")} - {type(probe) for probe in level("full")} == {Coordinates}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "light", "full", "coordinates"}
