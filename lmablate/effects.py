@@ -20,6 +20,8 @@ class Arguments:
 
       python -m lmablate.effects experiment=factorial
           16 arms of five parts, after lmablate.train and lmablate.export of the same experiment
+      python -m lmablate.effects experiment=mine metric=grad_norm
+          a design of one's own, by another reading
     """
 
     experiment: Annotated[str, "the experiment"] = "factorial"

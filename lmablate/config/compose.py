@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lmablate.config.command_line import CommandLine, parse_command_line
 from lmablate.config.designs import register_designs
 from lmablate.config.folders import expand_folders
-from lmablate.config.hydra_patches import check_search_paths
+from lmablate.config.hydra_patches import check_search_paths, skip_unused_maps
 from lmablate.config.project import find_project, searched_by_us, trusted_packages, use_config_dir
 from lmablate.config.schema import CONF, Config, strict_keys
 from lmablate.config.stacks import register_stacks
@@ -47,6 +47,7 @@ def register_schema() -> None:
         node._content[last] = AnyNode(node._get_node(last)._value(), key=last, parent=node)
     ConfigStore.instance().store(name="schema", node=schema)
     check_search_paths(refuse_foreign_package)
+    skip_unused_maps()
 
 
 @contextmanager

@@ -15,15 +15,14 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from lmablate.config.project import yaml_files
+from lmablate.config.stacks import store_options
 from lmablate.errors import UserError
 from lmablate.files import read_yaml
 
@@ -84,22 +83,18 @@ class Design:
 
 def register_designs() -> None:
     """Give Hydra the cells of the files in the folders `design`, the user's own among them."""
-    ConfigStore.instance().repo.pop("cell", None)  # those of another project, in the same process
-    for name, path in yaml_files("design").items():
-        try:
-            arms = load_design(path).arms()
-        except UserError:  # whoever chooses the design is told
-            _store(f"{name}_01", {"name": f"${{refused_design:'{name}'}}"})
-            continue
-        for number, arm in enumerate(arms, start=1):
-            _store(f"{name}_{number:02d}", {"defaults": [{f"override /{group}": arm[group]} for group in arm]})
+    store_options("cell", "design", _cells)
+
+
+def _cells(name: str, path: Path) -> dict[str, Any]:
+    try:
+        arms = enumerate(load_design(path).arms(), start=1)
+    except UserError:  # whoever chooses the design is told
+        return {f"{name}_01": {"name": f"${{refused_design:'{name}'}}"}}
+    return {f"{name}_{i:02d}": {"defaults": [{f"override /{group}": arm[group]} for group in arm]} for i, arm in arms}
 
 
 OmegaConf.register_new_resolver("refused_design", lambda name: load_design(yaml_files("design")[name]), replace=True)
-
-
-def _store(name: str, node: Any) -> None:
-    ConfigStore.instance().store(group="cell", name=name, node=node, package="_global_", provider="designs")
 
 
 def load_design(path: Path) -> Design:
@@ -108,12 +103,6 @@ def load_design(path: Path) -> Design:
     Raises:
         UserError: if it has another form, too many arms, or a fraction in which main effects cannot be told apart.
     """
-    return _load(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)  # a sweep composes as many configs as it has jobs
-def _load(path: Path, changed: int) -> Design:
-    """Read a file; `changed` is the time of its last change, and what was read before is not valid after it."""
     try:
         content = read_yaml(path)
     except (OSError, ValueError, yaml.YAMLError) as error:

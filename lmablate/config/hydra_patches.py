@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -106,6 +107,27 @@ def check_search_paths(check: Callable[[str], None]) -> None:
         process(self, config_name, overrides, repo)
 
     ConfigLoaderImpl._process_config_searchpath = check_and_process  # pyright: ignore[reportAttributeAccessIssue] (as above)
+
+
+def skip_unused_maps() -> None:
+    """Let Hydra gather the choices for interpolated defaults only where a defaults list has one.
+
+    Why: Hydra builds a config of all choices for every file that it composes, in case that a default such as
+    `db: ${engine}` refers to one. With thirty groups this takes a quarter of the time of composing.
+
+    Without it: all is slower, and nothing else changes (tests/config/test_hydra_patches.py,
+    test_choices_are_gathered_only_for_an_interpolated_default).
+    """
+    gather = defaults_list._create_interpolation_map
+    if hasattr(gather, "__wrapped__"):
+        return
+
+    @functools.wraps(gather)
+    def gather_if_used(overrides: Any, defaults: Sequence[Any], self_added: bool) -> DictConfig | None:
+        used = any(default.is_interpolation() for default in defaults)
+        return gather(overrides, [*defaults], self_added) if used else None
+
+    defaults_list._create_interpolation_map = gather_if_used  # pyright: ignore[reportAttributeAccessIssue] (as above)
 
 
 def clear_text_resolvers() -> None:

@@ -7,9 +7,8 @@ group `stack`, which nobody has to write:
     modern_only_qk_norm       that choice alone
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,39 @@ _OVERRIDE = "override /"
 
 def register_stacks() -> None:
     """Give Hydra the options that follow from the files of the group `stack`, the user's own among them."""
-    ConfigStore.instance().repo.pop("stack", None)  # those of another project, in the same process
-    for stack, path in yaml_files("stack").items():
-        for suffix, node in _arms(path, path.stat().st_mtime_ns).items():
-            _store(f"{stack}_{suffix}", node)
+    store_options("stack", "stack", _options)
 
 
-@lru_cache(maxsize=128)  # a sweep composes as many configs as it has jobs
-def _arms(path: Path, changed: int) -> dict[str, Any]:
-    """Return the configs that follow from a stack's file, by the end of their name; none if it is no stack.
+def _options(stack: str, path: Path) -> dict[str, Any]:
+    return {f"{stack}_{suffix}": node for suffix, node in _arms(path).items()}
+
+
+# What was last stored of each group: its files, with the times of their last changes.
+_stored: dict[str, dict[Path, int]] = {}
+
+
+def store_options(group: str, folder: str, options_of: Callable[[str, Path], Mapping[str, Any]]) -> None:
+    """Give Hydra options of a group that follow from files, unless it has those of these files already.
 
     Args:
-        path: the file.
-        changed: the time of its last change; what was read before is not valid after it.
+        group: the group.
+        folder: the files are those of this folder in the user's and in our own configs.
+        options_of: returns the options of a file, by name, from the file's name and path.
     """
+    files = yaml_files(folder)
+    changed = {path: path.stat().st_mtime_ns for path in files.values()}
+    repo = ConfigStore.instance().repo
+    if _stored.get(group) == changed and group in repo:
+        return
+    repo.pop(group, None)  # those of another project, in the same process
+    for name, path in files.items():
+        for option, node in options_of(name, path).items():
+            ConfigStore.instance().store(group=group, name=option, node=node, package="_global_", provider=folder)
+    _stored[group] = changed
+
+
+def _arms(path: Path) -> dict[str, Any]:
+    """Return the configs that follow from a stack's file, by the end of their name; none if it is no stack."""
     arms = {}
     with suppress(OSError, ValueError, UserError, yaml.YAMLError):  # whoever chooses the stack is told
         read_yaml(path)  # refuses what is too large or too deep
@@ -50,10 +68,6 @@ def _arms(path: Path, changed: int) -> dict[str, Any]:
             short = group.rsplit("/", 1)[-1]
             arms |= {f"without_{short}": {**content, "defaults": others}, f"only_{short}": {"defaults": [alone]}}
     return arms
-
-
-def _store(name: str, node: Any) -> None:
-    ConfigStore.instance().store(group="stack", name=name, node=node, package="_global_", provider="stacks")
 
 
 def _choices(content: Any) -> list[str]:

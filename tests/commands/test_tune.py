@@ -1,6 +1,5 @@
 """`python -m lmablate.tune`, from end to end: the pilot, its file, and a sweep that uses it."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def test_a_mistake_is_one_sentence(arguments: list[str], words: str, tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_pilot_gives_each_arm_values_of_its_own_and_a_sweep_uses_them(tmp_path: Path) -> None:
+def test_a_pilot_gives_each_arm_values_of_its_own_and_a_sweep_uses_them(tmp_path: Path, capsys) -> None:
     out = tmp_path / "conf" / "tuned" / "pair.yaml"
     own = ["-m", "hydra/launcher=basic", "model/norm=pre,post", *overrides(tmp_path)]
     pilot = [*own, "trials=2", "pilot_seeds=7", f"out={out}"]
@@ -44,9 +43,8 @@ def test_a_pilot_gives_each_arm_values_of_its_own_and_a_sweep_uses_them(tmp_path
     assert [(arm["arm"], len(arm["trials"])) for arm in found["arms"]] == [("norm=pre", 2), ("norm=post", 2)]
     assert {run.facts()["identity"]["config"]["seed"] for run in all_runs(tmp_path / "runs")} == {7}
     use = [*own, "seed=1", "tuned=pair", f"--config-dir={out.parent.parent}"]
-    audit = command(use, "lmablate.audit")
-    assert audit.returncode == 0, audit.stderr
-    text = " ".join(audit.stdout.split())
+    assert exit_code(use, "lmablate.audit") == 0
+    text = " ".join(capsys.readouterr().out.split())
     assert "the pilot did not try all sides of the best values of norm=pre" in text
     assert "share optim.lr" not in text
     trained = command(use)
@@ -54,6 +52,3 @@ def test_a_pilot_gives_each_arm_values_of_its_own_and_a_sweep_uses_them(tmp_path
     configs = [run.facts()["identity"]["config"] for run in all_runs(tmp_path / "runs")]
     rates = {c["model"]["norm"]["_target_"]: c["optim"]["lr"] for c in configs if c["seed"] == 1}
     assert rates == {arm["when"]["model.norm._target_"]: arm["values"]["optim.lr"] for arm in found["arms"]}
-    refused = command([*use, "optim.lr=0.5"])
-    assert refused.returncode != 0
-    assert re.search(r"optim\.lr=0\.5 is not allowed beside tuned", refused.stderr)

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra._internal import defaults_list
+from hydra._internal.defaults_list import Overrides
+from hydra.core.default_element import GroupDefault
 
 from lmablate.config import hydra_patches
+from lmablate.config.command_line import parse_command_line
+from lmablate.config.compose import compose_config, config_folder
 from tests.tiny import ROOT, exit_code
 
 STUB = "tests.config.stub"
@@ -83,3 +88,15 @@ def test_a_job_that_meets_a_mistake_ends_without_a_traceback(
     assert "Traceback" not in printed
     assert "full_key" not in printed
     assert words in printed.splitlines()[-1]
+
+
+def test_choices_are_gathered_only_for_an_interpolated_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [{/stack@_global_: '${experiment}_stack'}, {override /model/act: gelu}]\n"
+    (tmp_path / "experiment" / "refers.yaml").write_text(text)
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack" / "refers_stack.yaml").write_text("# @package _global_\noptim: {lr: 0.125}\n")
+    with config_folder(parse_command_line([f"--config-dir={tmp_path}"])):
+        assert compose_config(["experiment=refers"]).optim.lr == 0.125
+        plain = [GroupDefault(group="model/act", value="gelu")]
+        assert defaults_list._create_interpolation_map(Overrides(repo=None, overrides_list=[]), plain, False) is None

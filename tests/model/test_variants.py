@@ -93,9 +93,8 @@ def test_the_page_of_factors_has_every_choice():
 
 
 @pytest.fixture(scope="module")
-def base_shape():
-    with config_folder():
-        return model_shape(compose_overrides(["scale=cpu"]))
+def base_shape(compose_config):
+    return model_shape(compose_config("scale=cpu"))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
