@@ -18,6 +18,7 @@ around the measured ones (a parametric bootstrap: two seeds are too few to draw 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,8 @@ from lmablate.evidence.stats import holm
 # How many means are drawn for the intervals of shares, always from the same numbers.
 _DRAWS, _DRAW_SEED = 2000, 0
 _RUNS_OF_ARMS = ("seed", "value")
+# A table, or a column, of pandas, whose annotations do not say what its methods return.
+_Table: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -103,27 +106,31 @@ def analyse_factorial(readings: pd.DataFrame) -> Factorial:
         UserError: if there are fewer than two factors or two seeds, an arm lacks a seed, or main effects cannot be
             told apart.
     """
-    factors = [column for column in readings.columns if column not in _RUNS_OF_ARMS]
-    _check(readings, factors)
-    codes = {factor: _contrasts(readings[factor]) for factor in factors}
+    table: _Table = readings
+    factors = [str(column) for column in table.columns if column not in _RUNS_OF_ARMS]
+    _check(table, factors)
+    codes = {factor: _contrasts(table[factor]) for factor in factors}
     terms: dict[str, np.ndarray] = {factor: matrix for factor, (_, matrix) in codes.items()}
     pairs = _free_pairs(factors, codes)
     terms |= {_joined(pair): _product(*(codes[factor][1] for factor in pair)) for pair in pairs}
-    fit = _fit(readings, terms)
+    fit = _fit(table, terms)
     main = [effect for factor in factors for effect in _effects(fit, factor, [codes[factor][0]])]
     inter = [effect for pair in pairs for effect in _effects(fit, _joined(pair), [codes[factor][0] for factor in pair])]
-    main = _adjusted(main, holm([effect.p for effect in main]))
+    main = _adjusted(main, holm([effect.p for effect in main]).tolist())
     inter = _adjusted(inter, _benjamini_hochberg([effect.p for effect in inter]))
     alive = {effect.term for effect in inter if effect.adjusted <= 0.05}
-    simple = [e for pair in pairs if _joined(pair) in alive for e in _simple_effects(readings, *pair)]
-    by_size = {"key": lambda effect: -abs(effect.value)}
+    simple = [e for pair in pairs if _joined(pair) in alive for e in _simple_effects(table, *pair)]
     return Factorial(
-        sorted(main, **by_size), sorted(inter, **by_size), simple, _shares(readings, factors, terms, fit),
-        readings["seed"].nunique(), readings.groupby(factors, observed=True).ngroups, fit.residual,
+        _by_size(main), _by_size(inter), simple, _shares(table, factors, terms, fit),
+        table["seed"].nunique(), table.groupby(factors, observed=True).ngroups, fit.residual,
     )  # fmt: skip
 
 
-def _check(readings: pd.DataFrame, factors: Sequence[str]) -> None:
+def _by_size(effects: Sequence[Effect]) -> list[Effect]:
+    return sorted(effects, key=lambda effect: -abs(effect.value))
+
+
+def _check(readings: _Table, factors: Sequence[str]) -> None:
     varying = [factor for factor in factors if readings[factor].nunique() > 1]
     if len(varying) < 2 or len(varying) < len(factors):
         raise UserError(f"A factorial design varies at least two factors; these vary: {', '.join(varying) or 'none'}.")
@@ -141,7 +148,7 @@ def _check(readings: pd.DataFrame, factors: Sequence[str]) -> None:
             )
 
 
-def _contrasts(levels: pd.Series) -> tuple[list[str], np.ndarray]:
+def _contrasts(levels: _Table) -> tuple[list[str], np.ndarray]:
     """Return the names of a factor's contrasts, and their columns: each option's indicator minus that of the first.
 
     The columns of a factor sum to zero over its options, so that a coefficient is a deviation from the mean: with two
@@ -203,7 +210,7 @@ class _Fit:
     residual: float
 
 
-def _fit(readings: pd.DataFrame, terms: Mapping[str, np.ndarray]) -> _Fit:
+def _fit(readings: _Table, terms: Mapping[str, np.ndarray]) -> _Fit:
     """Fit by least squares, with a block per seed and the covariance HC2."""
     blocks = (readings["seed"].to_numpy()[:, None] == readings["seed"].unique()[None, :]).astype(float)
     matrix = np.hstack([blocks, *terms.values()])
@@ -239,7 +246,7 @@ def _effect(name: str, term: str, value: float, error: float, df: int) -> Effect
     return Effect(name, term, value, error, (value - reach, value + reach), p)
 
 
-def _simple_effects(readings: pd.DataFrame, one: str, other: str) -> Iterator[Effect]:
+def _simple_effects(readings: _Table, one: str, other: str) -> Iterator[Effect]:
     """Yield the effect of each of two factors at each option of the other: means per seed, and a paired t interval."""
     for factor, at in ((one, other), (other, one)):
         options = [*dict.fromkeys(readings[factor])]
@@ -265,7 +272,7 @@ def _benjamini_hochberg(p: Sequence[float]) -> list[float]:
     return [float(value) for value in distributions.false_discovery_control(p)] if len(p) else []
 
 
-def _shares(readings: pd.DataFrame, factors: Sequence[str], terms: Mapping[str, np.ndarray], fit: _Fit) -> list[Share]:
+def _shares(readings: _Table, factors: Sequence[str], terms: Mapping[str, np.ndarray], fit: _Fit) -> list[Share]:
     """Return the share of each term in the variance among the arms' means, with intervals."""
     arms = readings.groupby([*factors], observed=True, sort=False).ngroup()
     coded = {term: matrix[(~arms.duplicated()).to_numpy()] for term, matrix in terms.items()}

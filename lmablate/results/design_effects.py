@@ -9,6 +9,7 @@ from lmablate.errors import UserError
 from lmablate.evidence.factorial import Effect, Factorial
 from lmablate.results.exports import load_exported
 from lmablate.results.exports.recorded import printable
+from lmablate.results.frames import get_column, group_rows, select_columns, select_rows
 from lmablate.results.terminal import open_console
 
 # The first row of the table, by which it is known as ours.
@@ -30,9 +31,10 @@ def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
     rows = data.metrics.rows(metric)
     if not len(rows):
         raise UserError(f"metric={metric} is not in the exports of {experiment}.")
-    last = rows.sort_values("step").groupby("run", observed=True)["value"].last()
-    runs = data.runs[data.runs["state"] == "done"]
-    return runs[[*data.factors, "seed"]].assign(value=runs["run"].map(last).astype(float))
+    last = {run: float(of_run["value"].iloc[-1]) for (run,), of_run in group_rows(rows.sort_values("step"), ["run"])}
+    runs = select_rows(data.runs, data.runs["state"] == "done")
+    readings = select_columns(runs, [*data.factors, "seed"])
+    return readings.assign(value=[last.get(run, float("nan")) for run in get_column(runs, "run")])
 
 
 def effects_table(found: Factorial) -> pd.DataFrame:

@@ -5,11 +5,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal import defaults_list
-from hydra._internal.defaults_list import Overrides
-from hydra.core.default_element import GroupDefault
+from hydra.core.default_element import GroupDefault, InputDefault
 
 from lmablate.config import hydra_patches
 from lmablate.config.command_line import parse_command_line
@@ -98,5 +98,6 @@ def test_choices_are_gathered_only_for_an_interpolated_default(tmp_path: Path, m
     (tmp_path / "stack" / "refers_stack.yaml").write_text("# @package _global_\noptim: {lr: 0.125}\n")
     with config_folder(parse_command_line([f"--config-dir={tmp_path}"])):
         assert compose_config(["experiment=refers"]).optim.lr == 0.125
-        plain = [GroupDefault(group="model/act", value="gelu")]
-        assert defaults_list._create_interpolation_map(Overrides(repo=None, overrides_list=[]), plain, False) is None
+        plain: list[InputDefault] = [GroupDefault(group="model/act", value="gelu")]
+        nothing: Any = None
+        assert defaults_list._create_interpolation_map(nothing, plain, False) is None

@@ -19,7 +19,7 @@ VOCAB, CONTEXT, ROWS = 61, 16, 4
 class Wide(Init):
     """Standard deviation 0.5: every layer matters to the loss, and differences are larger than rounding errors."""
 
-    def std(self, name: str, weight: nn.Parameter, n_layers: int) -> float:
+    def std(self, name: str, weight: Tensor, n_layers: int) -> float:
         return 0.5
 
 

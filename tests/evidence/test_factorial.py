@@ -36,7 +36,7 @@ def by_term(found: Factorial) -> dict[str, float]:
 def test_effects_without_noise_are_exact() -> None:
     readings = simulate(arms(3), 2, np.random.default_rng(0), A=1.0, B=-0.5, AD=0.25)
     readings["value"] = sum(
-        size / 2 * np.prod([readings[letter].map({"hi": 1, "lo": -1}) for letter in term], axis=0)
+        size / 2 * np.prod([2 * readings[letter].eq("hi") - 1 for letter in term], axis=0)
         for term, size in {"A": 1.0, "B": -0.5, "AD": 0.25}.items()
     )
     found = analyse_factorial(readings)
@@ -49,7 +49,7 @@ def test_effects_without_noise_are_exact() -> None:
 @pytest.mark.parametrize(("factors", "fraction"), [(3, 1), (5, 2)])
 def test_statsmodels_finds_the_same_effects_errors_and_p_values(factors: int, fraction: int) -> None:
     readings = simulate(arms(factors, fraction), 3, np.random.default_rng(1), A=0.3, B=0.1, AB=0.05)
-    coded = readings.assign(**{n: readings[n].map({"hi": 0.5, "lo": -0.5}) for n in NAMES[:factors]})
+    coded = readings.assign(**{n: readings[n].eq("hi") - 0.5 for n in NAMES[:factors]})
     formula = "value ~ C(seed) + (" + " + ".join(NAMES[:factors]) + ")**2"
     reference = smf.ols(formula, coded).fit(cov_type="HC2", use_t=True)
     found = analyse_factorial(readings)

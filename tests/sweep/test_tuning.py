@@ -43,7 +43,7 @@ def test_the_search_ends_by_itself_with_the_finest_neighbours() -> None:
 
 
 def test_where_everything_diverges_the_search_goes_down() -> None:
-    losses = {(0,): math.inf}
+    losses: dict[Point, float] = {(0,): math.inf}
     for _ in range(4):
         point = next_point(losses)
         assert point is not None

@@ -12,7 +12,7 @@ from lmablate.errors import UserError
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.files import read_json
 from lmablate.results.exports import Exported
-from lmablate.results.frames import Scalar, get_column, select_rows
+from lmablate.results.frames import Scalar, get_column, group_rows, select_rows
 from lmablate.results.plots.arms import Arms
 from lmablate.results.plots.mechanisms import LEARNING_RATE
 from lmablate.results.plots.style import level_name
@@ -38,7 +38,7 @@ def find_confounds_in_exports(data: Exported) -> list[str]:
     starts = [_arm_start(arms, arm.levels, arm.complete) for arm in arms.arms]
     seeds = len({*data.runs["seed"]})
     known = [start for start in starts if start]
-    highest = {*data.metrics.rows("lr").groupby("run", observed=True)["value"].max()}
+    highest = {float(get_column(rows, "value").max()) for _, rows in group_rows(data.metrics.rows("lr"), ["run"])}
     shared = len(highest) == 1 and LEARNING_RATE not in data.factors
     rates = {start.name: max(highest) for start in known} if shared else None
     return list(find_confounds(known, seeds, rates))
