@@ -23,7 +23,7 @@ from lmablate.config.project import claims_folder
 from lmablate.errors import UserError
 from lmablate.evidence.claims import load_claims
 from lmablate.evidence.looks import LookPlan
-from lmablate.evidence.sequential import Progress, Standing
+from lmablate.evidence.sequential import ClaimState, Standing
 from lmablate.evidence.tables import RunTable
 from lmablate.files import Busy, locked, user_path
 from lmablate.results.report.study import Study
@@ -63,8 +63,8 @@ def decide(arguments: list[str]) -> None:
     except Busy:
         raise UserError(f"{folder} is in use: another command decides these claims now.") from None
     counts = Counter(standing.progress for standing in standings)
-    print(", ".join(f"{counts[progress]} {progress}" for progress in Progress if counts[progress]))
-    sys.exit(OPEN if counts[Progress.OPEN] + counts[Progress.NOT_RUN] else 0)
+    print(", ".join(f"{counts[progress]} {progress}" for progress in ClaimState if counts[progress]))
+    sys.exit(OPEN if counts[ClaimState.OPEN] + counts[ClaimState.NOT_RUN] else 0)
 
 
 def _plan(looks: str) -> LookPlan:

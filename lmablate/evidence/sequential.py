@@ -28,7 +28,7 @@ _SIDES = ("support", "against", "equivalent")
 _TESTS = ("t", "exact")
 
 
-class Progress(StrEnum):
+class ClaimState(StrEnum):
     """What becomes of a claim after a look."""
 
     DECIDED = "decided"
@@ -49,7 +49,7 @@ class Standing:
     """
 
     verdict: Verdict
-    progress: Progress
+    progress: ClaimState
     look: int
     chance: float | None = None
 
@@ -72,7 +72,7 @@ class LookJudge:
     @property
     def open_claims(self) -> list[Claim]:
         """The claims that need more seeds."""
-        stopped = {name for name, standing in self._standings.items() if standing.progress != Progress.OPEN}
+        stopped = {name for name, standing in self._standings.items() if standing.progress != ClaimState.OPEN}
         return [claim for name, claim in self._claims.items() if name not in stopped]
 
     def look(self, n: int, runs: RunTable) -> list[Standing]:
@@ -113,16 +113,16 @@ class LookJudge:
 
     def _standing(self, verdict: Verdict, look: int, was_open: bool, n: int) -> Standing:
         if verdict.kind == Kind.NOT_RUN:
-            return Standing(verdict, Progress.NOT_RUN, look)
+            return Standing(verdict, ClaimState.NOT_RUN, look)
         if verdict.kind != Kind.UNDERPOWERED:
-            return Standing(verdict, Progress.DECIDED, look)
+            return Standing(verdict, ClaimState.DECIDED, look)
         plan = self._log.plan
         if not was_open:
             return replace(self._standings[verdict.claim.id], verdict=verdict)
         level = self._alpha / len(self._claims) / len(plan.looks)
         chance = verdict_probability(verdict.contrasts, plan.last, level) if n < plan.last else None
         hopeless = chance is not None and chance < FUTILE
-        return Standing(verdict, Progress.FUTILE if hopeless else Progress.OPEN, look, chance)
+        return Standing(verdict, ClaimState.FUTILE if hopeless else ClaimState.OPEN, look, chance)
 
 
 def _names(place: int, test: str) -> list[str]:

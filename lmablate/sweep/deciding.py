@@ -14,7 +14,7 @@ from typing import Any
 from lmablate.errors import UserError, counted, duration, print_error
 from lmablate.evidence.claims import Claim
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.evidence.sequential import LookJudge, Progress, Standing
+from lmablate.evidence.sequential import LookJudge, ClaimState, Standing
 from lmablate.evidence.tables import RunTable
 from lmablate.files import append_json_line, read_json_lines
 from lmablate.runs.run import Run
@@ -76,7 +76,7 @@ class LookReport:
         yield f"{self.n} seeds per arm: {trained} trained; {duration(self.spent)} of training so far."
         for standing in self.standings:
             verdict, why = standing.verdict, str(standing.progress)
-            if standing.progress == Progress.FUTILE and standing.chance is not None:
+            if standing.progress == ClaimState.FUTILE and standing.chance is not None:
                 why = f"futile, a verdict at the last look has probability {standing.chance:.2f}"
             elif standing.chance is not None:
                 why = f"open, a verdict at the last look has probability {standing.chance:.2f}"
