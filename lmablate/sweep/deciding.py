@@ -4,7 +4,6 @@ A command that was stopped goes through the looks again from the first one: what
 the same runs give the same verdicts, so it goes on as if it had not been stopped.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from lmablate.errors import UserError, counted, duration, print_error
 from lmablate.evidence.claims import Claim
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.evidence.sequential import LookJudge, ClaimState, Standing
+from lmablate.evidence.sequential import ClaimState, LookJudge, Standing
 from lmablate.evidence.tables import RunTable
 from lmablate.files import append_json_line, read_json_lines
 from lmablate.runs.run import Run
@@ -22,8 +21,6 @@ from lmablate.sweep.arm_audit import audit_arm
 from lmablate.sweep.cost import training_seconds
 from lmablate.sweep.growing import GrowingSweep, has_ended
 from lmablate.sweep.lr_search import launch
-
-log = logging.getLogger(__name__)
 
 # Reads the runs of each experiment, given by their ids.
 ReadRuns = Callable[[Mapping[str, Collection[str]]], RunTable]
