@@ -17,6 +17,7 @@ from lmablate.evidence import Claim, RunTable, looks
 from lmablate.evidence.looks import LookPlan
 from lmablate.evidence.predicates import GreaterThan, Lower, LowestOf, Predicate, SlopeWith
 from lmablate.evidence.rate_predicates import LowerAtBestLr
+from lmablate.evidence.tables import Levels
 from lmablate.files import append_json_line
 from lmablate.sweep import deciding
 from lmablate.sweep.deciding import LookReport, SeedTrainer, begin_looks, choose_claims
@@ -31,8 +32,8 @@ ARMS = ("pre", "post", "sandwich")
 
 def lower_than(worse: str, margin: float = 0.02) -> Lower:
     """The claim that pre-norm has a lower loss than another norm."""
-    levels = {"model/norm": "pre"}, {"model/norm": worse}
-    return Lower(experiment="pair", metric="val/loss", margin=margin, better=levels[0], worse=levels[1])
+    better: Levels = {"model/norm": "pre"}
+    return Lower(experiment="pair", metric="val/loss", margin=margin, better=better, worse={"model/norm": worse})
 
 
 CLAIMS = [claim_of(lower_than("post"), id="C1"), claim_of(lower_than("sandwich"), id="C2")]
@@ -46,7 +47,7 @@ def jobs_of(line: tuple[str, ...]) -> list[Job]:
 
 def values_of(line: list[str], key: str) -> list[str]:
     """The values that a command line gives a key."""
-    return dict(argument.partition("=")[::2] for argument in line)[key].split(",")
+    return next(argument for argument in line if argument.startswith(f"{key}=")).partition("=")[2].split(",")
 
 
 class Killed(BaseException):
@@ -310,7 +311,7 @@ def test_claims_that_these_arms_cannot_decide_are_refused(grown: GrowingSweep) -
         choose_claims(CLAIMS, {"other": grown})
 
 
-PAIR = {"model/norm": "pre"}
+PAIR: Levels = {"model/norm": "pre"}
 NAMED = {
     "levels": (lower_than("post"), {"norm=pre", "norm=post"}),
     "none: all arms": (
