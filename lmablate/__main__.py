@@ -13,8 +13,8 @@ from lmablate.errors import UserError
 PACKAGE = Path(__file__).parent
 # The order of the work, for the list.
 ORDER = (
-    "new", "prepare", "train", "plan", "audit", "lr_sweep", "tune", "status", "clean", "export", "figures", "report",
-    "effects", "judge",
+    "new", "prepare", "train", "plan", "audit", "lr_sweep", "tune", "decide", "status", "clean", "export", "figures",
+    "report", "effects", "judge",
 )  # fmt: skip
 
 

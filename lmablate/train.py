@@ -15,6 +15,7 @@ Commands that take the same overrides, and have a --help of their own:
   python -m lmablate.audit      what differs between its arms beyond the factor, before anything is trained
   python -m lmablate.lr_sweep   each arm's own best learning rate
   python -m lmablate.tune       the same with other seeds and equal effort, stored for tuned=NAME
+  python -m lmablate.decide     more seeds, look by look, until the claims about it are decided
   python -m lmablate.status     the state of its runs
   python -m lmablate.prepare    its data, made ahead of training
 """

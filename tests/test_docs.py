@@ -113,7 +113,8 @@ def test_the_examples_of_extending_run_as_typed(tmp_path: Path) -> None:
             run("make", *arguments, f"PYTHON={sys.executable}")
             continue
         name = arguments[1]
-        composes = name in ("lmablate.train", "lmablate.plan", "lmablate.lr_sweep", "lmablate.audit", "lmablate.tune")
+        composing = ("train", "plan", "lr_sweep", "audit", "tune", "decide")
+        composes = name.removeprefix("lmablate.") in composing
         printed = run(sys.executable, *arguments, *(SMALL if composes else []))
         if name == "lmablate.report":
             assert "E1" in printed

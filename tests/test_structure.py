@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lmablate"
 COMMANDS = {
-    "audit", "clean", "effects", "evaluate", "export", "export_hf", "figures", "generate", "judge", "lr_sweep", "new",
-    "plan", "prepare", "report", "status", "train", "tune",
+    "audit", "clean", "decide", "effects", "evaluate", "export", "export_hf", "figures", "generate", "judge",
+    "lr_sweep", "new", "plan", "prepare", "report", "status", "train", "tune",
 }  # fmt: skip
 LEAVES = {"errors", "files", "machine"}
 # What notebooks, scripts and the tests of a project import.

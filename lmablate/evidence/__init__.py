@@ -20,6 +20,7 @@ looks       planned looks: seeds added in steps, with the error rate of one test
 planning    how many seeds would decide: the predictive probability of a verdict
 sentences   a decision in words, with its numbers
 verdicts    the verdicts on all claims that a table of runs decides
+sequential  claims judged at planned looks, until each is decided or futile
 factorial   effects in a factorial design: which part matters most
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
 

@@ -4,7 +4,8 @@ Every p-value is in two-sided units, so that all can be compared with the same l
 test is doubled. That of two one-sided tests of equivalence stays as it is: both must err.
 
 Where the arms were chosen among several by the seeds that are compared, such as each arm's best learning rate, a
-p-value is multiplied by the number of choices that could have flattered that side (Bonferroni).
+p-value is multiplied by the number of choices that could have flattered that side (Bonferroni). Where seeds are added
+by planned looks, it is the smallest so far times the number of looks (see `looks`).
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +14,10 @@ from functools import cached_property
 from typing import ClassVar, Self
 
 from lmablate.evidence.samples import Sample
+
+# The p-values of a contrast: for it, against it, and of equivalence.
+PValues = tuple[float, float, float]
+_NONE_YET: PValues = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Contrast(ABC):
         note: a warning, appended to the verdict's sentence; may be empty.
         diverged: number of these runs that diverged.
         choices: among how many was chosen the arm that a positive effect flatters, and the one that a negative does.
+        looks: number of planned looks, at each of which one may stop.
+        earlier: the smallest p-values of the looks before this one, uncorrected: by the sample's own test, and by the
+            exact one.
         level: coverage of the interval that decides at alpha = 0.05 if there is no other claim.
     """
 
@@ -39,19 +47,45 @@ class Contrast(ABC):
     note: str = ""
     diverged: int = 0
     choices: tuple[int, int] = (1, 1)
+    looks: int = 1
+    earlier: tuple[PValues, PValues] = (_NONE_YET, _NONE_YET)
 
     level: ClassVar[float]
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval of the effect, with coverage `level`; it is wider where arms were chosen."""
-        low, high = (self.sample.interval(1 - (1 - self.level) / choices) for choices in self.choices)
+        """The interval of the effect, with coverage `level`; it is wider where arms were chosen or looks planned."""
+        low, high = (self.sample.interval(1 - (1 - self.level) / (choices * self.looks)) for choices in self.choices)
         return low[0], high[1]
 
     @property
     def exact(self) -> Self:
         """The same contrast, judged without the assumption that seeds differ normally (see `Sample.exact`)."""
-        return replace(self, sample=replace(self.sample, exact=True))
+        return replace(self, sample=replace(self.sample, exact=True), earlier=(self.earlier[1], self.earlier[1]))
+
+    @property
+    def p_support(self) -> float:
+        """The p-value of the hypothesis that the claimed relation does not hold: a small one supports the claim."""
+        return self._over_looks(0)
+
+    @property
+    def p_against(self) -> float:
+        """The p-value of the hypothesis that its contrary does not hold: a small one refutes the claim."""
+        return self._over_looks(1)
+
+    @property
+    def p_equivalent(self) -> float:
+        """The p-value of the hypothesis that the effect reaches the margin: a small one shows that it is negligible."""
+        return self._over_looks(2)
+
+    def _over_looks(self, side: int) -> float:
+        """Return one of the p-values, valid whenever one stops (see `LookPlan.p`)."""
+        return min(1.0, self.looks * min(self.p_values[side], self.earlier[0][side]))
+
+    @cached_property
+    @abstractmethod
+    def p_values(self) -> PValues:
+        """The p-values of these seeds alone, not corrected for looks: for the relation, against it, equivalent."""
 
     def _above(self, bound: float) -> float:
         """Return the one-sided p-value of "the true effect is at most `bound`", corrected for the choice."""
@@ -65,21 +99,6 @@ class Contrast(ABC):
     def _p_within_margin(self) -> float:
         """The p-value of "the true effect reaches the margin", by two one-sided tests (Schuirmann 1987)."""
         return max(self._above(-self.margin), self._below(self.margin), self.sample.p_within(self.margin))
-
-    @cached_property
-    @abstractmethod
-    def p_support(self) -> float:
-        """The p-value of the hypothesis that the claimed relation does not hold: a small one supports the claim."""
-
-    @cached_property
-    @abstractmethod
-    def p_against(self) -> float:
-        """The p-value of the hypothesis that its contrary does not hold: a small one refutes the claim."""
-
-    @cached_property
-    @abstractmethod
-    def p_equivalent(self) -> float:
-        """The p-value of the hypothesis that the effect reaches the margin: a small one shows that it is negligible."""
 
     @property
     @abstractmethod
@@ -97,19 +116,13 @@ class Difference(Contrast):
     level = 0.95
 
     @cached_property
-    def p_support(self) -> float:
-        """Twice the one-sided p-value of "the true effect is at most 0"."""
-        return min(1.0, 2 * self._above(0))
+    def p_values(self) -> PValues:
+        """Twice the one-sided p-value of "the true effect is at most 0"; twice that of "at least 0"; equivalence.
 
-    @cached_property
-    def p_against(self) -> float:
-        """Twice the one-sided p-value of "the true effect is at least 0"."""
-        return min(1.0, 2 * self._below(0))
-
-    @cached_property
-    def p_equivalent(self) -> float:
-        """The p-value of "the true effect reaches the margin", by two one-sided tests; 1 without a margin."""
-        return self._p_within_margin if self.margin > 0 else 1.0
+        The last is the p-value of "the true effect reaches the margin", by two one-sided tests; 1 without a margin.
+        """
+        equivalent = self._p_within_margin if self.margin > 0 else 1.0
+        return min(1.0, 2 * self._above(0)), min(1.0, 2 * self._below(0)), equivalent
 
     @property
     def large_enough(self) -> bool:
@@ -127,23 +140,15 @@ class Equality(Contrast):
     level = 0.90
 
     @cached_property
-    def p_support(self) -> float:
-        """The p-value of "the true effect reaches the margin", by two one-sided tests."""
-        return self._p_within_margin
+    def p_values(self) -> PValues:
+        """The p-value of "the true effect reaches the margin", by two one-sided tests; that of "it is within"; 1.
 
-    @cached_property
-    def p_against(self) -> float:
-        """The p-value of "the true effect is within the margin", against an effect beyond it on either side.
-
-        Twice for the two sides, since a spread that is wide against the margin makes both err, and twice more to be in
-        the units of a difference, which is refuted at alpha / 2.
+        The second is against an effect beyond the margin on either side: twice for the two sides, since a spread that
+        is wide against the margin makes both err, and twice more to be in the units of a difference, which is refuted
+        at alpha / 2. The third is 1, since no difference is claimed.
         """
-        return min(1.0, 4 * min(self._above(self.margin), self._below(-self.margin)))
-
-    @cached_property
-    def p_equivalent(self) -> float:
-        """Always 1, since no difference is claimed."""
-        return 1.0
+        against = min(1.0, 4 * min(self._above(self.margin), self._below(-self.margin)))
+        return self._p_within_margin, against, 1.0
 
     @property
     def large_enough(self) -> bool:

@@ -7,7 +7,7 @@ claim's yaml may use, and its name in the yaml is the class's name in snake_case
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -70,6 +70,13 @@ class Predicate(ABC):
         Raises:
             NotMeasured: if the table lacks runs or metrics that they need.
         """
+
+    @property
+    def arms(self) -> list[Levels]:
+        """The arms that it names: the values of its fields that are levels of factors, or lists of such."""
+        values = [getattr(self, each.name) for each in fields(self)]
+        return [arm for value in values for arm in (value if isinstance(value, list) else [value])
+                if isinstance(arm, dict)]  # fmt: skip
 
     @property
     def reading(self) -> Reading:

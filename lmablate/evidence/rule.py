@@ -80,27 +80,28 @@ class Decision:
     normal_tails: bool = False
 
 
-def decide(claims: Sequence[Sequence[Contrast]], alpha: float = 0.05) -> list[Decision]:
+def decide(claims: Sequence[Sequence[Contrast]], alpha: float = 0.05, absent: int = 0) -> list[Decision]:
     """Apply the rule of this module to a family of claims.
 
     Args:
         claims: the contrasts of each claim.
         alpha: the error rate that the rule guarantees.
+        absent: number of further claims that count in the family although nothing is measured of them.
 
     Returns:
         One decision per claim, in the same order.
     """
-    by_tails = _decide_all(claims, alpha)
+    by_tails = _decide_all(claims, alpha, absent)
     if all(decision.kind == Kind.UNDERPOWERED for decision in by_tails):
         return by_tails
-    exactly = _decide_all([[contrast.exact for contrast in contrasts] for contrasts in claims], alpha)
+    exactly = _decide_all([[contrast.exact for contrast in contrasts] for contrasts in claims], alpha, absent)
     return [
         replace(decision, normal_tails=decision.kind not in (Kind.UNDERPOWERED, other.kind))
         for decision, other in zip(by_tails, exactly, strict=True)
     ]
 
 
-def _decide_all(claims: Sequence[Sequence[Contrast]], alpha: float) -> list[Decision]:
+def _decide_all(claims: Sequence[Sequence[Contrast]], alpha: float, absent: int) -> list[Decision]:
     p_values = [
         (
             max(c.p_support for c in contrasts),
@@ -109,7 +110,8 @@ def _decide_all(claims: Sequence[Sequence[Contrast]], alpha: float) -> list[Deci
         )
         for contrasts in claims
     ]
-    adjusted = zip(*(holm(column) for column in zip(*p_values, strict=True)), strict=True)
+    columns = ([*column, *[1.0] * absent] for column in zip(*p_values, strict=True))
+    adjusted = zip(*(holm(column)[: len(claims)] for column in columns), strict=True)
     return [_decide_one(*of_claim, alpha) for of_claim in zip(claims, p_values, adjusted, strict=True)]
 
 

@@ -43,6 +43,11 @@ def _canonical(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else f"{value:.12g}"
 
 
+def same_level(one: FactorValue, other: FactorValue) -> bool:
+    """Return whether two values of a factor are the same, however they are written."""
+    return _canonical(one) == _canonical(other)
+
+
 def _spelling(value: object) -> str:
     """Return a run's factor value as text: a name as it is, a number in its one spelling."""
     return value if isinstance(value, str) else _canonical(value)

@@ -71,6 +71,37 @@ class Verdict:
         return {"id": self.claim.id, "text": self.claim.text, **shown, "runs": shlex.join(self.runs)}
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """What the runs say of one claim, before it is judged.
+
+    Attributes:
+        claim: the claim.
+        runs: the runs.
+        contrasts: its contrasts; none if something is missing.
+        absent: what is missing; empty if nothing is.
+    """
+
+    claim: Claim
+    runs: RunTable
+    contrasts: tuple[Contrast, ...] = ()
+    absent: str = ""
+
+
+def measure_claim(claim: Claim, runs: RunTable) -> Measurement:
+    """Measure a claim on runs.
+
+    Raises:
+        UserError: if its arms are ambiguous.
+    """
+    try:
+        return Measurement(claim, runs, tuple(claim.measure(runs)))
+    except NotMeasured as reason:
+        return Measurement(claim, runs, absent=str(reason))
+    except UserError as error:
+        raise UserError(f"Claim {claim.id}: {error}") from None
+
+
 def judge_claims(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -> list[Verdict]:
     """Return one verdict per claim, in the claims' order, by the rule of this module.
 
@@ -82,37 +113,44 @@ def judge_claims(claims: Sequence[Claim], runs: RunTable, alpha: float = 0.05) -
     Raises:
         UserError: if the arms of a claim are ambiguous.
     """
-    measured: dict[str, list[Contrast]] = {}
-    absent: dict[str, str] = {}
-    for claim in claims:
-        try:
-            measured[claim.id] = claim.measure(runs)
-        except NotMeasured as reason:
-            absent[claim.id] = str(reason)
-        except UserError as error:
-            raise UserError(f"Claim {claim.id}: {error}") from None
-    decisions = dict(zip(measured, decide(list(measured.values()), alpha), strict=True))
-    parts = iter(decide([[contrast] for contrasts in measured.values() for contrast in contrasts], alpha))
-    of_claim = {name: tuple(next(parts) for _ in contrasts) for name, contrasts in measured.items()}
+    return judge_measured([measure_claim(claim, runs) for claim in claims], alpha)
+
+
+def judge_measured(
+    measurements: Sequence[Measurement], alpha: float = 0.05, absent_count: bool = False
+) -> list[Verdict]:
+    """Return one verdict per measured claim, in their order.
+
+    Args:
+        measurements: the family.
+        alpha: the error rate that the rule guarantees.
+        absent_count: whether claims that could not be measured count in the family, as they must if they were fixed
+            before and may be measured later.
+    """
+    measured = [m for m in measurements if not m.absent]
+    absent = len(measurements) - len(measured) if absent_count else 0
+    decisions = iter(decide([m.contrasts for m in measured], alpha, absent))
+    parts = iter(decide([[contrast] for m in measured for contrast in m.contrasts], alpha, absent))
+    level = alpha / (len(measured) + absent) if measured else alpha
     return [
-        Verdict(claim, Kind.NOT_RUN, f"Not run: {absent[claim.id]}.")
-        if claim.id in absent
-        else _state(claim, decisions[claim.id], of_claim[claim.id], alpha, len(measured), runs)
-        for claim in claims
+        Verdict(m.claim, Kind.NOT_RUN, f"Not run: {m.absent}.")
+        if m.absent
+        else _state(m, next(decisions), tuple(next(parts) for _ in m.contrasts), alpha, level)
+        for m in measurements
     ]
 
 
-def _state(
-    claim: Claim, decision: Decision, parts: tuple[Decision, ...], alpha: float, family: int, runs: RunTable
-) -> Verdict:
-    """Return the verdict for a decision, with the number of seeds that a test at alpha / family would need."""
+def _state(m: Measurement, decision: Decision, parts: tuple[Decision, ...], alpha: float, level: float) -> Verdict:
+    """Return the verdict for a decision, with the number of seeds that a test at `level` would need."""
+    claim, runs = m.claim, m.runs
     contrast, contrasts = decision.contrast, [part.contrast for part in parts]
     used = sorted({run for c in contrasts for run in c.runs})
     low, high = contrast.interval
     seeds, chances = None, ()
     if decision.kind == Kind.UNDERPOWERED:
-        seeds = seeds_for_verdict(contrasts, alpha / family)
-        later = {n: verdict_probability(contrasts, n, alpha / family) for n in SHOWN if n > contrast.sample.n}
+        level /= contrast.looks
+        seeds = seeds_for_verdict(contrasts, level)
+        later = {n: verdict_probability(contrasts, n, level) for n in SHOWN if n > contrast.sample.n}
         chances = tuple((n, chance) for n, chance in later.items() if chance is not None)
     return Verdict(
         claim,

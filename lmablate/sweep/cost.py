@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lmablate.errors import counted, duration
+from lmablate.runs.run import Run
 from lmablate.sweep.arm_audit import ArmAudit
 from lmablate.sweep.jobs import Sweep, expected_runs
 
@@ -51,3 +52,14 @@ def sweep_cost(sweep: Sweep, arms: Mapping[str, ArmAudit]) -> Cost:
         flops=sum(arm.flops for arm in to_do),
         hours=sum(arm.hours for arm in to_do),
     )
+
+
+def training_seconds(run: Run) -> float:
+    """Return how long a run was trained, by the speeds that it logged; evaluations are not counted. 0 if it has none.
+
+    Stops between its steps do not count, so that it is the same for a run that was interrupted.
+    """
+    rows = run.metrics()
+    speeds = [row["tokens_per_s"] for row in rows if row.get("tokens_per_s")]
+    tokens = max((row.get("tokens", 0.0) for row in rows), default=0.0)
+    return tokens * sum(1 / speed for speed in speeds) / len(speeds) if speeds else 0.0

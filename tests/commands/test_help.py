@@ -33,5 +33,5 @@ def test_the_help_of_train_lists_groups_and_shows_examples(capsys: pytest.Captur
     assert re.search(r"hydra/launcher +basic local_parallel slurm", text)
     assert "C01_llama_beats_vanilla" not in text
     assert text.count("python -m lmablate.train") >= 3
-    for command in ("plan", "lr_sweep", "audit", "tune"):
+    for command in ("plan", "lr_sweep", "audit", "tune", "decide"):
         assert f"python -m lmablate.{command}" in text

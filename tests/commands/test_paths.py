@@ -64,7 +64,7 @@ def test_what_is_no_path_is_refused(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", ["file", "file/below", "./file", "/dev/null", "/dev/null/below", "link"])
 @pytest.mark.parametrize("key", ["runs_dir", "data_dir"])
-@pytest.mark.parametrize("command", ["train", "plan", "audit", "status", "lr_sweep", "prepare", "tune"])
+@pytest.mark.parametrize("command", ["train", "plan", "audit", "status", "lr_sweep", "prepare", "tune", "decide"])
 def test_a_file_in_the_place_of_a_folder_is_refused_by_every_command(
     command: str, key: str, typed: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

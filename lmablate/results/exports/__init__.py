@@ -84,8 +84,17 @@ def read_experiment(name: str, source: SourceName, runs_dir: Path, folder: Path 
     Raises:
         UserError: if a file is missing or damaged, or no run belongs to the experiment.
     """
+    return as_exported(read_runs(source, runs_dir, folder, name), name)
+
+
+def as_exported(runs: list[RecordedRun], name: str) -> Exported:
+    """Return those of some runs that belong to an experiment, as its exports would describe them.
+
+    Raises:
+        UserError: if there are none.
+    """
     with TemporaryDirectory() as tables:
-        write_tables(read_runs(source, runs_dir, folder, name), name, Path(tables), Thinning(digits=17), "none")
+        write_tables(runs, name, Path(tables), Thinning(digits=17), "none")
         data = load_exported(Path(tables), name)
         return replace(data, metrics=Metrics.from_frame(data.table))
 
@@ -97,6 +106,7 @@ __all__ = [
     "RecordedRun",
     "SourceName",
     "Thinning",
+    "as_exported",
     "exported_names",
     "find_exports",
     "is_table_of",

@@ -1,6 +1,6 @@
 """All experiments that have exports, together, and their finished runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 
 from lmablate.errors import UserError
 from lmablate.evidence import Claim, Measured, RunTable
-from lmablate.results.exports import Exported, exported_names, load_exported
+from lmablate.results.exports import Exported, as_exported, exported_names, load_exported, read_runs
 from lmablate.results.frames import get_column, select_columns, select_rows
 from lmablate.results.outcomes import counted_losses
 from lmablate.results.plots.style import level_name
@@ -36,6 +36,20 @@ class Study:
         if not names:
             raise UserError(f"exports={folder} holds no table: make one with `python -m lmablate.export`.")
         return cls({name: load_exported(folder, name) for name in names})
+
+    @classmethod
+    def of_runs(cls, runs_dir: Path, ids: Mapping[str, Collection[str]]) -> "Study":
+        """Read some runs of a folder, without writing their tables anywhere.
+
+        Args:
+            runs_dir: the folder of the runs.
+            ids: the ids of the runs of each experiment.
+
+        Raises:
+            UserError: if an experiment has none, or a file is damaged.
+        """
+        runs = read_runs("metrics", runs_dir)
+        return cls({name: as_exported([run for run in runs if run.id in chosen], name) for name, chosen in ids.items()})
 
     def in_order(self, claims: Sequence[Claim]) -> dict[str, Exported]:
         """Return the experiments in the order in which the claims need them, then those that no claim needs."""
