@@ -20,7 +20,7 @@ test: $(READY)
 
 # Minutes instead of seconds.
 test-slow: $(READY)
-	$(PYTEST) -n auto -m slow
+	$(PYTEST) -n auto --dist loadgroup -m 'slow and not faults'
 
 # Needs a cluster: scripts/slurm_cluster.sh up. On a busy machine a real one may answer late: what fails is tried twice.
 test-slurm: $(READY)

@@ -41,7 +41,10 @@ def test_bf16_learns_what_float32_learns(arm, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-@pytest.mark.parametrize(("precision", "arm"), [("fp32", []), ("bf16", []), ("fp32", TODAY), ("fp32", FEWER)])
+@pytest.mark.parametrize(
+    ("precision", "arm"),
+    [("fp32", []), ("bf16", []), ("fp32", TODAY), pytest.param("fp32", FEWER, marks=pytest.mark.faults)],
+)
 def test_a_compiled_step_is_the_eager_one(precision, arm, tmp_path):
     settings = [f"train.precision={precision}", *arm]
     eager, compiled = losses(tmp_path, *settings), losses(tmp_path, *settings, "train.compile=true")
