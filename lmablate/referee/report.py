@@ -232,14 +232,19 @@ def _comparison_sentence(comparison: ArmComparison, rules: Rules) -> str:
                 f"p = {p['equivalent']:.2g}, {seeds}."
             )
         case _:
-            decided = min(p["better"], p["worse"]) <= rules.alpha
-            why = (
-                f" A difference is there, but it may be smaller than the margin of {rules.margin:g}." if decided else ""
-            )
             return (
                 f"It is open whether {first} is better than {other}: {numbers}; "
-                f"p = {min(p['better'], p['worse']):.2g}, {seeds}.{why}"
+                f"p = {min(p['better'], p['worse']):.2g}, {seeds}.{_why_open(comparison, rules)}"
             )
+
+
+def _why_open(comparison: ArmComparison, rules: Rules) -> str:
+    """Return a further sentence about a comparison that is open; it may be empty."""
+    if min(comparison.p["better"], comparison.p["worse"]) <= rules.alpha:
+        return f" A difference is there, but it may be smaller than the margin of {rules.margin:g}."
+    if not any(comparison.diverged) and not math.isfinite(comparison.low):
+        return " All differences are the same to the last digit, which tells nothing of their spread: is the seed used?"
+    return ""
 
 
 def budget_notes(arms: Sequence[ArmSummary]) -> list[str]:

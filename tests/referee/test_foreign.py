@@ -184,3 +184,10 @@ def test_a_place_that_holds_no_results_gets_one_sentence(
     (here / "tb" / "run1" / "events.out.tfevents.1").touch()
     assert judge(f"table={path}", "metric=loss", *keys) == 2
     assert words in capsys.readouterr().err
+
+
+def test_differences_that_are_all_the_same_claim_nothing_and_say_why(here: Path, capsys) -> None:
+    a = [float(seed) for seed in range(8)]
+    write_table(here / "results.csv", a, [value + 0.5 for value in a])
+    assert judge("table=results.csv", "metric=loss") == 4
+    assert "All differences are the same to the last digit" in capsys.readouterr().out
