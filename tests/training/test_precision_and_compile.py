@@ -30,7 +30,13 @@ FEWER = ["model/logits=cap", "model/bias=all", "model/dropout=branches"]  # apar
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arm", [[], ["model/norm=post", "model.norm.kind=layernorm", "model/pos=alibi", "model/act=relu2"], TODAY, FEWER]
+    "arm",
+    [
+        [],
+        ["model/norm=post", "model.norm.kind=layernorm", "model/pos=alibi", "model/act=relu2"],
+        TODAY,
+        pytest.param(FEWER, marks=pytest.mark.faults),
+    ],
 )
 def test_bf16_learns_what_float32_learns(arm, tmp_path):
     exact, half = losses(tmp_path, *arm), losses(tmp_path, *arm, "train.precision=bf16")
