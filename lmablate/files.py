@@ -228,18 +228,20 @@ def refuse_foreign(
         paths: what is to be written.
         is_ours: whether a file that exists is an older version of the one to be written.
         what: that version in words, such as "a figure of lmablate".
-        overwrite: whether to replace any file; a folder is never replaced.
+        overwrite: whether to replace any file; a folder, a device or a pipe is never replaced.
 
     Raises:
-        UserError: if one exists and is not ours, or is a folder, or has to be in what is no folder.
+        UserError: if one exists and is not ours, or is no regular file, or has to be in what is no folder.
     """
     for path in paths:
         if path.is_dir():
             raise UserError(f"{key}: {path} is a folder, and a file cannot replace it.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{key}: {path} is a device or a pipe, and a file cannot replace it.")
         nearest = next(parent for parent in path.absolute().parents if os.path.exists(parent))
         if not os.path.isdir(nearest):
             raise UserError(f"{key}: {path} cannot be written, because {nearest} is a file.")
-        replaceable = overwrite or not path.exists() or (path.is_file() and is_ours(path))  # a pipe is not even read
+        replaceable = overwrite or not path.exists() or is_ours(path)
         if not replaceable:
             raise UserError(f"{path} exists already and is not {what}: name another {key}=..., or add overwrite=true.")
 

@@ -135,8 +135,9 @@ def test_a_file_in_the_place_of_a_folder_is_named(
 
 def test_a_pipe_is_neither_read_nor_replaced(workshop: Workshop) -> None:
     os.mkfifo(workshop.folder / "pipe")
-    with pytest.raises(UserError, match="pipe exists already"):
-        workshop.report(out=workshop.folder / "pipe")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="pipe is a device or a pipe, and a file cannot replace it"):
+            workshop.report(out=workshop.folder / "pipe", overwrite=overwrite)
     assert (workshop.folder / "pipe").is_fifo()
 
 
