@@ -14,7 +14,7 @@ rate_predicates  the kinds of claim about arms that were trained at several lear
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 noise       how much a number varies from seed to seed, and which effects that lets one see
 unpaired    two groups of runs that are not pairs: Welch's t test
-worst_ranks pairs of which some runs have diverged: the exact signed-rank test
+worst_ranks ranks in which a diverged run is the worst, and their exact p-values
 rule        the rule that makes verdicts of contrasts, and the error rate that it guarantees
 looks       planned looks: seeds added in steps, with the error rate of one test
 planning    how many seeds would decide: the predictive probability of a verdict

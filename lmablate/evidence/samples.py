@@ -11,9 +11,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from lmablate.errors import UserError
+from lmablate.evidence.worst_ranks import signed_rank_p
 
 UNLIMITED = (-np.inf, np.inf)
 # Up to this many values, signs are flipped in all 2^n ways; beyond, the central limit theorem has taken over.
@@ -206,9 +207,9 @@ class SkewedSample(Sample):
 class RankedSample(Sample):
     """Differences of pairs of which runs diverged: an infinite value is a difference beyond all others.
 
-    A divergence has no size, so there is no mean effect. The values are judged by the exact sign-flip test on the ranks
-    of their sizes, with diverged runs as the worst ranks (Lachin 1999, Controlled Clin. Trials 20, 408), and
-    reported is the Hodges-Lehmann estimate, the median of the means of all pairs of values.
+    A divergence has no size, so there is no mean effect. The values are judged by exact signed ranks, with diverged runs
+    as the worst ones (see `worst_ranks`), and reported is the Hodges-Lehmann estimate, the median of the means of all
+    pairs of values.
     """
 
     rests_on_tails: ClassVar[bool] = False
@@ -231,8 +232,7 @@ class RankedSample(Sample):
         return np.sort(values[rows] / 2 + values[columns] / 2)
 
     def _p_value(self, sign: int, bound: float) -> float:
-        deviations = sign * np.array(self.values) - bound
-        return flip_tail(np.sign(deviations) * stats.rankdata(np.abs(deviations)))
+        return signed_rank_p(sign * np.array(self.values) - bound)
 
     def p_within(self, margin: float) -> float:
         """Always 1: an arm that diverges is not equal to one that does not, unless the rates are known as well."""

@@ -1,12 +1,9 @@
-"""Pairs of which some runs have diverged: the exact signed-rank test, in which a diverged run is the worst of all.
+"""Ranks in which a diverged run is the worst of all, and the exact p-values of such ranks.
 
 Leaving a diverged run out favours the arm that diverges: what is left of it are its lucky runs. Worst ranks (Lachin
 1999, Controlled Clinical Trials 20, 408) keep it. A pair in which one run diverged has the largest rank, one in which
-both did is a tie. Under the null hypothesis that the two arms are alike each pair's sign is a fair coin, so the test
-is exact at any number of pairs (Wilcoxon 1945; ties have mid-ranks, and pairs without a difference are left out).
+both did is a tie.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,54 +12,41 @@ from scipy.stats import rankdata
 from lmablate.errors import UserError
 
 
-@dataclass(frozen=True)
-class WorstRanks:
-    """Paired differences of which some are infinite, because one of the two runs diverged.
+def worst_differences(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Return the differences second − first of paired costs, of which NaN and +inf stand for a diverged run.
 
-    Attributes:
-        differences: one per pair; +inf if only the second run diverged, −inf if only the first did, 0 if both did.
+    A difference is +inf if only the second run diverged, −inf if only the first did, and 0 if both did.
+
+    Raises:
+        UserError: if they are not equally many.
     """
+    a, b = np.array(first, dtype=float), np.array(second, dtype=float)
+    if a.shape != b.shape:
+        raise UserError(f"Paired values must be equally many, not {a.size} and {b.size}.")
+    a_diverged, b_diverged = ~np.isfinite(a), ~np.isfinite(b)
+    a[a_diverged], b[b_diverged] = 0, 0
+    only = b_diverged.astype(int) - a_diverged.astype(int)
+    return np.where(a_diverged | b_diverged, np.where(only == 0, 0.0, np.copysign(np.inf, only)), b - a)
 
-    differences: NDArray[np.float64]
 
-    @classmethod
-    def paired(cls, first: ArrayLike, second: ArrayLike) -> "WorstRanks":
-        """Return the differences second − first of costs, of which NaN and +inf stand for a diverged run.
+def signed_rank_p(differences: ArrayLike) -> float:
+    """Return the exact one-sided p-value of "the differences are not above 0", by signed ranks.
 
-        Raises:
-            UserError: if they are not equally many.
-        """
-        a, b = np.array(first, dtype=float), np.array(second, dtype=float)
-        if a.shape != b.shape:
-            raise UserError(f"Paired values must be equally many, not {a.size} and {b.size}.")
-        a_diverged, b_diverged = ~np.isfinite(a), ~np.isfinite(b)
-        a[a_diverged], b[b_diverged] = 0, 0
-        only = b_diverged.astype(int) - a_diverged.astype(int)
-        return cls(np.where(a_diverged | b_diverged, np.where(only == 0, 0.0, np.copysign(np.inf, only)), b - a))
-
-    def p_above(self) -> float:
-        """Return the one-sided p-value of "the first arm is no better": a small one says that it is better."""
-        values = self.differences[self.differences != 0]
-        if not values.size:
-            return 1.0
-        doubled = np.rint(2 * rankdata(np.abs(values))).astype(int)
-        counts = np.ones(1)  # of the sign patterns, by the doubled sum of the positive ranks
-        for rank in doubled:
-            grown = np.zeros(counts.size + rank)
-            grown[: counts.size] += counts / 2
-            grown[rank:] += counts / 2
-            counts = grown
-        return float(min(1.0, counts[doubled[values > 0].sum() :].sum()))
-
-    def p_below(self) -> float:
-        """Return the one-sided p-value of "the second arm is no better"."""
-        return WorstRanks(-self.differences).p_above()
-
-    def p_within(self, margin: float) -> float:
-        """Return the p-value of "the difference reaches the margin", by two one-sided tests; 1 without a margin."""
-        if margin <= 0:
-            return 1.0
-        return max(WorstRanks(self.differences + margin).p_above(), WorstRanks(self.differences - margin).p_below())
+    Under the null hypothesis each sign is a fair coin, so the test is exact at any number of pairs (Wilcoxon 1945;
+    ties have mid-ranks, and pairs without a difference are left out).
+    """
+    values = np.asarray(differences, dtype=float)
+    values = values[values != 0]
+    if not values.size:
+        return 1.0
+    doubled = np.rint(2 * rankdata(np.abs(values))).astype(int)
+    counts = np.ones(1)  # of the sign patterns, by the doubled sum of the positive ranks
+    for rank in doubled:
+        grown = np.zeros(counts.size + rank)
+        grown[: counts.size] += counts / 2
+        grown[rank:] += counts / 2
+        counts = grown
+    return float(min(1.0, counts[doubled[values > 0].sum() :].sum()))
 
 
 def rank_sum_p(first: ArrayLike, second: ArrayLike) -> float:

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
-from lmablate.evidence import Sample, holm
+from lmablate.evidence import RankedSample, Sample, holm
 from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.evidence.unpaired import UnpairedSample
-from lmablate.evidence.worst_ranks import WorstRanks
+from lmablate.evidence.worst_ranks import worst_differences
 
 # Names of the three p-values of a comparison.
 P_NAMES = ("better", "worse", "equivalent")
@@ -155,16 +155,17 @@ class LookResult:
 def look_at_pairs(first: Costs, other: Costs, rules: Rules) -> LookResult:
     """Return what runs of the same seeds show; NaN is the cost of a diverged run."""
     diverged = (int((~np.isfinite(first)).sum()), int((~np.isfinite(other)).sum()))
-    ranks = WorstRanks.paired(first, other)
+    ranks = RankedSample(tuple(worst_differences(first, other)))
     if any(diverged):
         return LookResult((*_p_of(ranks), 1.0), math.nan, (-math.inf, math.inf), diverged)
     look = judge_sample(Sample.paired(other, first), rules)
-    return replace(look, p_values=(*_p_of(ranks), ranks.p_within(rules.margin))) if rules.exact else look
+    alike = max(ranks.p_above(-rules.margin), ranks.p_below(rules.margin)) if rules.margin > 0 else 1.0
+    return replace(look, p_values=(*_p_of(ranks), alike)) if rules.exact else look
 
 
-def _p_of(ranks: WorstRanks) -> tuple[float, float]:
+def _p_of(ranks: RankedSample) -> tuple[float, float]:
     """Return the p-values for better and for worse, in two-sided units."""
-    return min(1.0, 2 * ranks.p_above()), min(1.0, 2 * ranks.p_below())
+    return min(1.0, 2 * ranks.p_above(0)), min(1.0, 2 * ranks.p_below(0))
 
 
 def judge_sample(sample: Sample | UnpairedSample, rules: Rules) -> LookResult:

@@ -1,5 +1,6 @@
 """Welch's test against scipy, and exact rank tests against scipy and by counting."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 from scipy import stats
 
 from lmablate.errors import UserError
+from lmablate.evidence.looks import LookPlan
 from lmablate.evidence.unpaired import UnpairedSample
-from lmablate.evidence.worst_ranks import WorstRanks, rank_sum_p
+from lmablate.evidence.worst_ranks import rank_sum_p, signed_rank_p, worst_differences
+from lmablate.referee.trial import Rules, look_at_pairs
 
 RNG = np.random.default_rng(0)
 
@@ -35,9 +38,9 @@ def test_groups_without_spread_are_judged_by_the_chance_of_their_order() -> None
 @pytest.mark.parametrize("n", [3, 6, 9])
 def test_signed_ranks_agree_with_scipy(n: int) -> None:
     a, b = RNG.normal(0, 1, n), RNG.normal(0.5, 1, n)
-    ours = WorstRanks.paired(a, b)
-    assert ours.p_above() == pytest.approx(stats.wilcoxon(b - a, alternative="greater", method="exact")[1])
-    assert ours.p_below() == pytest.approx(stats.wilcoxon(b - a, alternative="less", method="exact")[1])
+    ours = worst_differences(a, b)
+    assert signed_rank_p(ours) == pytest.approx(stats.wilcoxon(b - a, alternative="greater", method="exact")[1])
+    assert signed_rank_p(-ours) == pytest.approx(stats.wilcoxon(b - a, alternative="less", method="exact")[1])
 
 
 @pytest.mark.parametrize(
@@ -50,20 +53,20 @@ def test_signed_ranks_agree_with_scipy(n: int) -> None:
     ],
 )
 def test_signed_ranks_with_ties_and_diverged_runs_agree_with_counting(a: list[float], b: list[float]) -> None:
-    found = WorstRanks.paired(a, b)
-    values = found.differences[found.differences != 0]
+    found = worst_differences(a, b)
+    values = found[found != 0]
     ranks = stats.rankdata(np.abs(values))
     observed = ranks[values > 0].sum()
     sums = [
         sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
         for signs in product([0, 1], repeat=len(ranks))
     ]
-    assert found.p_above() == pytest.approx(np.mean(np.array(sums) >= observed - 1e-9))
+    assert signed_rank_p(found) == pytest.approx(np.mean(np.array(sums) >= observed - 1e-9))
 
 
 def test_a_pair_that_diverged_in_both_arms_is_a_tie() -> None:
-    assert WorstRanks.paired([np.nan], [np.inf]).p_above() == 1
-    assert WorstRanks.paired([1, np.nan], [np.nan, np.nan]).differences.tolist() == [np.inf, 0]
+    assert signed_rank_p(worst_differences([np.nan], [np.inf])) == 1
+    assert worst_differences([1, np.nan], [np.nan, np.nan]).tolist() == [np.inf, 0]
 
 
 @pytest.mark.parametrize(
@@ -84,10 +87,11 @@ def test_equivalence_by_ranks_agrees_with_two_tests_of_scipy(margin: float) -> N
     d = b - a
     above = stats.wilcoxon(d + margin, alternative="greater", method="exact")[1]
     below = stats.wilcoxon(d - margin, alternative="less", method="exact")[1]
-    assert WorstRanks.paired(a, b).p_within(margin) == pytest.approx(np.max([above, below]))
-    assert WorstRanks.paired(a, b).p_within(0) == 1
+    rules = Rules(LookPlan((12,)), margin=margin, exact=True)
+    assert look_at_pairs(a, b, rules).p_values[2] == pytest.approx(np.max([above, below]))
+    assert look_at_pairs(a, b, replace(rules, margin=0.0)).p_values[2] == 1
 
 
 def test_pairs_must_be_equally_many() -> None:
     with pytest.raises(UserError, match="equally many"):
-        WorstRanks.paired([1], [1, 2])
+        worst_differences([1], [1, 2])
