@@ -290,3 +290,34 @@ def test_a_stop_keeps_what_is_done_and_ends_what_runs(signum: int, here: Path) -
     assert len(list(here.glob("judge/runs/*/result.json"))) == 4
     (here / "now").touch()
     assert judge(*arguments) == 0
+
+
+# What a Python script writes with the value `loss`, and the metric that reads it.
+TRACKED = {
+    "tensorboard:events:val/loss": """
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+writer = EventFileWriter("events")
+for step, value in enumerate((loss + 1, loss)):
+    writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag="val/loss", simple_value=value)])))
+writer.close()
+""",
+    "wandb:val/loss": """
+import wandb
+run = wandb.init(mode="offline", project="x", settings=wandb.Settings(silent=True))
+for value in (loss + 1, loss):
+    run.log({"val/loss": value})
+run.finish()
+""",
+}
+
+
+@pytest.mark.parametrize("metric", [next(iter(TRACKED)), pytest.param("wandb:val/loss", marks=pytest.mark.slow)])
+def test_the_last_value_that_a_run_tracked_is_read(metric: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = "import random, sys\nrandom.seed(sys.argv[1])\nloss = random.random() + (sys.argv[2] == 'worse') * 9\n"
+    (here / "train.py").write_text(f"{head}loss += random.random() / 9 * (sys.argv[2] == 'worse')\n{TRACKED[metric]}")
+    command = f"{sys.executable} train.py {{seed}}"
+    assert judge(f"a={command} same", f"b={command} worse", f"metric={metric}", "looks=3", "format=json") == 0
+    arms = {arm["name"]: arm["mean"] for arm in json.loads(capsys.readouterr().out)["arms"]}
+    assert 0 < arms["a"] < 1 < 9 < arms["b"] < 10.2
