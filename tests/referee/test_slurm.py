@@ -1,6 +1,5 @@
 """The judge's runs as jobs of a real SLURM cluster."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 from tests.launchers.conftest import slurm_cluster  # noqa: F401 (a fixture)
 from tests.referee.helpers import judge
 from tests.referee.test_compare import arms_of, counting_script, executions
-from tests.tiny import ROOT
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_cluster")]
 KEYS = ["launcher=slurm", "slurm=timeout_min=5"]
@@ -35,8 +33,7 @@ def test_runs_are_jobs_and_the_verdict_is_the_same(here: Path, capsys: pytest.Ca
 
 def test_a_killed_judge_finds_its_jobs_again(here: Path) -> None:
     arguments = [*arms_of(counting_script(here), "same", "worse"), *KEYS]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", "lmablate.judge", *arguments], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "lmablate.judge", *arguments])
     deadline = time.monotonic() + 120
     while not list(here.glob("judge/runs/*/slurm.txt")):
         assert time.monotonic() < deadline
