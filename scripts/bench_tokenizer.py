@@ -42,13 +42,12 @@ class Stopwatch:
         self.parts[part] = (time.perf_counter() - wall, time.process_time() - cpu)
 
 
-# ------------------------------------------------------------------------------------------------------ ours
-
-
 def warm_up(folder: Path) -> None:
     """Compile every kernel, or load it from the cache, so that no measurement includes that."""
     from lmablate.tokenizer import Tokenizer, train_bpe
+    from lmablate.tokenizer.native.wordtable import empty_entries, rehash
 
+    rehash(empty_entries(2), empty_entries(8))
     small = folder / f"small-{os.getpid()}"
     small.write_text(f"warm up{SPECIAL}" * 50)
     vocab, merges = train_bpe(small, 265, [SPECIAL], threads=2)
@@ -86,13 +85,13 @@ def our_tokenizer(folder):
     return Tokenizer.from_files(folder / f"mix-{LARGE}.json")
 
 
-def encode_ours(folder, clock, threads: int = 1):
+def encode_ours(folder, clock, threads: int = 1, corpus: str = "mix"):
     warm_up(folder)
     tokenizer = our_tokenizer(folder)
     tokenizer.encode_bytes(b"")
     tokenizer._encoder._idle_caches.clear()  # a cold start, though the kernels are loaded
     with clock.measure():
-        tokenizer.encode_file(folder / "mix", folder / f"ids-{threads}", threads=threads)
+        tokenizer.encode_file(folder / corpus, folder / f"ids-{threads}", threads=threads)
 
 
 def encode_naive(folder, clock):
@@ -130,9 +129,6 @@ def pretokenize_ours(folder, clock, kernel: str):
     count(array, 100, table)
     with clock.measure():
         count(array, len(text), table)
-
-
-# ------------------------------------------------------------------------------------------------------ peers
 
 
 def pretokenize_regex(folder, clock):
@@ -181,7 +177,7 @@ def train_bpeasy(folder, clock, corpus: str, size: int):
         bpeasy.train_bpe(iter(texts), PATTERN, 128, size)
 
 
-def encode_tiktoken(folder, clock):
+def encode_tiktoken(folder, clock, corpus: str = "mix"):
     import tiktoken
 
     from lmablate.tokenizer.split.pattern import PATTERN
@@ -191,7 +187,7 @@ def encode_tiktoken(folder, clock):
     encoding = tiktoken.Encoding(
         "ours", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={SPECIAL: ours.vocab_size - 1}
     )
-    text = prefix(folder / "mix", CORPUS_BYTES)
+    text = (folder / corpus).read_bytes().decode()
     with clock.measure():
         np.array(encoding.encode(text, allowed_special="all"), np.uint16).tofile(folder / "ids-tiktoken")
 
@@ -219,9 +215,6 @@ def encode_gigatoken(folder, clock):
     with clock.measure():
         layout: Any = tokenizer.encode_files(source, parallel=False).layout
         np.asarray(layout.content.data, np.uint16).tofile(folder / "ids-gigatoken")
-
-
-# ------------------------------------------------------------------------------------------------------ scale
 
 
 def scale(folder, clock):
@@ -280,6 +273,13 @@ for _size in (4096, 10_000, LARGE):
         "rustbpe": (train_rustbpe, _arguments, CORPUS_BYTES),
         "bpeasy": (train_bpeasy, _arguments, CORPUS_BYTES),
         "HF tokenizers": (train_hugging_face, _arguments, CORPUS_BYTES),
+    }
+for _size in (1_000_000, 14_000_000):
+    _arguments = {"corpus": f"mix{_size // 1_000_000}"}
+    MEASUREMENTS[f"encode {_size // 1_000_000} MB"] = {
+        "fast, 1 thread": (encode_ours, _arguments, _size),
+        "fast, 2 threads": (encode_ours, _arguments | {"threads": 2}, _size),
+        "tiktoken": (encode_tiktoken, _arguments, _size),
     }
 PACKAGES = {"gigatoken": "gigatoken", "rustbpe": "rustbpe", "bpeasy": "bpeasy"}
 PACKAGES |= {"tiktoken": "tiktoken", "HF tokenizers": "tokenizers"}
@@ -378,10 +378,11 @@ def main() -> None:
         measure_here(section, row, arguments.folder)
         return
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    mix, mix20, words = (arguments.folder / name for name in ("mix", "mix20", "words"))
+    mix, words = (arguments.folder / name for name in ("mix", "words"))
     if not mix.exists():
         make_corpus(mix)
-    mix20.write_bytes(prefix(mix, 20_000_000).encode())
+    for size in (1, 14, 20):
+        (arguments.folder / f"mix{size}").write_bytes(prefix(mix, size * 1_000_000).encode())
     if "scale" in arguments.only and not words.exists():
         make_word_stream(words)
     if not (arguments.folder / f"mix-{LARGE}.json").exists():

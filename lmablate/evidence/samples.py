@@ -207,7 +207,7 @@ class SkewedSample(Sample):
 class RankedSample(Sample):
     """Differences of pairs of which runs diverged: an infinite value is a difference beyond all others.
 
-    A divergence has no size, so there is no mean effect. The values are judged by exact signed ranks, with diverged runs
+    A divergence has no size, so there is no mean effect. The values are judged by exact signed ranks, diverged runs
     as the worst ones (see `worst_ranks`), and reported is the Hodges-Lehmann estimate, the median of the means of all
     pairs of values.
     """

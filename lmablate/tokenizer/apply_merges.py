@@ -73,10 +73,12 @@ def merge_by_scan(text, start, length, rules, ranks, out, written):
     Returns:
         The number of ids.
     """
+    # Plain names: numba counts references atomically each time that an array leaves a tuple.
+    byte_ids, byte_pair_ranks, pairs, merged = rules.byte_ids, rules.byte_pair_ranks, rules.ranks, rules.merged
     for i in range(length):
-        out[written + i] = rules.byte_ids[text[start + i]]
+        out[written + i] = byte_ids[text[start + i]]
     for i in range(length - 1):
-        ranks[i] = rules.byte_pair_ranks[256 * np.int64(text[start + i]) + text[start + i + 1]]
+        ranks[i] = byte_pair_ranks[256 * np.int64(text[start + i]) + text[start + i + 1]]
     while length > 1:
         best = 0
         for i in range(1, length - 1):
@@ -84,15 +86,15 @@ def merge_by_scan(text, start, length, rules, ranks, out, written):
                 best = i
         if ranks[best] == NO_RANK:
             break
-        out[written + best] = rules.merged[ranks[best]]
+        out[written + best] = merged[ranks[best]]
         length -= 1
         for i in range(best + 1, length):
             out[written + i] = out[written + i + 1]
             ranks[i - 1] = ranks[i]
         if best > 0:
-            ranks[best - 1] = find_pair(rules.ranks, out[written + best - 1], out[written + best], NO_RANK)
+            ranks[best - 1] = find_pair(pairs, out[written + best - 1], out[written + best], NO_RANK)
         if best < length - 1:
-            ranks[best] = find_pair(rules.ranks, out[written + best], out[written + best + 1], NO_RANK)
+            ranks[best] = find_pair(pairs, out[written + best], out[written + best + 1], NO_RANK)
     return length
 
 

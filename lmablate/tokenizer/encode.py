@@ -34,6 +34,7 @@ from lmablate.tokenizer.native.wordtable import (
     is_long,
     key_of,
     next_slot,
+    rehash,
 )
 from lmablate.tokenizer.split.batches import next_batch
 from lmablate.tokenizer.split.chunks import Chunk
@@ -43,7 +44,8 @@ from lmablate.tokenizer.split.unicode_classes import class_table
 
 # Length in bytes of the longest word that is remembered; longer ones are too rare to be worth a place in the cache.
 _LONGEST_CACHED = 255
-_CACHE_CAPACITY = 1 << 20
+# Entries of a new cache, and of the largest one. A small table stays in the processor's own memory.
+_FIRST_CAPACITY, _LAST_CAPACITY = 1 << 18, 1 << 20
 _ARENA_BYTES = 32 << 20
 # Ids are written four at a time, so up to three more may be written after the last.
 _IDS_PADDING = 4
@@ -84,10 +86,19 @@ class Encoder:
         """Return a cache that knows only the special tokens; its memory is taken only as it fills."""
         # Offset 0 must stay unused.
         used = np.array([0, ARENA_PADDING], np.int64)
-        cache = WordCache(empty_entries(_CACHE_CAPACITY), np.empty(_ARENA_BYTES, np.uint8), used)
+        cache = WordCache(empty_entries(_FIRST_CAPACITY), np.empty(_ARENA_BYTES, np.uint8), used)
         for text, size, token_id in self._seeds:
             _seed(text, size, token_id, cache)
         return cache
+
+    def with_room(self, cache: WordCache) -> WordCache:
+        """Return the cache itself, or a larger one that knows the same words if half of its entries are in use."""
+        capacity = len(cache.entries) // FIELDS
+        if capacity == _LAST_CAPACITY or 2 * cache.used[ENTRIES_USED] < capacity:
+            return cache
+        larger = cache._replace(entries=empty_entries(4 * capacity))
+        rehash(cache.entries, larger.entries)
+        return larger
 
     def encode(self, chunk: Chunk, cache: WordCache) -> np.ndarray:
         """Return the ids of a chunk, uint16, and add its new words to the cache."""
@@ -153,20 +164,22 @@ def _encode_uncommon(text, start, length, low, high, slot, rules, cache, ranks, 
     Returns:
         The number of ids.
     """
-    while not is_free(cache.entries, slot):
-        if has_key(cache.entries, slot, low, high):
-            payload = np.int64(cache.entries[slot + PAYLOAD])
+    # Plain names: numba counts references atomically each time that an array leaves a tuple.
+    entries, arena = cache.entries, cache.arena
+    while not is_free(entries, slot):
+        if has_key(entries, slot, low, high):
+            payload = np.int64(entries[slot + PAYLOAD])
             if payload <= INLINE_IDS:
-                store_u64(out, written, cache.entries[slot + INLINE])
+                store_u64(out, written, entries[slot + INLINE])
                 return payload
             count, offset = payload & _COUNT_MASK, payload >> _OFFSET_SHIFT
             if not is_long(high):
-                _copy_ids(cache.arena, offset, count, out, written)
+                _copy_ids(arena, offset, count, out, written)
                 return count
-            if equal_bytes(cache.arena, offset, text, start, length):
-                _copy_ids(cache.arena, offset + length, count, out, written)
+            if equal_bytes(arena, offset, text, start, length):
+                _copy_ids(arena, offset + length, count, out, written)
                 return count
-        slot = next_slot(cache.entries, slot)
+        slot = next_slot(entries, slot)
     if length <= LONGEST_SCANNED:
         count = merge_by_scan(text, start, length, rules, ranks, out, written)
     else:
@@ -198,13 +211,14 @@ def _remember(cache, slot, low, high, text, start, length, out, written, count):
         written: see `out`.
         count: see `out`.
     """
+    entries, arena, used = cache.entries, cache.arena, cache.used
     is_inline = count <= INLINE_IDS and length < SHORT
     word_bytes = length if length >= SHORT else 0
-    offset = cache.used[ARENA_USED]
+    offset = used[ARENA_USED]
     new_offset = offset if is_inline else offset + word_bytes + 2 * count
     # A quarter of the entries stays free, so that searches stay short.
-    crowded = 4 * cache.used[ENTRIES_USED] >= 3 * (len(cache.entries) // FIELDS)
-    if crowded or length > _LONGEST_CACHED or new_offset + ARENA_PADDING > len(cache.arena):
+    crowded = 4 * used[ENTRIES_USED] >= 3 * (len(entries) // FIELDS)
+    if crowded or length > _LONGEST_CACHED or new_offset + ARENA_PADDING > len(arena):
         return
     inline_ids = np.uint64(0)
     if is_inline:
@@ -212,16 +226,16 @@ def _remember(cache, slot, low, high, text, start, length, out, written, count):
             inline_ids |= np.uint64(out[written + i]) << np.uint64(16 * i)
     else:
         for i in range(word_bytes):
-            cache.arena[offset + i] = text[start + i]
+            arena[offset + i] = text[start + i]
         for i in range(count):
-            cache.arena[offset + word_bytes + 2 * i] = out[written + i] & 0xFF
-            cache.arena[offset + word_bytes + 2 * i + 1] = out[written + i] >> 8
-    cache.entries[slot + KEY_LOW] = low
-    cache.entries[slot + KEY_HIGH] = high
-    cache.entries[slot + PAYLOAD] = np.uint64(count if is_inline else count | offset << _OFFSET_SHIFT)
-    cache.entries[slot + INLINE] = inline_ids
-    cache.used[ENTRIES_USED] += 1
-    cache.used[ARENA_USED] = new_offset
+            arena[offset + word_bytes + 2 * i] = out[written + i] & 0xFF
+            arena[offset + word_bytes + 2 * i + 1] = out[written + i] >> 8
+    entries[slot + KEY_LOW] = low
+    entries[slot + KEY_HIGH] = high
+    entries[slot + PAYLOAD] = np.uint64(count if is_inline else count | offset << _OFFSET_SHIFT)
+    entries[slot + INLINE] = inline_ids
+    used[ENTRIES_USED] += 1
+    used[ARENA_USED] = new_offset
 
 
 @kernel

@@ -68,7 +68,7 @@ class TextEncoder:
     def _encode_chunk(self, chunk: Chunk) -> np.ndarray:
         """Return the ids of a chunk, with a cache that no other thread uses meanwhile."""
         try:
-            cache = self._idle_caches.pop()
+            cache = self._encoder.with_room(self._idle_caches.pop())
         except IndexError:
             cache = self._encoder.new_cache()
         try:

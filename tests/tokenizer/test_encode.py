@@ -1,6 +1,7 @@
 """Encoding: equal to the naive reference and to tiktoken, lossless, the same however the text is cut."""
 
 import random
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmablate.tokenizer import Tokenizer
+from lmablate.tokenizer import Tokenizer, encode
 from lmablate.tokenizer.naive import NaiveEncoder
 from lmablate.tokenizer.split.pattern import PATTERN
+from lmablate.tokenizer.split.specials import SpecialTokens
+from lmablate.tokenizer.text_encoder import TextEncoder
 from tests.tokenizer.helpers import SPECIAL, TEXTS, UNTIMED, standard_library
 
 
@@ -24,6 +27,15 @@ def naive_encoder(tokenizer: Tokenizer) -> NaiveEncoder:
 @UNTIMED
 def test_equals_the_naive_reference(overlapping: Tokenizer, text: str) -> None:
     assert overlapping.encode(text) == naive_encoder(overlapping).encode(text.encode())
+
+
+def test_a_cache_that_fills_grows_and_keeps_its_words(overlapping: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "_FIRST_CAPACITY", 16)
+    encoder = TextEncoder(overlapping._ids, overlapping.merges, SpecialTokens(overlapping.special_tokens))
+    text = "".join(f" word{i} {'long' * (i % 9)}{SPECIAL}" for i in range(300)).encode()
+    stream = encoder.encode_stream(BytesIO(text * 2), chunk_bytes=500)
+    assert np.concatenate([*stream]).tolist() == naive_encoder(overlapping).encode(text * 2)
+    assert len(encoder._idle_caches[0].entries) // encode.FIELDS == 1024
 
 
 @given(TEXTS)
