@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
@@ -209,19 +210,23 @@ def _may_sweep(path: str) -> bool:
     return any({"hydra", "defaults"} & set(source.load_config(path).config) for source in sources)
 
 
-def _options_of(group: str) -> list[str]:
-    return GlobalHydra.instance().config_loader().get_group_options(group)
+def _options_of(group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
+    """Return the configs in a group, or the groups in it.
+
+    Hydra's own `get_group_options` copies all stored configs first: a second in all for a help text.
+    """
+    loader: Any = GlobalHydra.instance().config_loader()
+    return loader.repository.get_group_options(group, kind)
 
 
 def group_options() -> dict[str, list[str]]:
     """Return the options of every group that a user may choose from; call it inside `config_folder`."""
-    loader = GlobalHydra.instance().config_loader()
     options: dict[str, list[str]] = {}
-    waiting = [*loader.list_groups(""), "hydra/launcher"]
+    waiting = [*_options_of("", ObjectType.GROUP), "hydra/launcher"]
     for group in waiting:
         if group != "hydra":
-            waiting += [f"{group}/{inner}" for inner in loader.list_groups(group)]
-            options[group] = loader.get_group_options(group)
+            waiting += [f"{group}/{inner}" for inner in _options_of(group, ObjectType.GROUP)]
+            options[group] = _options_of(group)
     return {group: names for group, names in sorted(options.items()) if names}
 
 

@@ -119,7 +119,10 @@ def _unknown_key(key: str, cfg: DictConfig | None) -> str:
     if isinstance(node, DictConfig):
         siblings = [str(sibling) for sibling in node if not str(sibling).startswith("_")]
         hint = _did_you_mean(last, siblings).replace("mean ", f"mean {path}.")
-        return f"{key} is not a key of the config{hint or ': ' + path + ' has ' + ', '.join(siblings) + '.'}"
+        elsewhere = [known for known in _keys_of(cfg) if known.rpartition(".")[2] == last]
+        hint = hint or (f": did you mean {elsewhere[0]}?" if len(elsewhere) == 1 else "")
+        there = f": {path} has {', '.join(siblings) or 'no keys'}."
+        return f"{key} is not a key of the config{hint or there}"
     hint = _did_you_mean(key, groups) or _did_you_mean(key, list(_keys_of(cfg)) if cfg is not None else [])
     return f"{key} is not a key of the config{hint or ': --help lists them.'}"
 

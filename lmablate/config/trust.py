@@ -7,11 +7,13 @@ composed config to `refuse_unsafe_config`.
 Whom to trust is said by the user, in LMABLATE_TRUST or with --trust, and never by a file.
 """
 
+import ast
 import importlib
 import re
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,15 +99,30 @@ def is_our_class(target: str) -> bool:
     """
     if not (match := TARGET.fullmatch(target)):
         return False
-    try:
-        found = getattr(importlib.import_module(match[1]), match[2], None)
-    except ImportError:
-        return False
-    if not isinstance(found, type):
-        return False
+    home = _module_of_class(match[1], match[2])
     if match[1] == "lmablate.training":  # which also has classes that write files
-        return OF_TRAINING.fullmatch(found.__module__) is not None
-    return found.__module__.startswith("lmablate.")
+        return home is not None and OF_TRAINING.fullmatch(home) is not None
+    return home is not None
+
+
+@lru_cache(1000)
+def _module_of_class(module: str, name: str) -> str | None:
+    """Return the module of lmablate that defines the class which `module` calls `name`; None if there is no such class.
+
+    The sources are read, since importing them would import torch, which takes longer than all else that shows a config.
+    """
+    path = Path(__file__).parents[2].joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not source.is_file():
+        return None
+    for node in ast.parse(source.read_bytes()).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lmablate."):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return _module_of_class(str(node.module), alias.name)
+    return None
 
 
 def refuse_foreign_package(entry: str) -> None:

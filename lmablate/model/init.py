@@ -70,6 +70,8 @@ class Init:
             if parameter.dim() < 2:
                 continue
             std = scaling.std(partial(self._std_of, name, n_layers), parameter, id(parameter) in in_blocks)
+            if parameter.is_meta:  # it has no numbers, and to draw them torch would import its compiler: a second
+                continue
             generator = keyed_generator(seed, self.salt + name)
             if math.isinf(self.truncate):
                 parameter.normal_(0.0, std, generator=generator)
