@@ -117,7 +117,7 @@ def parts(overrides: list[str]) -> None:
         setattr(owner, name, wrapper)
 
     timed(trainer.Trainer, "train_one_step", "steps")
-    timed(trainer, "_validation_scores", "evaluation")
+    timed(trainer, "_mean_losses", "evaluation")
     for name in ("probe_step", "probe_evaluation"):
         timed(trainer, name, "probes")
     timed(trainer, "save_checkpoint", "checkpoints")

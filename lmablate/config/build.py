@@ -42,7 +42,7 @@ def check_config(cfg: DictConfig) -> None:
     check_seed("seed", cfg.seed)
     for key, least in schema.AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
-        if not least <= value < math.inf:
+        if value is not None and not least <= value < math.inf:  # only a key that may be null can be
             raise UserError(f"{key}={value} is not allowed: it must be at least {least} and finite.")
     if cfg.train.precision not in schema.PRECISIONS:
         allowed = " or ".join(schema.PRECISIONS)

@@ -127,6 +127,8 @@ class TrainConfig:
         log_every: steps between rows of metrics; a step with an evaluation has a row too.
         eval_every: steps between evaluations; the last step is evaluated too.
         eval_batches: batches of validation text per evaluation.
+        final_eval_batches: batches of validation text for the loss at the end, by which arms are compared; null is the
+            whole file, 0 is none.
         checkpoint_every: steps between checkpoints; the last step is saved too.
         keep_checkpoints: newest checkpoints to keep; the best one is kept too.
         device: auto, cpu or cuda.
@@ -141,6 +143,7 @@ class TrainConfig:
     log_every: int = 1
     eval_every: int = 100
     eval_batches: int = 8
+    final_eval_batches: int | None = None
     checkpoint_every: int = 250
     keep_checkpoints: int = 2
     device: str = "auto"
@@ -233,6 +236,7 @@ NEUTRAL: dict[str, Any] = {
     "optim.algorithm": {"_target_": "lmablate.training.AdamW", "_partial_": True},
     "optim.decay": {"_target_": "lmablate.training.Decoupled"},
     "train.branch_from": None,
+    "train.final_eval_batches": None,
     "optim.average": {"_target_": "lmablate.training.NoAverage"},
     "schedule": {"_target_": "lmablate.training.Cosine"},
     "loss": {"_target_": "lmablate.model.CrossEntropy"},
@@ -247,6 +251,7 @@ AT_LEAST: dict[str, float] = {
     **{f"model.{key}": 1 for key in MODEL_SIZES},
     **{f"train.{key}": 1 for key in ("max_steps", "batch_size", "log_every", "eval_every", "eval_batches")},
     "train.checkpoint_every": 1,
+    "train.final_eval_batches": 0,
     "train.keep_checkpoints": 2,
     "train.threads": 0,
     **{f"optim.{key}": 0 for key in ("lr", "warmup_steps", "weight_decay", "eps")},

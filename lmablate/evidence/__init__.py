@@ -11,6 +11,8 @@ samples     one effect per seed, and the test that each kind of sample allows
 contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
 rate_predicates  the kinds of claim about arms that were trained at several learning rates
+budgets     an effect over budgets: as a speed-up, and over sizes of the model
+budget_predicates  the kinds of claim about arms that were trained with several budgets
 claims      a claim, read from its yaml: a text, and the predicates that must all hold
 noise       how much a number varies from seed to seed, and which effects that lets one see
 unpaired    two groups of runs that are not pairs: Welch's t test

@@ -15,7 +15,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import lmablate.evidence.rate_predicates  # noqa: F401  adds its kinds to PREDICATES
+import lmablate.evidence.budget_predicates
+import lmablate.evidence.rate_predicates  # noqa: F401  both add their kinds to PREDICATES
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.predicates import PREDICATES, Predicate

@@ -18,9 +18,14 @@ ICH E9(R1) calls the second a composite strategy; worst ranks are those of Lachi
 
 import math
 import re
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 LOSSES = ("train/loss", "val/loss")
+# A metric of the fixed validation batches, and the same of the whole validation file at the end of a run. Final values
+# are those of the file if every finished run of the experiment has them, so that only like is compared with like.
+WHOLE_FILE = {"val/loss": "final/val_loss", "val/bpb": "final/val_bpb"}
 _STEP = re.compile(r"(?:Diverged: )?diverged at step ([0-9]+)")
 # Reductions whose value says how unstable a run is, whatever the metric, and metrics that say so in any reduction.
 _UNSTABLE_REDUCTIONS = ("spikes", "peak_to_median", "sd")
@@ -34,6 +39,11 @@ class Substitute(Enum):
     UNTRAINED = "untrained"
     WORST = "worst"
     MISSING = "missing"
+
+
+def final_loss(status: Mapping[str, Any]) -> float:
+    """Return the final loss of a finished run by its status.json, in nats per token; of the whole file, if known."""
+    return float(status.get(WHOLE_FILE["val/loss"], status["val/loss"]))
 
 
 def step_of_divergence(state: object, error: object) -> float | None:

@@ -61,7 +61,8 @@ class Predicate(ABC):
 
     def __init_subclass__(cls) -> None:
         cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        PREDICATES[cls.name] = cls
+        if not cls.name.startswith("_"):  # else a base of several
+            PREDICATES[cls.name] = cls
 
     @abstractmethod
     def measure(self, table: RunTable) -> list[Contrast]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmablate.errors import counted
-from lmablate.evidence.divergence import LOSSES, Substitute, composite_loss, substitute_of
+from lmablate.evidence.divergence import LOSSES, WHOLE_FILE, Substitute, composite_loss, substitute_of
 from lmablate.evidence.samples import UNLIMITED
 from lmablate.evidence.stats import slope, spike_score
 from lmablate.evidence.tables import NotMeasured, RunTable
@@ -128,7 +128,8 @@ class Reading:
         """
         if self.is_cut(table, experiment, run):
             return self._substitute(table, experiment, run)
-        layers = [self._reduced(table, experiment, run, m) for m in self._layers(table, experiment, run)]
+        metric = self._final_metric(table, experiment)
+        layers = [self._reduced(table, experiment, run, m) for m in table.layer_metrics(experiment, run, metric)]
         value = float(np.mean(layers))
         if self.metric in LOSSES and self.reduce == "last" and table.has(experiment, run, "init/loss"):
             value = composite_loss(value, table.untrained_loss(experiment, run))
@@ -137,6 +138,12 @@ class Reading:
         if not np.isfinite(value) or (self.transform == "log" and value <= 0):
             raise NotMeasured(f"run {run} of {experiment} has {value} for {self.reduce} of {self.metric}")
         return TRANSFORMS[self.transform](value)
+
+    def _final_metric(self, table: RunTable, experiment: str) -> str:
+        """Return the metric that is read: for a final value that of the whole validation file, if there is one."""
+        whole = WHOLE_FILE.get(self.metric)
+        is_final = self.reduce == "last" and tuple(self.during) == WHOLE and self.minus is None
+        return whole if whole and is_final and table.all_have(experiment, whole) else self.metric
 
     def is_cut(self, table: RunTable, experiment: str, run: str) -> bool:
         """Return whether a run diverged before the end of what is read of it."""

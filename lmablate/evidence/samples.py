@@ -214,6 +214,18 @@ class RankedSample(Sample):
 
     rests_on_tails: ClassVar[bool] = False
 
+    @classmethod
+    def of(cls, values: ArrayLike, limits: tuple[float, float] = UNLIMITED) -> Self:
+        """Return the sample of a list of values, which may be infinite.
+
+        Raises:
+            UserError: if the values are not a non-empty list of numbers.
+        """
+        values = np.asarray(values, dtype=float)
+        if values.ndim != 1 or not values.size or np.isnan(values).any():
+            raise UserError(f"A sample must be a non-empty list of numbers, not {values.tolist()}.")
+        return cls(tuple(values.tolist()), limits)
+
     @cached_property
     def mean(self) -> float:
         """The Hodges-Lehmann estimate of the effect; infinite if most pairs of values have an infinite mean."""

@@ -22,6 +22,8 @@ _BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
 # The columns of a table of facts, which has one row per run and experiment.
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
+# Factors that set the budget of a run, so that a claim which names them compares budgets on purpose.
+BUDGET_FACTORS = ("train.max_steps", "train.batch_size", "rung", "scale")
 
 
 class NotMeasured(Exception):
@@ -56,11 +58,12 @@ def _spelling(value: object) -> str:
 def check_facts(facts: pd.DataFrame) -> None:
     """Refuse runs that cannot be compared: other data, other training code, or another budget.
 
-    Data and code must be the same in the whole table, the number of tokens in each experiment.
+    Data and code must be the same in the whole table, the number of tokens in each experiment, at each value of the
+    factors that set it.
 
     Args:
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS. Only runs that finished or diverged
-            count.
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps some of BUDGET_FACTORS.
+            Only runs that finished or diverged count.
 
     Raises:
         UserError: if runs cannot be compared, or a column is missing.
@@ -71,7 +74,8 @@ def check_facts(facts: pd.DataFrame) -> None:
     counted = facts.loc[facts["run"].isin(_counted_runs(facts))]
     for column, name in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
         _refuse_mixture(counted, column, f"The table mixes {name}")
-    for experiment, runs in counted.groupby("experiment"):
+    budgets = [factor for factor in BUDGET_FACTORS if factor in counted.columns]
+    for (experiment, *_), runs in counted.groupby(["experiment", *budgets], dropna=False):
         _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
 
 
@@ -88,6 +92,12 @@ def _counted_runs(facts: pd.DataFrame) -> dict[str, float]:
         if step is not None:
             counted[run] = step
     return counted
+
+
+def _training_flops(facts: pd.DataFrame) -> dict[str, float]:
+    """Return the FLOPs of each run's training; NaN if they are not known."""
+    per_token = facts["flops_per_token"] if "flops_per_token" in facts.columns else np.nan
+    return dict(zip(facts["run"].tolist(), (facts["tokens"] * per_token).astype(float).tolist(), strict=True))
 
 
 def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
@@ -181,6 +191,7 @@ class RunTable:
             if unknown := set(measured.runs["run"]) - known:
                 raise UserError(f"The table of facts has no row for run {min(unknown)}.")
         self._ends = _counted_runs(facts)
+        self._flops = _training_flops(facts)
         self._experiments = experiments
         self._runs = {name: _counted(measured.runs, self._ends) for name, measured in experiments.items()}
         self._uncounted = facts.loc[~facts["run"].isin(self._ends)].groupby(["experiment", "state"]).size()
@@ -266,6 +277,11 @@ class RunTable:
         """Return whether a run logged a metric."""
         return metric in self._experiments[experiment].metrics and run in self._curves_of(experiment, metric).of_run
 
+    def all_have(self, experiment: str, metric: str) -> bool:
+        """Return whether every finished run of an experiment logged a metric."""
+        finished = [run.id for run in self._runs[experiment] if np.isinf(self._ends[run.id])]
+        return bool(finished) and all(self.has(experiment, run, metric) for run in finished)
+
     def _curves_of(self, experiment: str, metric: str) -> MetricCurves:
         """Return the curves of a metric, which are read once and then kept: 16 bytes per row."""
         if (experiment, metric) not in self._curves:
@@ -283,6 +299,16 @@ class RunTable:
     def diverged_at(self, run: str) -> float:
         """Return the step at which a run diverged; infinite if it finished."""
         return float(self._ends[run])
+
+    def flops(self, run: str) -> float:
+        """Return the FLOPs of a run's training.
+
+        Raises:
+            NotMeasured: if they are not known.
+        """
+        if not np.isfinite(flops := self._flops.get(run, np.nan)):
+            raise NotMeasured(f"the FLOPs of run {run} are not known")
+        return flops
 
     def untrained_loss(self, experiment: str, run: str) -> float:
         """Return the loss of a model that has learnt nothing (see `divergence`), in nats per token.

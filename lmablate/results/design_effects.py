@@ -10,6 +10,7 @@ from lmablate.evidence.factorial import Effect, Factorial
 from lmablate.results.exports import load_exported
 from lmablate.results.exports.recorded import printable
 from lmablate.results.frames import get_column, group_rows, select_columns, select_rows
+from lmablate.results.outcomes import final_metric
 from lmablate.results.terminal import open_console
 
 # The first row of the table, by which it is known as ours.
@@ -28,7 +29,7 @@ def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
         UserError: if the exports are missing, or have no such metric.
     """
     data = load_exported(exports, experiment)
-    rows = data.metrics.rows(metric)
+    rows = data.metrics.rows(final_metric(data, metric))
     if not len(rows):
         raise UserError(f"metric={metric} is not in the exports of {experiment}.")
     last = {run: float(of_run["value"].iloc[-1]) for (run,), of_run in group_rows(rows.sort_values("step"), ["run"])}

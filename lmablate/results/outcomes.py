@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from lmablate.evidence.divergence import composite_loss, step_of_divergence, untrained_loss
+from lmablate.evidence.divergence import WHOLE_FILE, composite_loss, step_of_divergence, untrained_loss
 from lmablate.results.exports import Exported
 from lmablate.results.frames import get_column, select_rows
 
@@ -27,6 +27,7 @@ def counted_losses(data: Exported, metric: str = "val/loss", states: Collection[
         states: the states of finished runs.
     """
     runs = select_rows(data.runs, [state in states for state in get_column(data.runs, "state")])
+    metric = final_metric(data, metric, states)
     if metric in runs.columns:  # the table of runs has its last value
         final = dict(zip(runs["run"].tolist(), runs[metric].astype(float).tolist(), strict=True))
     else:
@@ -40,6 +41,19 @@ def counted_losses(data: Exported, metric: str = "val/loss", states: Collection[
         elif run in final:
             losses[run] = composite_loss(final[run], untrained.get(run, np.nan))
     return {run: loss for run, loss in losses.items() if not np.isnan(loss)}
+
+
+def final_metric(data: Exported, metric: str, states: Collection[str] = ("done",)) -> str:
+    """Return what final values are read from: the metric of the whole validation file, if all finished runs have it.
+
+    Args:
+        data: the experiment.
+        metric: a metric of an evaluation.
+        states: the states of finished runs.
+    """
+    finished = {run for run, state in zip(data.runs["run"], data.runs["state"], strict=True) if state in states}
+    whole = WHOLE_FILE.get(metric)
+    return whole if whole and finished and finished <= {*data.metrics.rows(whole)["run"]} else metric
 
 
 def lowest_untrained_loss(data: Exported) -> float:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from lmablate.config.build import resolve_config
 from lmablate.errors import UserError, print_error
-from lmablate.evidence.divergence import composite_loss, step_of_divergence, untrained_loss
+from lmablate.evidence.divergence import composite_loss, final_loss, step_of_divergence, untrained_loss
 from lmablate.runs.run import Run
 from lmablate.sweep.jobs import Sweep, expand_sweep, expected_runs
 
@@ -205,7 +205,7 @@ def mean_final_loss(runs: Sequence[Run]) -> float:
         if status["state"] != "done" and not diverged:
             print_error(f"{run.id} is {status['state']}: run the same command again to continue.")
             sys.exit(1)
-        loss = math.inf if diverged else float(status["val/loss"])
+        loss = math.inf if diverged else final_loss(status)
         losses.append(composite_loss(loss, _untrained_loss(run)))
         finished |= not diverged
     return sum(losses) / len(losses) if finished else math.inf

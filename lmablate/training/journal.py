@@ -119,6 +119,11 @@ class Journal:
         if rows:
             self._report_progress(rows[-1])
 
+    def beat(self, step: int) -> None:
+        """Show that the run is alive, if that was last shown some time ago: for long work that adds no rows."""
+        if not self._silent and time.monotonic() - self._last_flush > self.SECONDS:
+            self._set_running(step)
+
     def sync(self) -> int:
         """Flush the rows written so far to disk, and return their number."""
         self._metrics.sync()

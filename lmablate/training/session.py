@@ -81,7 +81,9 @@ def train_run(
     if workers.is_main and status["state"] == "done":
         if not trained:
             log.info("run %s is done already", run.id)
-        print(f"{shown_path(run.folder)}  val/loss {status['val/loss']:.4f}")
+        whole = status.get("final/val_loss")
+        on_all = f", on the whole file {whole:.4f}" if whole is not None else ""
+        print(f"{shown_path(run.folder)}  val/loss {status['val/loss']:.4f}{on_all}")
     return status.get("val/loss", float("nan"))  # a run that failed before and is skipped has none
 
 

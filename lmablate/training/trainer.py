@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lmablate.config.schema import OptimConfig, TrainConfig
-from lmablate.data.tokens import Batch, Batches, EvalBatches
+from lmablate.data.tokens import Batch, Batches, EvalBatches, windows
 from lmablate.diagnostics.probe import Probe, ProbeContext, probe_evaluation, probe_step
 from lmablate.errors import Diverged, counted
 from lmablate.model import Transformer
@@ -133,7 +133,8 @@ class Trainer:
         """Train to the end.
 
         Returns:
-            The last evaluation: `val/loss` in nats per token, and `val/bpb` in bits per byte of text.
+            The last evaluation: `val/loss` in nats per token, and `val/bpb` in bits per byte of text; and the same of
+            the whole validation file, `final/val_loss` and `final/val_bpb`.
 
         Raises:
             Diverged: if a loss or a gradient is not finite.
@@ -145,11 +146,11 @@ class Trainer:
         try:
             while self.step < self.train.max_steps:
                 self.train_one_step(self.between_steps())
-            scores = self.between_steps()
-            self.journal.add_row(self.step, scores)
+            row, final = self.between_steps(), self.final_scores()
+            self.journal.add_row(self.step, row | final)
             self.journal.flush()
-            self.journal.end("done", step=self.step, **self.scores)
-            return self.scores
+            self.journal.end("done", step=self.step, **self.scores, **final)
+            return self.scores | final
         except Diverged as error:
             names = [name for name, _ in self.model.named_parameters()]
             self.journal.record_divergence(error.step, self.batches.batch(error.step), names)
@@ -193,11 +194,7 @@ class Trainer:
         Raises:
             Diverged: if the validation loss is not finite.
         """
-        scores = self.validation_scores()
-        if not math.isfinite(scores["val/loss"]):
-            self.journal.flush()  # raises Diverged for an earlier training step, if it began there
-            raise Diverged(self.step)
-        self.scores = scores
+        scores = self.scores = self.validation_scores()
         if not self.workers.is_main:
             return dict(scores)
         with torch.no_grad():
@@ -207,7 +204,40 @@ class Trainer:
 
     def validation_scores(self) -> dict[str, float]:
         """Return `val/loss` and `val/bpb` of the model as it is."""
-        return _validation_scores(self.loss_of, self.eval_batches, self.data.token_bytes, self.workers, self.autocast)
+        return self.scores_on(self.eval_batches, "val/loss", "val/bpb")
+
+    def final_scores(self) -> dict[str, float]:
+        """Return `final/val_loss` and `final/val_bpb`: those of what the run leaves, on the whole validation file.
+
+        The few batches of an evaluation during training are a sample, whose error is as large as many an effect.
+        With `final_eval_batches` they are computed on so many batches; with 0 there are none.
+        """
+        limit, text = self.train.final_eval_batches, self.data.valid
+        if limit == 0:
+            return {}
+        context, rows = self.model.context_length, self.train.batch_size
+        batches = windows(text, context, rows) if limit is None else EvalBatches(text, context, rows, limit)
+        with self.optimizer.averaged():
+            return self.scores_on(batches, "final/val_loss", "final/val_bpb")
+
+    def scores_on(self, batches: Iterable[Batch], *names: str) -> dict[str, float]:
+        """Return the mean loss of the model as it is, under two names: in nats per token, in bits per byte of text.
+
+        Raises:
+            Diverged: if it is not finite.
+        """
+        alive = self.shown_alive(batches)
+        losses = _mean_losses(self.loss_of, alive, self.data.token_bytes, self.workers, self.autocast)
+        if not math.isfinite(losses[0]):
+            self.journal.flush()  # raises Diverged for an earlier training step, if it began there
+            raise Diverged(self.step)
+        return dict(zip(names, losses, strict=True))
+
+    def shown_alive(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches, and write the run's heartbeat meanwhile."""
+        for batch in batches:
+            self.journal.beat(self.step)
+            yield batch
 
     def train_one_step(self, row: dict[str, Tensor | float]) -> None:
         """Make one update, and add its row of metrics to the journal if one is due.
@@ -304,14 +334,14 @@ class Trainer:
 
 
 @torch.no_grad()
-def _validation_scores(
+def _mean_losses(
     loss_of: nn.Module,
-    batches: EvalBatches,
+    batches: Iterable[Batch],
     token_bytes: np.ndarray,
     workers: Workers,
     autocast: AbstractContextManager | None = None,
-) -> dict[str, float]:
-    """Return the mean loss over `batches` in nats per token (`val/loss`) and in bits per byte of text (`val/bpb`).
+) -> tuple[float, float]:
+    """Return the mean loss over `batches` in nats per token, and in bits per byte of text.
 
     Args:
         loss_of: maps a batch to its mean loss in nats per token.
@@ -328,4 +358,4 @@ def _validation_scores(
             n = targets.numel()
             totals += torch.tensor([loss * n, n, token_bytes[targets.numpy()].sum()], dtype=torch.float64)
     nats, tokens, size = workers.sum(totals).tolist()
-    return {"val/loss": nats / tokens, "val/bpb": nats / size / math.log(2)}
+    return nats / tokens, nats / size / math.log(2)

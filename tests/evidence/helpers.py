@@ -39,6 +39,7 @@ class Runs:
                 "tokens": 1000,
                 "state": state,
             }
+            | dict(arm)
             | fact
         )
 

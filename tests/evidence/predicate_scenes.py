@@ -141,6 +141,28 @@ def trend_with_depth(runs: Runs, effects: list[float]) -> Predicate:
     return predicate("trend_with_depth", metric="ratio/layer_{i}", arm={"arm": "a"}, direction="falls")
 
 
+def faster_by(runs: Runs, effects: list[float]) -> Predicate:
+    """The loss falls by the logarithm of the FLOPs, and arm a is ahead of arm b by the effect in that logarithm."""
+    for seed, effect in enumerate(effects):
+        for arm, ahead in {"a": effect, "b": 0.0}.items():
+            for steps in (100, 200, 400):
+                facts = {"tokens": 10 * steps, "flops_per_token": 7e6}
+                log = runs.add("e", seed, {"arm": arm, "train.max_steps": steps}, **facts)
+                log("val/loss", [9.0, 12 + 0.1 * seed - np.log(steps) - ahead], [0, steps])
+    return predicate("faster_by", better={"arm": "a"}, worse={"arm": "b"})
+
+
+def effect_with_scale(runs: Runs, effects: list[float]) -> Predicate:
+    """Each rung has ten times the FLOPs of the one before, and a lead that is larger by the effect."""
+    for seed, effect in enumerate(effects):
+        for rung in (1, 2, 3):
+            for arm, lead in {"a": 0.2 + rung * effect, "b": 0.0}.items():
+                facts = {"tokens": 1000 * rung, "flops_per_token": 10**rung / rung}
+                log = runs.add("e", seed, {"arm": arm, "rung": rung}, **facts)
+                log("val/loss", [9.0, 4 + 0.1 * seed - 0.3 * rung - lead], [0, 400])
+    return predicate("effect_with_scale", better={"arm": "a"}, worse={"arm": "b"}, trend="grows")
+
+
 DIFFERENCES: list[Scene] = [
     lower,
     lowest_of,
@@ -152,5 +174,7 @@ DIFFERENCES: list[Scene] = [
     flatter_late,
     diverges_over_time,
     trend_with_depth,
+    faster_by,
+    effect_with_scale,
 ]
 EQUALITIES: list[Scene] = [equal, slope_with, equal_at_best_rate]

@@ -122,3 +122,40 @@ def test_a_norm_that_overflowed_is_not_measured():
     runs.add("e", 0, {"arm": "a"})("grad_norm", [1.0, np.inf], [0, 1])
     with pytest.raises(NotMeasured, match="has inf for mean of grad_norm"):
         read(runs.run_table, "grad_norm", "mean")
+
+
+def evaluated(finals: dict[int, float], diverged: bool = False) -> RunTable:
+    """Runs of seeds 0 to 2 with a loss of 3 on the fixed batches, and another one on the whole file."""
+    runs = Runs()
+    for seed in range(3):
+        log = runs.add("e", seed, {"arm": "a"})
+        log("val/loss", [5.0, 3.0], [0, 400])
+        if seed in finals:
+            log("final/val_loss", [finals[seed]], [400])
+    if diverged:
+        log = runs.add_diverged("e", 3, {"arm": "a"}, step=200)
+        log("init/loss", [6.0], [0])
+        log("val/loss", [5.0], [0])
+    return runs.run_table
+
+
+@pytest.mark.parametrize(
+    ("finals", "diverged", "options", "expected"),
+    [
+        ({0: 2.9, 1: 2.8, 2: 2.7}, False, {}, 2.9),
+        ({0: 2.9, 1: 2.8, 2: 2.7}, True, {}, 2.9),
+        ({0: 2.9, 1: 2.8, 2: 2.7}, False, {"transform": "log"}, np.log(2.9)),
+        ({0: 2.9, 1: 2.8, 2: 2.7}, False, {"reduce": "mean"}, 4.0),
+        ({0: 2.9, 1: 2.8, 2: 2.7}, False, {"reduce": "first"}, 5.0),
+        ({0: 2.9, 1: 2.8, 2: 2.7}, False, {"during": (0.0, 0.5)}, 5.0),
+        ({0: 2.9, 1: 2.8}, False, {}, 3.0),  # only like is compared with like
+        ({}, False, {}, 3.0),
+    ],
+)
+def test_a_final_loss_is_that_of_the_whole_file_if_all_runs_have_it(finals, diverged, options, expected):
+    assert read(evaluated(finals, diverged), "val/loss", **options) == pytest.approx(expected)
+
+
+def test_a_diverged_run_counts_as_untrained_beside_runs_evaluated_on_the_whole_file():
+    table = evaluated({0: 2.9, 1: 2.8, 2: 2.7}, diverged=True)
+    assert Reading("val/loss").of(table, "e", "r0003") == pytest.approx(6.0)

@@ -1,5 +1,6 @@
 """The loop on a small model: what it evaluates, saves and resumes. tests/faults kills and resumes real runs."""
 
+import math
 import os
 import shutil
 import signal
@@ -12,10 +13,13 @@ import torch
 from lmablate.config.build import build_model
 from lmablate.config.schema import OptimConfig, TrainConfig
 from lmablate.diagnostics.grad_norms import GradNorms
+from lmablate.errors import Diverged
+from lmablate.inference.score import score
 from lmablate.runs.metrics import read_metrics
 from lmablate.runs.run import Run
 from lmablate.runs.stop_signal import Preempted, StopFlag
 from lmablate.training.checkpoint import checkpoints
+from lmablate.training.journal import Journal
 from lmablate.training.trainer import Trainer, TrainingData
 from tests.covering import COMBINATIONS, with_choices
 from tests.model.helpers import CONTEXT, VOCAB, random_tokens, small_model
@@ -45,10 +49,47 @@ def test_each_step_has_a_row_and_each_interval_its_evaluation(run):
     assert [row["step"] for row in rows] == list(range(11))
     assert [row["step"] for row in rows if "val/loss" in row] == [0, 4, 8, 10]
     assert all({"train/loss", "grad_norm", "lr"} <= row.keys() for row in rows[:-1])
-    assert scores == {key: rows[-1][key] for key in ("val/loss", "val/bpb")}
+    assert scores == {key: rows[-1][key] for key in ("val/loss", "val/bpb", "final/val_loss", "final/val_bpb")}
+    assert not any("final/val_loss" in row for row in rows[:-1])
     assert scores["val/bpb"] == pytest.approx(scores["val/loss"] / 2 / np.log(2))
     assert run.status()["state"] == "done"
     assert any("layer" in key for key in rows[0]), "the probe left no metric"
+
+
+def test_the_final_loss_is_that_of_the_whole_file_as_lmablate_evaluate_finds_it(run):
+    trainer = trainer_of(run)
+    scores = trainer.fit()
+    whole = score(trainer.model, DATA.valid, DATA.token_bytes, batch_size=3)
+    assert scores["final/val_loss"] == pytest.approx(whole.nats, rel=1e-6)
+    assert scores["final/val_bpb"] == pytest.approx(whole.bits_per_byte, rel=1e-6)
+    assert scores["final/val_loss"] != scores["val/loss"]
+    assert {key: run.status()[key] for key in scores} == scores
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(0, 0), (1, 1), (2, 2), (99, 4), (None, 5)])
+def test_the_final_loss_may_be_that_of_fewer_batches_or_left_out(run, limit, batches):
+    trainer = trainer_of(run, replace(TRAIN, final_eval_batches=limit))
+    seen = []
+    trainer.loss_of.register_forward_hook(lambda *call: seen.append(call))
+    assert ("final/val_loss" in trainer.final_scores()) == (batches > 0)
+    assert len(seen) == batches
+
+
+def test_a_final_loss_that_is_not_finite_is_a_divergence(run):
+    trainer = trainer_of(run)
+    trainer.data = replace(DATA, valid=DATA.valid.copy())
+    trainer.loss_of.register_forward_hook(lambda *call: torch.tensor(math.inf))
+    with pytest.raises(Diverged):
+        trainer.final_scores()
+
+
+def test_a_long_evaluation_shows_that_the_run_is_alive(run, monkeypatch):
+    trainer = trainer_of(run)
+    before = run.status()["heartbeat"]
+    monkeypatch.setattr(Journal, "SECONDS", 0.0)
+    trainer.final_scores()
+    assert run.status()["heartbeat"] > before
+    assert run.status()["state"] == "running"
 
 
 def test_the_first_evaluation_is_the_mean_over_all_validation_tokens(run):

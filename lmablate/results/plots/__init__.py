@@ -3,7 +3,7 @@
 gallery     every figure that an experiment's measurements allow
 curves      metrics over training
 overview    the main metrics at a glance
-mechanisms  profiles over layers or positions; loss against learning rate
+mechanisms  profiles over layers or positions; final loss against learning rate or budget
 summary     an experiment as a small table
 effects     a factorial design: shares of the variance, and effects against noise
 arms        the runs of an experiment, arm by arm
@@ -31,7 +31,7 @@ except ValueError:  # MPLBACKEND names no backend; to save a figure, any will do
 from lmablate.results.plots.curves import curve_figure
 from lmablate.results.plots.effects import effects_figure
 from lmablate.results.plots.gallery import MAIN_FIGURE, Planned, gallery, plan_gallery
-from lmablate.results.plots.mechanisms import learning_rate_figure, profile_figure
+from lmablate.results.plots.mechanisms import budget_figure, learning_rate_figure, profile_figure
 from lmablate.results.plots.overview import METRICS, overview_figure
 from lmablate.results.plots.quantities import profiles
 from lmablate.results.plots.style import MARK, Look, figure_bytes, figure_paths, is_figure, save_figure
@@ -43,6 +43,7 @@ __all__ = [
     "METRICS",
     "Look",
     "Planned",
+    "budget_figure",
     "curve_figure",
     "effects_figure",
     "figure_bytes",

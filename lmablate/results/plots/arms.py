@@ -11,7 +11,7 @@ from lmablate.errors import UserError
 from lmablate.evidence.divergence import LOSSES
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar, distinct_values, get_column, group_rows, select_rows
-from lmablate.results.outcomes import counted_losses, has_diverged
+from lmablate.results.outcomes import counted_losses, final_metric, has_diverged
 from lmablate.results.plots.quantities import Quantity, quantity_of
 from lmablate.results.plots.style import Colour, colours_of, level_name, sort_levels
 
@@ -154,7 +154,7 @@ class Arms:
         if metric in LOSSES:
             losses = self._losses(metric)
             return pd.Series({run: losses[run] for run in [*arm.complete, *arm.diverged] if run in losses}, dtype=float)
-        wide = self.wide(metric, arm.complete)
+        wide = self.wide(final_metric(self.data, metric, COMPLETE), arm.complete)
         return wide.ffill().iloc[-1] if len(wide) else pd.Series(dtype=float)
 
     def _losses(self, metric: str) -> dict[str, float]:

@@ -13,7 +13,13 @@ from lmablate.errors import UserError
 from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import Arms
 from lmablate.results.plots.curves import curve_figure, has_steps_after_warmup
-from lmablate.results.plots.mechanisms import LEARNING_RATE, learning_rate_figure, profile_figure
+from lmablate.results.plots.mechanisms import (
+    LEARNING_RATE,
+    budget_factor,
+    budget_figure,
+    learning_rate_figure,
+    profile_figure,
+)
 from lmablate.results.plots.overview import METRICS, overview_figure
 from lmablate.results.plots.panels import MAX_PANELS
 from lmablate.results.plots.quantities import INDEX, KNOWN, is_known, profiles
@@ -22,6 +28,7 @@ from lmablate.results.plots.style import STEPS, Look
 # The name of the first figure, which shows the experiment at a glance.
 MAIN_FIGURE = "overview"
 LEARNING_RATE_CAPTION = "Final validation loss against the peak learning rate. The best rate of each arm is ringed."
+BUDGET_CAPTION = "Final validation loss against the training FLOPs. Each budget is that of runs of their own."
 # What a file's name may not have, and how long it may be.
 _UNFIT, _LONGEST = re.compile(r"[^\w.+=,-]+", re.ASCII), 80
 
@@ -79,10 +86,13 @@ def plan_gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None 
     if main:
         names = [arms.quantity(metric).name for metric in main]
         plan[MAIN_FIGURE] = Planned(f"{_listed(names).capitalize()}.", partial(overview_figure, data, look, main))
-    if LEARNING_RATE in data.factors and "val/loss" in chosen:
-        over_rates = Arms(data, look.factors, axis=LEARNING_RATE)
-        if len(over_rates.panels()) <= MAX_PANELS:
-            plan["learning_rate"] = Planned(LEARNING_RATE_CAPTION, partial(learning_rate_figure, data, look))
+    for name, axis, caption, draw in (
+        ("learning_rate", LEARNING_RATE, LEARNING_RATE_CAPTION, learning_rate_figure),
+        ("budget", budget_factor(data), BUDGET_CAPTION, budget_figure),
+    ):
+        varies = axis in data.factors and "val/loss" in chosen
+        if varies and len(Arms(data, look.factors, axis=axis).panels()) <= MAX_PANELS:
+            plan[name] = Planned(caption, partial(draw, data, look))
     for metric in chosen if len(arms.panels()) <= MAX_PANELS else ():
         quantity, name = arms.quantity(metric), _file_name(metric, plan)
         caption = quantity.caption or f"{quantity.label[:1].upper()}{quantity.label[1:]}."

@@ -1,6 +1,7 @@
-"""Figures of mechanisms: profiles over layers or positions, and loss against learning rate."""
+"""Figures of mechanisms: profiles over layers or positions, and final loss against learning rate or budget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmablate.errors import UserError
+from lmablate.evidence.tables import BUDGET_FACTORS
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar
 from lmablate.results.plots.arms import LARGEST, Arm, Arms
@@ -80,33 +82,83 @@ def learning_rate_figure(data: Exported, look: Look | None = None, metric: str =
     Raises:
         UserError: if the learning rate does not vary, or if the figure would need more than MAX_PANELS panels.
     """
-    look = look or Look()
     if LEARNING_RATE not in data.factors:
         raise UserError(f"{data.experiment} was trained at one learning rate only.")
-    arms = Arms(data, look.factors, axis=LEARNING_RATE)
+    return _final_values_figure(data, look or Look(), metric, _RATE_AXIS)
+
+
+def budget_figure(data: Exported, look: Look | None = None, metric: str = "val/loss") -> Figure:
+    """Draw the final loss against the training FLOPs, one line per arm: each point is a run with a budget of its own.
+
+    Args:
+        data: the experiment.
+        look: how it is drawn.
+        metric: the loss.
+
+    Raises:
+        UserError: if no factor sets the budget, or if the figure would need more than MAX_PANELS panels.
+    """
+    factor = budget_factor(data)
+    if factor is None:
+        raise UserError(f"{data.experiment} was trained with one budget only.")
+    return _final_values_figure(data, look or Look(), metric, _Axis(factor, "training FLOPs", _flops_of))
+
+
+def budget_factor(data: Exported) -> str | None:
+    """Return the factor that sets the budgets of an experiment; None if there is none, or FLOPs are not known."""
+    known = "flops_per_token" in data.runs.columns and data.runs["flops_per_token"].notna().all()
+    return next((factor for factor in BUDGET_FACTORS if known and factor in data.factors), None)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The horizontal axis of a figure of final values.
+
+    Attributes:
+        factor: the factor whose values lie on it.
+        label: its name.
+        place: returns where an arm lies.
+        rings: whether the best value of each line is ringed.
+    """
+
+    factor: str
+    label: str
+    place: Callable[[Arm], float]
+    rings: str = ""
+
+
+def _flops_of(arm: Arm) -> float:
+    return float((arm.runs["flops_per_token"] * arm.runs["tokens"]).mean())
+
+
+_RATE_AXIS = _Axis(
+    LEARNING_RATE, "peak learning rate", lambda arm: float(arm.levels[LEARNING_RATE]), "Ring: the best rate."
+)
+
+
+def _final_values_figure(data: Exported, look: Look, metric: str, axis: _Axis) -> Figure:
+    """Draw the final values of arms that are otherwise the same over an axis; each other setting has a panel."""
+    arms = Arms(data, look.factors, axis=axis.factor)
     panels: dict[str, dict[Scalar, list[Arm]]] = {}
     for title, members in arms.panels().items():
         for arm in members:
             panels.setdefault(title, {}).setdefault(arm.level, []).append(arm)
     check_panels(data.experiment, len(panels))
-    rates = sorted({float(rate) for rate in data.runs[LEARNING_RATE]})
+    places = sorted({axis.place(arm) for arm in arms.arms})
     with styled():
         figure, grid = panel_figure(look, balanced_rows(len(panels), MOST_COLUMNS[look.width]))
         for axes, (title, levels) in zip(grid, panels.items(), strict=True):
             for same_level in levels.values():
-                _draw_sensitivity(axes, arms, same_level, metric)
-            if rates[0] > 0:
+                _draw_final_values(axes, arms, same_level, metric, axis)
+            if places[0] > 0:
                 axes.set_xscale("log")
-            name_panel(axes, title, "peak learning rate", f"final {arms.quantity(metric).label}")
-            _show_range(axes, rates[0], rates[-1])
-            tick_measured(axes.xaxis, rates)
+            name_panel(axes, title, axis.label, f"final {arms.quantity(metric).label}")
+            _show_range(axes, places[0], places[-1])
+            tick_measured(axes.xaxis, places)
         notes = set_scales(grid, look.limits_of(metric), metric)
-        crosses = (
-            ["×: a run diverged, and counts as one that learnt nothing."]
-            if any(arm.diverged for arm in arms.arms)
-            else []
-        )
-        _finish(figure, grid, arms, look, [*seeds_sentence(arms), "Ring: the best rate.", *crosses, *notes])
+        if any(arm.diverged for arm in arms.arms):
+            notes = ["×: a run diverged, and counts as one that learnt nothing.", *notes]
+        _finish(figure, grid, arms, look, [*seeds_sentence(arms), *filter(None, [axis.rings]), *notes])
     return figure
 
 
@@ -133,20 +185,20 @@ def _draw_profile(axes: Axes, arms: Arms, arm: Arm, values: pd.DataFrame) -> Non
     axes.plot(x, mean, "o-", color=arm.colour, ms=size, mew=0, label=drawn(arms.name(arm)))
 
 
-def _draw_sensitivity(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str) -> None:
-    """Draw one line over the learning rates of arms that are otherwise the same."""
-    rates = {float(arm.levels[LEARNING_RATE]): arm for arm in same_level}
-    finals = pd.DataFrame({rate: arms.final(metric, rates[rate]) for rate in sorted(rates)}).T
+def _draw_final_values(axes: Axes, arms: Arms, same_level: Sequence[Arm], metric: str, axis: _Axis) -> None:
+    """Draw one line over an axis, of arms that are otherwise the same."""
+    placed = {axis.place(arm): arm for arm in same_level}
+    finals = pd.DataFrame({place: arms.final(metric, placed[place]) for place in sorted(placed)}).T
     first = same_level[0]
     _draw_profile(axes, arms, first, finals)
     means = finals.where(finals.abs() < LARGEST).mean(axis=1).dropna()
-    if len(means):
+    if axis.rings and len(means):
         best = int(means.argmin())
         axes.plot(means.index[best], means.iloc[best], "o", ms=7, mfc="none", mec=first.colour, mew=1.3, label="_")
-    for rate, arm in rates.items():
+    for place, arm in placed.items():
         if arm.diverged:
             edge = axes.get_xaxis_transform()
-            axes.plot([rate], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=edge, label=NOTE)
+            axes.plot([place], [0.98], "x", color=arm.colour, ms=6, mew=1.6, transform=edge, label=NOTE)
 
 
 def _finish(figure: Figure, grid: Sequence[Axes], arms: Arms, look: Look, notes: Sequence[str]) -> None:

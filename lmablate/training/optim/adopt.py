@@ -37,7 +37,8 @@ class ADOPT(Optimizer):
         UserError: for a hyper-parameter out of range, also one of a group; it names the key.
     """
 
-    KEEPS: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    # Not Adam's name: this second moment lacks the newest gradient, so that neither can go on with the other's state.
+    KEEPS: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq_before")
     RANGES: ClassVar[Mapping[str, float]] = AdamW.RANGES
 
     def __init__(
@@ -57,12 +58,12 @@ class ADOPT(Optimizer):
         """Update parameters in place, except those whose first gradient this is."""
         for grad, state in zip(grads, states, strict=True):
             if state["step"] == 1:
-                kept([state], "exp_avg_sq")[0].copy_(grad.square())
+                kept([state], "exp_avg_sq_before")[0].copy_(grad.square())
         later = [i for i, state in enumerate(states) if state["step"] > 1]
         if not later:
             return
         params, grads, states = [params[i] for i in later], [grads[i] for i in later], [states[i] for i in later]
-        m, v = (kept(states, key) for key in ("exp_avg", "exp_avg_sq"))
+        m, v = (kept(states, key) for key in self.KEEPS)
         lr, (beta1, beta2) = float(group["lr"]), map(float, group["betas"])
         limits = [(state["step"] - 1) ** 0.25 for state in states]
         denominator = torch._foreach_clamp_min(torch._foreach_sqrt(v), float(group["eps"]))

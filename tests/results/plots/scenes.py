@@ -145,6 +145,17 @@ SCENES: dict[str, list[RecordedRun]] = {
         for norm in "ab"
         for i in range(5)
     ],
+    "budgets": [
+        a_run(f"r{steps}{pos}", factors={"model/pos": pos, "train.max_steps": steps}, tokens=steps, flops_per_token=1e6)
+        for steps in (100, 200, 400)
+        for pos in ("rope", "nope")
+    ],
+    "rungs of which one diverged": [
+        a_run(f"r{rung}{arch}", factors={"arch": arch, "rung": rung}, tokens=2**rung, flops_per_token=10**rung, **ends)
+        for rung in (1, 2, 3, 4)
+        for arch in ("llama", "vanilla")
+        for ends in [{"state": "failed", "error": "diverged at step 2"} if (rung, arch) == (4, "llama") else {}]
+    ],
     "steps in millions": [a_run(steps=range(0, 3_000_001, 50_000), values=noisy())],
     "steps far from zero": [a_run(steps=range(1_000_000, 1_000_010))],
     "odd numbers of tokens": [a_run(tokens=7, max_steps=3)],

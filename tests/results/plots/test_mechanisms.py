@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from lmablate.errors import UserError
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.frames import select_rows
-from lmablate.results.plots import learning_rate_figure, profile_figure
+from lmablate.results.plots import budget_figure, learning_rate_figure, profile_figure
 from tests.results.plots.helpers import line
+from tests.results.plots.scenes import SCENES, a_run, exported, falling
 
 
 def ringed_rates(figure: Figure) -> list[float]:
@@ -46,3 +47,19 @@ def test_a_grid_of_learning_rates_alone_is_one_line(exports: Path) -> None:
 def test_one_learning_rate_is_refused(data: Exported) -> None:
     with pytest.raises(UserError, match="one learning rate only"):
         learning_rate_figure(data)
+
+
+def test_final_losses_lie_over_the_flops_of_their_runs(tmp_path: Path) -> None:
+    data = exported(SCENES["budgets"], tmp_path)
+    figure = budget_figure(data)
+    places, losses = line(figure, "RoPE")
+    assert places.tolist() == [1e8, 2e8, 4e8]
+    assert losses.tolist() == [falling(3)] * 3
+    assert figure.axes[0].get_xlabel() == "training FLOPs"
+    assert not ringed_rates(figure)
+
+
+def test_one_budget_is_refused_and_so_are_unknown_flops(data: Exported, tmp_path: Path) -> None:
+    for one in (data, exported([a_run(f"r{n}", factors={"train.max_steps": n}) for n in (1, 2)], tmp_path)):
+        with pytest.raises(UserError, match="one budget only"):
+            budget_figure(one)
