@@ -28,7 +28,7 @@ from lmablate.results.plots.quantities import index_name, profiles
 from lmablate.results.plots.scales import NOTE, set_scales
 from lmablate.results.plots.style import Look, styled
 from lmablate.results.plots.text import drawn
-from lmablate.results.plots.ticks import tick_measured
+from lmablate.results.plots.ticks import tick_measured, tick_values
 
 LEARNING_RATE = "optim.lr"
 # Markers of a line, and of a single point; in points.
@@ -118,12 +118,14 @@ class _Axis:
         factor: the factor whose values lie on it.
         label: its name.
         place: returns where an arm lies.
-        rings: whether the best value of each line is ringed.
+        ticks_each: whether each place has a tick, with its number.
+        rings: what the legend says of rings around the best value of each line; empty if there are none.
     """
 
     factor: str
     label: str
     place: Callable[[Arm], float]
+    ticks_each: bool = False
     rings: str = ""
 
 
@@ -132,7 +134,7 @@ def _flops_of(arm: Arm) -> float:
 
 
 _RATE_AXIS = _Axis(
-    LEARNING_RATE, "peak learning rate", lambda arm: float(arm.levels[LEARNING_RATE]), "Ring: the best rate."
+    LEARNING_RATE, "peak learning rate", lambda arm: float(arm.levels[LEARNING_RATE]), True, "Ring: the best rate."
 )
 
 
@@ -154,7 +156,10 @@ def _final_values_figure(data: Exported, look: Look, metric: str, axis: _Axis) -
                 axes.set_xscale("log")
             name_panel(axes, title, axis.label, f"final {arms.quantity(metric).label}")
             _show_range(axes, places[0], places[-1])
-            tick_measured(axes.xaxis, places)
+            if axis.ticks_each:
+                tick_measured(axes.xaxis, places)
+            else:
+                tick_values(axes, axes.xaxis)
         notes = set_scales(grid, look.limits_of(metric), metric)
         if any(arm.diverged for arm in arms.arms):
             notes = ["×: a run diverged, and counts as one that learnt nothing.", *notes]
