@@ -3,7 +3,8 @@
 A claim is a sentence such as "RoPE ends at a lower loss than learned positions". The modules, in the order in which
 a measurement becomes a verdict on it:
 
-tables      the runs that count, their measurements, and the refusal of runs that cannot be compared
+facts       which runs count, what they cost, and the refusal of runs that cannot be compared
+tables      the runs that count, and their measurements
 divergence  what a diverged run counts as, by what is read of it
 readings    the logged curve of one run -> the one number that arms are compared by
 stats       Holm's correction, summaries of a curve
@@ -23,6 +24,7 @@ planning    how many seeds would decide: the predictive probability of a verdict
 sentences   a decision in words, with its numbers
 verdicts    the verdicts on all claims that a table of runs decides
 sequential  claims judged at planned looks, until each is decided or futile
+design_predicates  the kinds of claim about the parts of a factorial design
 factorial   effects in a factorial design: which part matters most
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
 
@@ -31,6 +33,7 @@ Start with the docstring of `rule`. This package reads tables and imports neithe
 
 from lmablate.evidence.claims import Claim, load_claim, load_claims, parse_claim
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
+from lmablate.evidence.facts import check_facts
 from lmablate.evidence.predicates import PREDICATES, Predicate
 from lmablate.evidence.readings import Reading
 from lmablate.evidence.rule import Decision, Kind, decide
@@ -42,7 +45,7 @@ from lmablate.evidence.stats import (
     slope,
     spike_score,
 )
-from lmablate.evidence.tables import Measured, RunTable, check_facts
+from lmablate.evidence.tables import Measured, RunTable
 from lmablate.evidence.verdicts import Verdict, judge_claims
 
 __all__ = [

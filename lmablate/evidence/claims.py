@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import lmablate.evidence.budget_predicates
-import lmablate.evidence.rate_predicates  # noqa: F401  both add their kinds to PREDICATES
+import lmablate.evidence.design_predicates
+import lmablate.evidence.rate_predicates  # noqa: F401  all three add their kinds to PREDICATES
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.predicates import PREDICATES, Predicate

@@ -1,4 +1,4 @@
-"""The runs that count, which are those that finished or diverged, and the refusal of runs that cannot be compared."""
+"""The runs that count, which are those that finished or diverged, by experiment, arm and seed."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmablate.errors import UserError
-from lmablate.evidence.divergence import LOSSES, step_of_divergence, untrained_loss
+from lmablate.evidence.divergence import LOSSES, untrained_loss
+from lmablate.evidence.facts import check_facts, ends_of_counted_runs, training_flops
 
 FactorValue = str | float | int | bool
 # The values of factors that single out one arm of an experiment, e.g. {"model/pos": "rope"}.
@@ -19,11 +20,6 @@ Levels = dict[str, FactorValue]
 # A number as people write it. One with a needless 0 in front is octal to some programs, so it is none here.
 NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
-
-# The columns of a table of facts, which has one row per run and experiment.
-FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
-# Factors that set the budget of a run, so that a claim which names them compares budgets on purpose.
-BUDGET_FACTORS = ("train.max_steps", "train.batch_size", "rung", "scale")
 
 
 class NotMeasured(Exception):
@@ -53,60 +49,6 @@ def same_level(one: FactorValue, other: FactorValue) -> bool:
 def _spelling(value: object) -> str:
     """Return a run's factor value as text: a name as it is, a number in its one spelling."""
     return value if isinstance(value, str) else _canonical(value)
-
-
-def check_facts(facts: pd.DataFrame) -> None:
-    """Refuse runs that cannot be compared: other data, other training code, or another budget.
-
-    Data and code must be the same in the whole table, the number of tokens in each experiment, at each value of the
-    factors that set it.
-
-    Args:
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps some of BUDGET_FACTORS.
-            Only runs that finished or diverged count.
-
-    Raises:
-        UserError: if runs cannot be compared, or a column is missing.
-    """
-    missing = [column for column in FACT_COLUMNS if column not in facts.columns]
-    if missing:
-        raise UserError(f"The table of facts has no column {missing[0]}: it needs {', '.join(FACT_COLUMNS)}.")
-    counted = facts.loc[facts["run"].isin(_counted_runs(facts))]
-    for column, name in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
-        _refuse_mixture(counted, column, f"The table mixes {name}")
-    budgets = [factor for factor in BUDGET_FACTORS if factor in counted.columns]
-    for (experiment, *_), runs in counted.groupby(["experiment", *budgets], dropna=False):
-        _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
-
-
-def _counted_runs(facts: pd.DataFrame) -> dict[str, float]:
-    """Return the ids of the runs that finished or diverged, with the step of the divergence, infinite for the former.
-
-    Args:
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps `error`.
-    """
-    errors = facts["error"] if "error" in facts.columns else [None] * len(facts)
-    counted = {}
-    for run, state, error in zip(facts["run"], facts["state"], errors, strict=True):
-        step = np.inf if state == "done" else step_of_divergence(state, error)
-        if step is not None:
-            counted[run] = step
-    return counted
-
-
-def _training_flops(facts: pd.DataFrame) -> dict[str, float]:
-    """Return the FLOPs of each run's training; NaN if they are not known."""
-    per_token = facts["flops_per_token"] if "flops_per_token" in facts.columns else np.nan
-    return dict(zip(facts["run"].tolist(), (facts["tokens"] * per_token).astype(float).tolist(), strict=True))
-
-
-def _refuse_mixture(runs: pd.DataFrame, column: str, complaint: str) -> None:
-    examples = runs.drop_duplicates(column)
-    if len(examples) > 1:
-        first = examples.head(3)
-        values = [value if pd.notna(value) else "unknown" for value in first[column]]
-        each = ", ".join(f"{value} (run {run})" for value, run in zip(values, first["run"], strict=True))
-        raise UserError(f"{complaint}, so its runs cannot be compared: {each}.")
 
 
 @dataclass(frozen=True)
@@ -190,8 +132,8 @@ class RunTable:
         for measured in experiments.values():
             if unknown := set(measured.runs["run"]) - known:
                 raise UserError(f"The table of facts has no row for run {min(unknown)}.")
-        self._ends = _counted_runs(facts)
-        self._flops = _training_flops(facts)
+        self._ends = ends_of_counted_runs(facts)
+        self._flops = training_flops(facts)
         self._experiments = experiments
         self._runs = {name: _counted(measured.runs, self._ends) for name, measured in experiments.items()}
         self._uncounted = facts.loc[~facts["run"].isin(self._ends)].groupby(["experiment", "state"]).size()
@@ -214,6 +156,17 @@ class RunTable:
                     f"{run.id}), so say which: they differ in {', '.join(differing) or 'no known factor'}."
                 )
         return {seed: run.id for seed, run in by_seed.items()}
+
+    def runs_by_seed(self, experiment: str, levels: Mapping[str, FactorValue]) -> dict[int, list[str]]:
+        """Return the ids of all finished or diverged runs with some levels, by seed; there may be several arms.
+
+        Raises:
+            NotMeasured: if there is none.
+        """
+        found: dict[int, list[str]] = {}
+        for run in self._select(experiment, levels):
+            found.setdefault(run.seed, []).append(run.id)
+        return found
 
     def levels(self, experiment: str, arm: Mapping[str, FactorValue], factor: str) -> list[float]:
         """Return the values that a numeric factor takes in an arm, in ascending order.

@@ -3,6 +3,7 @@
 A scene has the name of its predicate.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,26 @@ def effect_with_scale(runs: Runs, effects: list[float]) -> Predicate:
     return predicate("effect_with_scale", better={"arm": "a"}, worse={"arm": "b"}, trend="grows")
 
 
+def log_design(runs: Runs, effects: list[float], lead: Callable[[float, int, int], float]) -> None:
+    """A full design of three parts; arms with pos=rope are ahead by `lead` of the effect, norm and act."""
+    for seed, effect in enumerate(effects):
+        for pos, norm, act in itertools.product((0, 1), repeat=3):
+            log = runs.add("e", seed, {"pos": ("sin", "rope")[pos], "norm": ("post", "pre")[norm], "act": f"a{act}"})
+            loss = 4 + 0.1 * seed + 0.3 * norm - 0.2 * act + 0.05 * norm * act - pos * lead(effect, norm, act)
+            log("val/loss", [9.0, loss], [0, 400])
+
+
+def main_effect(runs: Runs, effects: list[float]) -> Predicate:
+    log_design(runs, effects, lambda effect, norm, act: effect + 0.02 * (2 * norm - 1) - 0.03 * (2 * act - 1))
+    return predicate("main_effect", better={"pos": "rope"}, worse={"pos": "sin"})
+
+
+def interaction(runs: Runs, effects: list[float]) -> Predicate:
+    log_design(runs, effects, lambda effect, norm, act: 0.1 + norm * effect + 0.04 * act)
+    options = {"larger_with": {"norm": "pre"}, "than_with": {"norm": "post"}}
+    return predicate("interaction", better={"pos": "rope"}, worse={"pos": "sin"}, **options)
+
+
 DIFFERENCES: list[Scene] = [
     lower,
     lowest_of,
@@ -176,5 +197,7 @@ DIFFERENCES: list[Scene] = [
     trend_with_depth,
     faster_by,
     effect_with_scale,
+    main_effect,
+    interaction,
 ]
 EQUALITIES: list[Scene] = [equal, slope_with, equal_at_best_rate]

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmablate.errors import UserError
-from lmablate.evidence.tables import BUDGET_FACTORS
+from lmablate.evidence.facts import BUDGET_FACTORS
 from lmablate.results.exports import Exported
-from lmablate.results.frames import Scalar
+from lmablate.results.frames import Scalar, get_column
 from lmablate.results.plots.arms import LARGEST, Arm, Arms
 from lmablate.results.plots.panels import (
     MOST_COLUMNS,
@@ -106,7 +106,7 @@ def budget_figure(data: Exported, look: Look | None = None, metric: str = "val/l
 
 def budget_factor(data: Exported) -> str | None:
     """Return the factor that sets the budgets of an experiment; None if there is none, or FLOPs are not known."""
-    known = "flops_per_token" in data.runs.columns and data.runs["flops_per_token"].notna().all()
+    known = "flops_per_token" in data.runs.columns and not get_column(data.runs, "flops_per_token").hasnans
     return next((factor for factor in BUDGET_FACTORS if known and factor in data.factors), None)
 
 
@@ -130,7 +130,8 @@ class _Axis:
 
 
 def _flops_of(arm: Arm) -> float:
-    return float((arm.runs["flops_per_token"] * arm.runs["tokens"]).mean())
+    per_token, tokens = (get_column(arm.runs, key).astype(float) for key in ("flops_per_token", "tokens"))
+    return float(np.mean(per_token * tokens))
 
 
 _RATE_AXIS = _Axis(
