@@ -55,7 +55,7 @@ class TunedArm:
     @property
     def at_edge(self) -> bool:
         """Whether the search ended before it had looked at all sides of the best setting."""
-        return any(point not in self.losses for point in _neighbours(self.best, _STRIDES[0]))
+        return bool(_untried_sides(self.losses, _STRIDES[0]))
 
     def values(self, point: Point) -> dict[str, float]:
         """Return the values of a setting."""
@@ -166,23 +166,27 @@ def best_point(losses: Mapping[Point, float]) -> Point:
 
 
 def next_point(losses: Mapping[Point, float]) -> Point | None:
-    """Return the setting to try next; None if the finest neighbours of the best one have been tried.
+    """Return the setting to try next; None if all sides of the best one have been tried, down to the finest stride.
 
     Args:
         losses: those of the settings tried so far.
     """
+    return next((point for stride in _STRIDES for point in _untried_sides(losses, stride)), None)
+
+
+def _untried_sides(losses: Mapping[Point, float], stride: int) -> list[Point]:
+    """Return the points beside the best one, `stride` units away in one key, between which and it nothing was tried."""
     best = best_point(losses)
-    for stride in _STRIDES:
-        for point in _neighbours(best, stride):
-            if point not in losses:
-                return point
-    return None
+    sides = [(axis, sign) for axis in range(len(best)) for sign in (1, -1)]
+    return [
+        _moved(best, axis, sign * stride)
+        for axis, sign in sides
+        if not any(_moved(best, axis, sign * units) in losses for units in range(1, stride + 1))
+    ]
 
 
-def _neighbours(point: Point, stride: int) -> list[Point]:
-    """Return the points that differ from `point` in one key, by `stride` units."""
-    steps = [(axis, step) for axis in range(len(point)) for step in (stride, -stride)]
-    return [(*point[:axis], point[axis] + step, *point[axis + 1 :]) for axis, step in steps]
+def _moved(point: Point, axis: int, units: int) -> Point:
+    return (*point[:axis], point[axis] + units, *point[axis + 1 :])
 
 
 def tuned_file(arms: Sequence[TunedArm], seeds: Sequence[int], command: str, date: str) -> dict[str, Any]:

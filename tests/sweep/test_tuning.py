@@ -42,6 +42,17 @@ def test_the_search_ends_by_itself_with_the_finest_neighbours() -> None:
     assert set(losses) == {(units,) for units in (0, 8, -8, 4, -4, 2, -2, 1, -1)}
 
 
+def test_a_best_setting_between_others_has_both_sides_tried() -> None:
+    losses: dict[Point, float] = {(0,): 4.04, (8,): 3.77, (16,): 3.90, (12,): 3.79, (4,): 3.85, (10,): 3.76}
+    assert not TunedArm("a", {"optim.lr": 3e-3}, losses, OmegaConf.create()).at_edge
+    assert next_point(losses) == (11,)
+
+
+@pytest.mark.parametrize("losses", [{(0,): 4.0}, {(0,): 4.0, (8,): 3.0}, {(0,): 4.0, (-8,): 3.0, (-4,): 3.5}])
+def test_a_best_setting_with_nothing_beyond_it_is_at_the_edge(losses: dict[Point, float]) -> None:
+    assert TunedArm("a", {"optim.lr": 3e-3}, losses, OmegaConf.create()).at_edge
+
+
 def test_where_everything_diverges_the_search_goes_down() -> None:
     losses: dict[Point, float] = {(0,): math.inf}
     for _ in range(4):

@@ -49,7 +49,12 @@ def test_bf16_learns_what_float32_learns(arm, tmp_path):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.parametrize(
     ("precision", "arm"),
-    [("fp32", []), ("bf16", []), ("fp32", TODAY), pytest.param("fp32", FEWER, marks=pytest.mark.faults)],
+    [
+        ("fp32", []),
+        ("fp32", TODAY),
+        pytest.param("bf16", [], marks=pytest.mark.faults),  # each takes a minute or two
+        pytest.param("fp32", FEWER, marks=pytest.mark.faults),
+    ],
 )
 def test_a_compiled_step_is_the_eager_one(precision, arm, tmp_path):
     settings = [f"train.precision={precision}", *arm]
