@@ -30,7 +30,7 @@ from machine import describe
 from lmablate.config.build import build, resolve_config
 from lmablate.config.key_value import run_key_value_command as command
 from lmablate.data.prepare import prepare_data
-from lmablate.data.tokens import Batches, EvalBatches, open_tokens
+from lmablate.data.tokens import Batches, EvalBatches, open_tokens, windows
 from lmablate.machine import keep_freed_memory
 from lmablate.model.size import Shape
 from lmablate.sweep.jobs import Job, expand_sweep
@@ -56,6 +56,7 @@ class Plan:
     eval_every: int
     eval_batches: int
     tokens: str
+    valid: str
 
 
 def plan_of(job: Job, data: str) -> Plan:
@@ -67,7 +68,8 @@ def plan_of(job: Job, data: str) -> Plan:
     sizes = dict(vocab=shape.vocab_size, d=shape.d_model, d_ff=shape.d_ff, context=shape.context_length)
     case = Case(cfg.train.batch_size, layers=shape.n_layers, heads=shape.n_heads, matrices=shape.mlp_matrices, **sizes)
     train = cfg.train
-    return Plan(case, train.max_steps, train.eval_every, train.eval_batches, str(prepared.train.path))
+    paths = (str(prepared.train.path), str(prepared.valid.path))
+    return Plan(case, train.max_steps, train.eval_every, train.eval_batches, *paths)
 
 
 def plain(plan: Plan) -> None:
@@ -87,6 +89,9 @@ def plain(plan: Plan) -> None:
         for buffer, values in zip((tokens, targets), batches.batch(number), strict=True):
             buffer.copy_(values)
         step()
+    with torch.no_grad():  # the whole validation file at the end, as lmablate does
+        rows = windows(open_tokens(plan.valid).array, case.context, case.rows)
+        print(statistics.mean(model(*batch).item() for batch in rows))
 
 
 def parts(overrides: list[str]) -> None:
