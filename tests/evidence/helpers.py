@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from lmablate.evidence import Claim, Measured, Predicate, RunTable, Sample, Verdict, judge_claims
+from lmablate.evidence.facts import BUDGET_FACTORS
 
 STEPS = np.arange(0, 401)
 
@@ -39,7 +40,7 @@ class Runs:
                 "tokens": 1000,
                 "state": state,
             }
-            | dict(arm)
+            | {factor: level for factor, level in arm.items() if factor in BUDGET_FACTORS}
             | fact
         )
 

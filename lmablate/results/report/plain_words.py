@@ -34,6 +34,8 @@ METRICS = re.compile(
     )
 )
 ARM = re.compile(r"([\w./]+)=([^\s,()]+)")
+# What the label of a contrast says that compares a reading with a number, and not with another arm.
+AGAINST_NUMBER = re.compile(r" (?:is (?:above|below)|rises by) \S*[0-9]")
 STRETCH = re.compile(r"\((\d+)%-(\d+)%\)")
 
 
@@ -88,7 +90,8 @@ def plain_sentence(verdict: Verdict) -> str:
             return f"Seen in {counted(verdict.n, 'seed')}: {claimed}{weakest}. {seen}"
         case Kind.REFUTED:
             one = f" One of {several} parts is enough for that." if several else ""
-            return f"The opposite was seen in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}{one}"
+            what = "It is not so" if isinstance(contrast, Equality) else "The opposite was seen"
+            return f"{what}, in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}{one}"
         case Kind.EQUIVALENT:
             return f"Claimed was that {claimed}. {seen} Less than {margin} was to count as no difference."
         case Kind.PART_NEGLIGIBLE:
@@ -139,12 +142,14 @@ def _seen(contrast: Contrast) -> str:
         number, (low_text, high_text) = _amount(contrast, abs(mean)), (_factor(end) for end in ends)
     else:
         number, low_text, high_text = format_number(mean), format_number(low), format_number(high)
-    none = "1 would be no difference" if is_log else "0 would be no difference"
+    what, none = "difference", "1 would be no difference" if is_log else "0 would be no difference"
+    if AGAINST_NUMBER.search(contrast.label):
+        what, none = "distance from that number", "1 would be no distance" if is_log else "0 would be no distance"
     diverged = f" {contrast.diverged} of {counted(len(contrast.runs), 'run')} diverged." if contrast.diverged else ""
     if not math.isfinite(low) or not math.isfinite(high):
         few = "and nothing of how far seeds differ" if contrast.sample.n < 2 else "and leave open how far seeds differ"
         return f"{_seeds(contrast)} {number}{unit}{side}, {few}.{diverged}"
-    return f"The difference is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none}).{diverged}"
+    return f"The {what} is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none}).{diverged}"
 
 
 def _seeds(contrast: Contrast) -> str:
@@ -186,4 +191,5 @@ def _remedy(verdict: Verdict) -> str:
         if verdict.chances:
             return f"Even {MOST_SEEDS} seeds would decide it with a chance of less than 80 %."
         return "How many seeds would decide it cannot be told from these."
-    return f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %; there are {verdict.n}."
+    chance = "it would be decided with a chance of 80 %, for the claim or against it"
+    return f"With about {verdict.seeds_needed:,} seeds in all, {chance}; there are {verdict.n}."

@@ -59,10 +59,13 @@ def check(verdict: Verdict) -> None:
         assert sentence == verdict.sentence
         return
     assert not re.search(r"model/|optim\.|[a-z]_[a-z]|\{i\}|val/|train/", sentence), sentence
-    assert ("opposite" in sentence) == (verdict.kind is Kind.REFUTED)
+    assert sentence.startswith(("The opposite was seen", "It is not so")) == (verdict.kind is Kind.REFUTED)
     assert sentence.startswith("Seen in") == (verdict.kind is Kind.SUPPORTED)
     if verdict.kind is Kind.UNDERPOWERED and verdict.seeds_needed:
-        assert f"With about {verdict.seeds_needed:,} seeds, a verdict has a chance of 80 %" in sentence
+        sure = "it would be decided with a chance of 80 %"
+        assert f"With about {verdict.seeds_needed:,} seeds in all, {sure}" in sentence
+            f"With about {verdict.seeds_needed:,} seeds in all, it would be decided with a chance of 80 %" in sentence
+        )
     if verdict.kind is Kind.UNDERPOWERED and verdict.low < 0 < verdict.high:
         reasons = ("may go either way", "would count as the same", "neither a difference nor that there is none")
         assert any(reason in sentence for reason in reasons)
