@@ -1,6 +1,7 @@
-"""A verdict's effect and interval as one line of a forest plot: positions for the page's SVG."""
+"""Positions for the page's SVG: a verdict's effect and interval, and the chance that more seeds decide it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmablate.evidence import Verdict
@@ -8,6 +9,8 @@ from lmablate.evidence import Verdict
 # Size of the drawing, and its margin on the left and right, in CSS pixels.
 WIDTH, HEIGHT = 168.0, 22.0
 EDGE = 8.0
+# Heights of a chance of 0 and of 1 in the drawing of chances.
+FLOOR, CEILING = 44.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,20 @@ def forest_row(verdict: Verdict) -> ForestRow | None:
         effect=position(verdict.effect),
         cut=(verdict.low < -reach, verdict.high > reach),
     )
+
+
+def chance_points(chances: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
+    """Return where the chances of a verdict lie: to the right by the logarithm of the number of seeds, and upwards.
+
+    Args:
+        chances: (number of seeds, chance), in ascending order.
+    """
+    logs = [math.log(n) for n, _ in chances]
+    span = logs[-1] - logs[0] or 1.0
+    across = [EDGE + (WIDTH - 2 * EDGE) * (log - logs[0]) / span for log in logs]
+    return [(round(x, 1), chance_height(chance)) for x, (_, chance) in zip(across, chances, strict=True)]
+
+
+def chance_height(chance: float) -> float:
+    """Return the height at which a chance is drawn."""
+    return round(FLOOR - (FLOOR - CEILING) * chance, 1)

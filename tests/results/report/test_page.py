@@ -14,7 +14,9 @@ def test_every_verdict_has_its_badge_in_the_table(study: Study, verdicts: list[V
     counts = Counter(v.kind for v in verdicts)
     assert counts[Kind.NOT_RUN] == 1
     assert {kind: table.count(f">{kind}</span>") for kind in counts} == dict(counts)
-    assert table.count("<svg") == len(verdicts) - 1
+    chances = sum(bool(verdict.chances) for verdict in verdicts)
+    assert table.count('<svg class="forest chances"') == chances > 0
+    assert table.count("<svg") == len(verdicts) - 1 + chances
 
 
 def test_a_section_has_its_claims_and_the_findings_of_a_stored_audit(study: Study, verdicts: list[Verdict]) -> None:
