@@ -119,7 +119,7 @@ def _unknown_key(key: str, cfg: DictConfig | None) -> str:
     if isinstance(node, DictConfig):
         siblings = [str(sibling) for sibling in node if not str(sibling).startswith("_")]
         hint = _did_you_mean(last, siblings).replace("mean ", f"mean {path}.")
-        elsewhere = [known for known in _keys_of(cfg) if known.rpartition(".")[2] == last]
+        elsewhere = [known for known in _keys_of(cfg) if known.endswith(f".{last}")]
         hint = hint or (f": did you mean {elsewhere[0]}?" if len(elsewhere) == 1 else "")
         there = f": {path} has {', '.join(siblings) or 'no keys'}."
         return f"{key} is not a key of the config{hint or there}"
