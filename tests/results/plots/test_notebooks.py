@@ -16,6 +16,13 @@ QUICK = "positional_encoding"
 FOLDERS = ["analysis", ".", "lmablate/model", None]
 
 
+def marks_of(number: int, path: Path) -> list[pytest.MarkDecorator]:
+    """One notebook is quick to be run, one more for each folder is slow, and all others are of the long tests."""
+    if path.stem == QUICK:
+        return []
+    return [pytest.mark.slow] if number < len(FOLDERS) else [pytest.mark.slow, pytest.mark.faults]
+
+
 def run_in(notebook: nbformat.NotebookNode, folder: Path) -> list[nbformat.NotebookNode]:
     """Run a notebook with `folder` as the current one, and return its outputs."""
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
@@ -24,10 +31,7 @@ def run_in(notebook: nbformat.NotebookNode, folder: Path) -> list[nbformat.Noteb
 
 @pytest.mark.parametrize(
     ("path", "folder"),
-    [
-        pytest.param(p, FOLDERS[i % len(FOLDERS)], id=p.stem, marks=[] if p.stem == QUICK else [pytest.mark.slow])
-        for i, p in enumerate(NOTEBOOKS)
-    ],
+    [pytest.param(p, FOLDERS[i % len(FOLDERS)], id=p.stem, marks=marks_of(i, p)) for i, p in enumerate(NOTEBOOKS)],
 )
 def test_a_notebook_runs_from_the_committed_exports(
     path: Path, folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
