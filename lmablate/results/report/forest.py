@@ -11,6 +11,8 @@ WIDTH, HEIGHT = 168.0, 22.0
 EDGE = 8.0
 # Heights of a chance of 0 and of 1 in the drawing of chances.
 FLOOR, CEILING = 44.0, 4.0
+# The height of the chance with which the page says how many seeds are needed.
+LIKELY = FLOOR - 0.8 * (FLOOR - CEILING)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,5 @@ def chance_points(chances: Sequence[tuple[int, float]]) -> list[tuple[float, flo
     logs = [math.log(n) for n, _ in chances]
     span = logs[-1] - logs[0] or 1.0
     across = [EDGE + (WIDTH - 2 * EDGE) * (log - logs[0]) / span for log in logs]
-    return [(round(x, 1), chance_height(chance)) for x, (_, chance) in zip(across, chances, strict=True)]
-
-
-def chance_height(chance: float) -> float:
-    """Return the height at which a chance is drawn."""
-    return round(FLOOR - (FLOOR - CEILING) * chance, 1)
+    heights = [FLOOR - (FLOOR - CEILING) * chance for _, chance in chances]
+    return [(round(x, 1), round(y, 1)) for x, y in zip(across, heights, strict=True)]
