@@ -116,7 +116,7 @@ def _unknown_key(key: str, cfg: DictConfig | None) -> str:
         return f"{key} is not a group{_did_you_mean(key, groups) or ': the groups are ' + ', '.join(groups) + '.'}"
     path, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, path) if cfg is not None and path else None
-    if isinstance(node, DictConfig):
+    if cfg is not None and isinstance(node, DictConfig):
         siblings = [str(sibling) for sibling in node if not str(sibling).startswith("_")]
         hint = _did_you_mean(last, siblings).replace("mean ", f"mean {path}.")
         elsewhere = [known for known in _keys_of(cfg) if known.endswith(f".{last}")]
