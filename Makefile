@@ -23,12 +23,13 @@ test-slow: $(READY)
 	$(PYTEST) -n auto --dist loadgroup -m 'slow and not faults'
 
 # Needs a cluster: scripts/slurm_cluster.sh up. On a busy machine a real one may answer late: what fails is tried twice.
+# The longest waits are left out: pytest -m 'slurm and faults'.
 test-slurm: $(READY)
-	$(PYTEST) -m slurm || $(PYTEST) -m slurm --last-failed
+	$(PYTEST) -m 'slurm and not faults' || $(PYTEST) -m 'slurm and not faults' --last-failed
 
 # Hundreds of kills, full disks and fuzzed files (docs/reliability.md).
 test-faults: $(READY)
-	$(PYTEST) -n auto -m faults
+	$(PYTEST) -n auto -m 'faults and not slurm'
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -170,6 +170,7 @@ def test_what_sbatch_refuses_is_one_sentence(slurm_sweep):
 
 
 @pytest.mark.slow
+@pytest.mark.faults  # two minutes of waiting; test_slurm_training.py has the same with the trainer
 def test_a_job_that_reaches_its_time_limit_twice_is_done_in_the_end(slurm_sweep):
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20")
     slurm_sweep.start("+name=a", f"+steps={STEPS}", "+seconds_per_step=4", QUICK, *limits)
