@@ -85,7 +85,8 @@ class FasterBy(_OverBudgets):
             [log_speed_up(self.curve(table, better, seed), self.curve(table, worse, seed)) for seed in seeds]
         )
         beyond = int(np.isinf(effects).sum())
-        label = f"{name_of(self.better)} needs fewer FLOPs to {self.reading.in_words} of {name_of(self.worse)}"
+        target = f"{self.reading.in_words} of {name_of(self.worse)}"
+        label = f"log FLOPs to {target} are fewer with {name_of(self.better)}"
         note = f" For {beyond} of {len(seeds)} seeds the shortest run suffices: there it is a bound." if beyond else ""
         kind, runs = RankedSample if beyond else Sample, _all_runs(seeds, better, worse)
         return [self.contrast(Difference, label, effects, table, runs, kind, note=note)]
@@ -119,8 +120,9 @@ class EffectWithScale(_OverBudgets):
         low, high = (f"{flops:.2g}" for flops in (ladder.flops[0], ladder.flops[-1]))
         first = (f"{who} is above 0 at {low} FLOPs", ladder.rung(0), 1, (0,))
         last = (f"{who} is above 0 at {high} FLOPs", ladder.rung(-1), 1, (-1,))
-        rise = (f"{who} grows from {low} to {high} FLOPs", ladder.slopes, 1, range(len(ladder.flops)))
-        fall = (f"{who} shrinks from {low} to {high} FLOPs", ladder.slopes, -1, range(len(ladder.flops)))
+        every, way = range(len(ladder.flops)), f"with each tenfold of FLOPs, from {low} to {high}"
+        rise = (f"{who} grows {way}", ladder.slopes, 1, every)
+        fall = (f"{who} shrinks {way}", ladder.slopes, -1, every)
         gone = (f"{who} is below 0 at {high} FLOPs", ladder.rung(-1), -1, (-1,))
         claimed = {"holds": (first, last), "grows": (rise,), "shrinks": (fall, last), "flips": (first, gone)}
         miss, (least, most) = ladder.held_out, ladder.held_out.interval()

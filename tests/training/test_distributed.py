@@ -103,7 +103,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, choices: list[str])
     one, two = map(rows, folders)
     assert [row["step"] for row in two] == [row["step"] for row in one]
     for a, b in zip(one, two, strict=True):
-        for key in a.keys() & {"train/loss", "val/loss", "val/bpb", "grad_norm"}:
+        for key in a.keys() & {"train/loss", "val/loss", "val/bpb", "grad_norm", "final/val_loss", "final/val_bpb"}:
             assert b[key] == pytest.approx(a[key], rel=2e-4), (a["step"], key)
 
 

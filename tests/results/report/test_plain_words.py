@@ -1,5 +1,6 @@
 """What a reader who is no statistician is told of a verdict. Each label of a contrast is one line of a table."""
 
+import math
 import re
 
 import pytest
@@ -8,6 +9,8 @@ from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
 from lmablate.results.report.plain_words import MARKS, label_in_words, part_mark, plain_sentence
 from lmablate.results.report.study import Study
+from tests.evidence.helpers import Runs, verdict_on
+from tests.evidence.predicate_scenes import effects, faster_by
 from tests.tiny import ROOT
 
 LABELS = [
@@ -109,3 +112,12 @@ def test_a_claim_with_a_negligible_part_fails_and_names_the_part(committed: list
         "The claim needs all of its 6 parts, and one makes a difference too small"
     )
     assert "one of its 6 parts is negligible" in explodes.sentence
+
+
+def test_a_speed_up_is_a_factor_of_flops() -> None:
+    runs = Runs()
+    verdict = verdict_on(faster_by(runs, effects(20, 1, 8)), runs)
+    sentence = plain_sentence(verdict)
+    assert "the FLOPs to validation loss of arm=b are fewer with arm=a" in sentence
+    assert f"The difference is a factor of {math.exp(0.2):.2f}" in sentence
+    assert "nats" not in sentence
