@@ -68,6 +68,7 @@ up() {
     done
     ln -sfn "$CONF" "$SYSTEM_CONF"
     name_the_nodes
+    return_the_nodes
     wait_until_nodes_answer
     status
 }
@@ -126,14 +127,15 @@ write_config() {
     memory="$(awk -v nodes="$NODES" '/MemTotal/ { print int($2 / 1024 / nodes) }' /proc/meminfo)"
     mkdir -p "$STATE/state" "$(dirname "$SYSTEM_CONF")"
     chmod 755 "$STATE"
-    # cred_expire bounds the wait before a requeued job may start again (120 s otherwise). config_overrides
-    # lets every node claim two processors whatever the machine has.
+    # cred_expire bounds the wait before a requeued job may start again (120 s otherwise). It must exceed KillWait: a
+    # node that still ends the job's last attempt refuses the next one, and is drained. config_overrides lets every
+    # node claim two processors whatever the machine has.
     cat > "$CONF" << END
 ClusterName=lmablate
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=16817
 AuthType=auth/munge
-AuthInfo=socket=$STATE/munge/munge.socket,cred_expire=5
+AuthInfo=socket=$STATE/munge/munge.socket,cred_expire=15
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -224,6 +226,14 @@ alive() {
 
 pid_file() {
     if [[ "$1" == munged ]]; then echo "$STATE/munge/munged.pid"; else echo "$STATE/$1.pid"; fi
+}
+
+# SLURM drains a node that could not start a job, and leaves it to us to return it.
+return_the_nodes() {
+    local node
+    for node in $(SLURM_CONF="$CONF" sinfo --Node --noheader --partition=debug --states=drain,drained --format='%N'); do
+        SLURM_CONF="$CONF" scontrol update nodename="$node" state=resume
+    done
 }
 
 wait_until_nodes_answer() {

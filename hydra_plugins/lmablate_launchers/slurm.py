@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 # Seconds to wait for the result file of a job that has ended: NFS caches the content of a folder for some seconds.
 _RESULT_GRACE_S = 10.0
 
+# SLURM holds a job that a node could not start, and mostly drains that node; released, the job starts on another. More
+# tries than these would hide a fault of the cluster.
+_MAX_RELEASES = 3
+
 # Parameters that submitit names alike for all its executors; all others get the prefix "slurm_".
 _COMMON_PARAMETERS = {
     "name", "timeout_min", "mem_gb", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "stderr_to_stdout",
@@ -227,6 +231,7 @@ class Submission:
     ranks: int
     _last_seen: float = field(default_factory=time.monotonic)
     _last_message: str = ""
+    _releases: int = 0
 
     @property
     def log_file(self) -> Path:
@@ -241,7 +246,10 @@ class Submission:
         """
         if queued and not queued.ended:
             self._last_seen = time.monotonic()
-            self._log_change(str(queued))
+            if queued.launch_failed:
+                self._release()
+            else:
+                self._log_change(str(queued))
             return None
         results = [read_result(self._paths(rank).result_pickle) for rank in range(self.ranks)]
         raised = any(isinstance(result, str) for result in results)
@@ -253,6 +261,19 @@ class Submission:
         else:
             self._log_change("done")
         return outcome
+
+    def _release(self) -> None:
+        """Let the job go that SLURM holds because its node could not start it, but not forever."""
+        if self._releases == _MAX_RELEASES:
+            self._log_change(
+                f"held: no node could start it; to try again: scontrol release {self.job_id}", logging.WARNING
+            )
+            return
+        slurm.release(self.job_id)
+        self._releases += 1
+        self._log_change(
+            f"its node could not start it: released (try {self._releases} of {_MAX_RELEASES})", logging.WARNING
+        )
 
     def _outcome(self, results: Sequence[JobReturn | str | None]) -> Outcome:
         """Return success if every rank succeeded, else the first error: the later ones follow from it.

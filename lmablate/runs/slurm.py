@@ -49,6 +49,11 @@ class QueuedJob:
         """True if the job has ended: it will not run again unless someone requeues it."""
         return self.state in _ENDED_STATES
 
+    @property
+    def launch_failed(self) -> bool:
+        """True if SLURM could not start the job on its node, and holds it until someone releases it."""
+        return self.state == "PENDING" and self.reason.replace("_", " ") == "launch failed requeued held"
+
     def __str__(self) -> str:
         match self.state:
             case "RUNNING":
@@ -129,6 +134,15 @@ def requeue(job_id: str) -> None:
         SlurmUnreachable: if the controller does not answer, or refuses.
     """
     _ask("scontrol", "requeue", job_id)
+
+
+def release(job_id: str) -> None:
+    """Let a job that is held start again.
+
+    Raises:
+        SlurmUnreachable: if the controller does not answer, or refuses.
+    """
+    _ask("scontrol", "release", job_id)
 
 
 def end_reason(job_id: str) -> str:

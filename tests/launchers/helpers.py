@@ -19,6 +19,7 @@ class Sweep:
         self.launcher = launcher
         self.process: subprocess.Popen | None = None
         self.output = ""
+        self.seen = ""
 
     def start(self, *overrides: str) -> "Sweep":
         self.process = subprocess.Popen(
@@ -37,9 +38,20 @@ class Sweep:
 
     def wait(self, timeout: float = 120) -> int:
         assert self.process
-        self.output = self.process.communicate(timeout=timeout)[0]
+        self.output = self.seen + self.process.communicate(timeout=timeout)[0]
         print(self.output)
         return self.process.returncode
+
+    def read_until(self, text: str) -> None:
+        """Read the launcher's output up to the line with this text."""
+        assert self.process
+        assert self.process.stdout
+        for line in self.process.stdout:
+            print(line, end="")
+            self.seen += line
+            if text in line:
+                return
+        raise AssertionError(f"the launcher ended without {text!r}")
 
     def run(self, *overrides: str) -> int:
         return self.start(*overrides).wait()

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,30 @@ def test_a_job_leaves_a_dead_node(slurm_sweep, our_cluster):
     assert slurm_sweep.wait() == 0, slurm_sweep.output
     assert len(slurm_sweep.starts("a")) == 2
     assert with_at_most_one_repeated(slurm_sweep.steps("a"))
+
+
+@pytest.mark.parametrize("mended", [True, pytest.param(False, marks=pytest.mark.faults)])
+def test_a_job_that_no_node_can_start_is_tried_again_but_not_forever(slurm_sweep, our_cluster, mended):
+    last = int(call("sbatch", "--parsable", "--output=/dev/null", "--wrap=true"))
+    spools = Path(our_cluster["SlurmdSpoolDir"]).parent.glob("spool.*")
+    in_the_way = [spool / f"job{last + 1:05}" for spool in spools]  # where slurmd makes the folder of the next job
+    for path in in_the_way:
+        path.touch()
+    try:
+        slurm_sweep.start("+name=a", "hydra.launcher.poll_seconds=2")
+        wait_until(lambda: slurm_sweep.jobs())
+        job = slurm_sweep.job_id("a")
+        wait_until(lambda: slurm.query_jobs([job])[job].launch_failed)
+        if not mended:
+            slurm_sweep.read_until(f"to try again: scontrol release {job}")
+    finally:
+        for path in in_the_way:
+            path.unlink()
+    if not mended:
+        slurm.release(job)
+    assert slurm_sweep.wait() == 0, slurm_sweep.output
+    assert "its node could not start it: released (try 1 of 3)" in slurm_sweep.output
+    assert slurm_sweep.state("a") == "done"
 
 
 def test_a_restarted_controller_is_waited_for(slurm_sweep, our_cluster):
