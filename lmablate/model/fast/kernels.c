@@ -1,17 +1,23 @@
 /* The inner loops of training on a CPU, in float32. library.py compiles this file, functions.py calls it.
 
-   A `vec` is 16 floats, whatever the machine's registers hold: the compiler splits it where they are narrower. Sizes
-   that a comment calls whole are multiples of 16. Sums have a fixed order, whatever the number of threads. NaN in gives
-   NaN out. */
+   A `vec` fills a register of AVX-512, or else one of AVX2; where registers are narrower still, the compiler splits it.
+   Sizes that a comment calls whole are multiples of 16. Sums have a fixed order, whatever the number of threads. NaN in
+   gives NaN out. */
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
-enum { L = 16 };
+#ifdef __AVX512F__
+enum { L = 16, TILE = 8 }; /* floats of a vec, and rows of a product whose sums fit the registers */
+#define EACH(lane) lane(0), lane(2), lane(4), lane(6), lane(8), lane(10), lane(12), lane(14)
+#else
+enum { L = 8, TILE = 5 };
+#define EACH(lane) lane(0), lane(2), lane(4), lane(6)
+#endif
+typedef float vec __attribute__((vector_size(4 * L), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * L), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const float *p) { return *(const vec *)p; }
@@ -20,7 +26,12 @@ INLINE vec all(float x) { return x - (vec){0}; }
 INLINE vec choose(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 INLINE vec at_least(vec x, vec low) { return choose(low > x, low, x); }  /* NaN stays, here and below */
 INLINE vec at_most(vec x, vec high) { return choose(high < x, high, x); }
-static const ivec LANES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#define ITSELF(i) i, i + 1
+#define EVEN(i) i, i
+#define ODD(i) i + 1, i + 1
+#define SWAPPED(i) i + 1, i
+#define SIGNS(i) -1, 1
+static const ivec LANES = {EACH(ITSELF)};
 
 INLINE float sum(vec x) {
     float total = 0;
@@ -71,7 +82,7 @@ INLINE void product_of_rows(const int rows, const int vecs, long n, const float 
 INLINE void product_of_columns(const int vecs, long m, long n, const float *a, long ra, long ka, const float *b, long lb,
                                float *c, long lc, int add) {
     long r = 0;
-    for (; r + 8 <= m; r += 8) product_of_rows(8, vecs, n, a + r * ra, ra, ka, b, lb, c + r * lc, lc, add);
+    for (; r + TILE <= m; r += TILE) product_of_rows(TILE, vecs, n, a + r * ra, ra, ka, b, lb, c + r * lc, lc, add);
     for (; r < m; r++) product_of_rows(1, vecs, n, a + r * ra, ra, ka, b, lb, c + r * lc, lc, add);
 }
 
@@ -193,14 +204,14 @@ void attention_backward(const float *q, const float *k, const float *v, const fl
 /* x, y [batch, time, heads, d]; the pairs of x times `turns` [time, d], cosines and sines side by side; d is whole. */
 void turn_pairs(const float *x, const float *turns, float *y, long batch, long time, long heads, long d, float sign,
                 int threads) {
-    vec signs = sign * (vec){-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+    vec signs = sign * (vec){EACH(SIGNS)};
     #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (long row = 0; row < batch * time; row++)
         for (long i = row * heads * d, end = i + heads * d, c = 0; i < end; i += L, c = (c + L) % d) {
             vec z = load(x + i), t = load(turns + row % time * d + c);
-            vec cosines = __builtin_shufflevector(t, t, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
-            vec sines = __builtin_shufflevector(t, t, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
-            vec swapped = __builtin_shufflevector(z, z, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+            vec cosines = __builtin_shufflevector(t, t, EACH(EVEN));
+            vec sines = __builtin_shufflevector(t, t, EACH(ODD));
+            vec swapped = __builtin_shufflevector(z, z, EACH(SWAPPED));
             store(y + i, z * cosines + swapped * sines * signs);
         }
 }
