@@ -11,6 +11,7 @@ stats       Holm's correction, summaries of a curve
 samples     one effect per seed, and the test that each kind of sample allows
 contrasts   one measured effect over the seeds, and its three p-values
 predicates  the kinds of claim, such as "lower" or "equal": each measures its contrasts on a table of runs
+trend_predicates  the kinds of claim about a trend over layers or over the values of a factor
 rate_predicates  the kinds of claim about arms that were trained at several learning rates
 budgets     an effect over budgets: as a speed-up, and over sizes of the model
 budget_predicates  the kinds of claim about arms that were trained with several budgets

@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import lmablate.evidence.budget_predicates
 import lmablate.evidence.design_predicates
-import lmablate.evidence.rate_predicates  # noqa: F401  all three add their kinds to PREDICATES
+import lmablate.evidence.rate_predicates
+import lmablate.evidence.trend_predicates  # noqa: F401  all four add their kinds to PREDICATES
 from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast
 from lmablate.evidence.predicates import PREDICATES, Predicate
@@ -116,6 +117,12 @@ def _during(value: Any) -> During:
     return [first, last]
 
 
+def _flag(value: Any) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError
+    return value == "true"
+
+
 def _predicate(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError
@@ -139,6 +146,7 @@ OF_TYPE: dict[Any, Values] = {
     str: TEXT,
     str | None: TEXT,
     float: Values("a finite number", _number),
+    bool: Values("true or false", _flag),
     Share: Values("a number from 0 to 1", _share),
     Levels: Values("factors with their values, such as {model/pos: rope}", _levels),
     list[Levels]: Values("a list of factors with their values, such as [{model/pos: rope}]", _list_of(_levels)),

@@ -30,6 +30,8 @@ _STEP = re.compile(r"(?:Diverged: )?diverged at step ([0-9]+)")
 # Reductions whose value says how unstable a run is, whatever the metric, and metrics that say so in any reduction.
 _UNSTABLE_REDUCTIONS = ("spikes", "peak_to_median", "sd")
 _UNSTABLE_METRICS = ("grad_norm", "clipped")
+# Reductions to a step of training: an earlier or a later one is no worse.
+_STEPS = ("peak_step", "rise_step")
 _CARRIED_REDUCTIONS = ("last", "mean", "change")
 
 
@@ -62,7 +64,7 @@ def substitute_of(metric: str, reduce: str, is_difference: bool) -> Substitute:
     """
     if not is_difference and metric in LOSSES and reduce in _CARRIED_REDUCTIONS:
         return Substitute.UNTRAINED
-    ranked = reduce in _UNSTABLE_REDUCTIONS or (metric.startswith(_UNSTABLE_METRICS) and reduce != "peak_step")
+    ranked = reduce in _UNSTABLE_REDUCTIONS or (metric.startswith(_UNSTABLE_METRICS) and reduce not in _STEPS)
     return Substitute.WORST if ranked and not is_difference else Substitute.MISSING
 
 

@@ -1,7 +1,8 @@
 """The kinds of claim: each measures, on a table of runs, the contrasts that must all hold.
 
-Those about learning rates are in `rate_predicates`. To add a kind, add a class here. Its fields are the keys that a
-claim's yaml may use, and its name in the yaml is the class's name in snake_case.
+Those about learning rates are in `rate_predicates`, those about trends in `trend_predicates`. To add a kind, add a
+class here. Its fields are the keys that a claim's yaml may use, and its name in the yaml is the class's name in
+snake_case.
 """
 
 import re
@@ -24,13 +25,12 @@ from lmablate.evidence.samples import (
     SkewedSample,
     sample_with_diverged,
 )
-from lmablate.evidence.stats import slope
 from lmablate.evidence.tables import Levels, NotMeasured, RunTable, name_of
 
 # The predicates by their name in a claim's yaml.
 PREDICATES: dict[str, type["Predicate"]] = {}
 
-Reduction = Literal["first", "last", "mean", "sd", "change", "spikes", "peak_to_median", "peak_step"]
+Reduction = Literal["first", "last", "mean", "sd", "change", "spikes", "peak_to_median", "peak_step", "rise_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class Predicate(ABC):
         during: the stretch of training that is read (see `Reading`).
         transform: applied to the number last (see `Reading`).
         minus: a metric whose value is subtracted (see `Reading`).
+        since_start: read the change since the first logged step (see `Reading`).
         name: the predicate's name in a claim's yaml.
     """
 
@@ -56,6 +57,7 @@ class Predicate(ABC):
     during: During = WHOLE
     transform: Literal["identity", "log"] = "identity"
     minus: str | None = None
+    since_start: bool = False
 
     name: ClassVar[str]
 
@@ -82,7 +84,7 @@ class Predicate(ABC):
     @property
     def reading(self) -> Reading:
         """The reading that gives one number per run."""
-        return Reading(self.metric, self.reduce, self.during, self.transform, self.minus)
+        return Reading(self.metric, self.reduce, self.during, self.transform, self.minus, self.since_start)
 
     def read(self, table: RunTable, runs: dict[int, str]) -> dict[int, float]:
         """Return the reading of each run, by seed."""
@@ -141,16 +143,24 @@ class Predicate(ABC):
         Raises:
             NotMeasured: if the arms have no seed in common.
         """
-        seeds = sorted(higher.keys() & lower.keys())
-        if not seeds:
-            raise NotMeasured(f"the arms of {self.experiment} have no finished seed in common")
-        high, low = ({seed: runs[seed] for seed in seeds} for runs in (higher, lower))
+        high, low = self.in_pairs(higher, lower)
         least, most = self.reading.limits
         a, b = (np.array([*self.read(table, runs).values()]) for runs in (high, low))
         alike = np.isinf(a) & (a == b)  # both diverged: neither is worse
-        effects = np.subtract(a, b, out=np.zeros(len(seeds)), where=~alike)
+        effects = np.subtract(a, b, out=np.zeros(a.size), where=~alike)
         runs = (*high.values(), *low.values())
         return self.contrast(kind, label, effects, table, runs, limits=(least - most, most - least), **options)
+
+    def in_pairs(self, *arms: dict[int, str]) -> list[dict[int, str]]:
+        """Return the runs of each arm for the seeds that all have, in the order of the seeds.
+
+        Raises:
+            NotMeasured: if the arms have no seed in common.
+        """
+        seeds = sorted(set[int].intersection(*map(set, arms)))
+        if not seeds:
+            raise NotMeasured(f"the arms of {self.experiment} have no finished seed in common")
+        return [{seed: runs[seed] for seed in seeds} for runs in arms]
 
     def below(self, table: RunTable, low: Levels, high: Levels) -> Contrast:
         """Return the contrast "the reading is lower with `low` than with `high`"."""
@@ -279,39 +289,6 @@ class LessThan(GreaterThan):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlopeWith(Predicate):
-    """Over the values of a numeric factor the reading rises with a given slope, up to the margin.
-
-    The slope is fitted to each seed's readings.
-
-    Attributes:
-        arm: the arm; may be left out if nothing but the factor varies.
-        factor: the numeric factor.
-        slope: the claimed slope, in units of the reading per unit of the factor.
-        margin: the largest deviation from the slope that does not matter; it must be given.
-    """
-
-    arm: Levels = field(default_factory=dict)
-    factor: str
-    slope: float
-    margin: float = field()
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one equality: that of the fitted and the claimed slope."""
-        levels = table.levels(self.experiment, self.arm, self.factor)
-        if len(levels) < 2:
-            raise NotMeasured(f"{self.experiment} has fewer than two values of {self.factor}")
-        runs = [table.runs(self.experiment, {**self.arm, self.factor: level}) for level in levels]
-        seeds = sorted(set.intersection(*(set(r) for r in runs)))
-        if not seeds:
-            raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor}")
-        slopes = [slope(levels, [self.reading.of(table, self.experiment, r[seed]) for r in runs]) for seed in seeds]
-        label = f"{self.reading.in_words} rises by {self.slope:g} per unit of {self.factor}"
-        used = tuple(r[seed] for r in runs for seed in seeds)
-        return [self.contrast(Equality, label, np.array(slopes) - self.slope, table, used)]
-
-
-@dataclass(frozen=True, kw_only=True)
 class FlatterLate(HighestOf):
     """Late in training the metric of one arm falls less than that of every other: it has stalled.
 
@@ -351,35 +328,3 @@ class DivergesOverTime(Lower):
             minus=self.minus,
         )
         return [*early.measure(table), self.below(table, self.better, self.worse)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrendWithDepth(Predicate):
-    """A per-layer diagnostic rises or falls with depth.
-
-    The effect is the change along a fitted line from the first layer to the last, one fit per seed. The
-    metric has {i} in place of the layer.
-
-    Attributes:
-        arm: the arm.
-        direction: "rises" or "falls".
-    """
-
-    arm: Levels
-    direction: Literal["rises", "falls"]
-
-    def measure(self, table: RunTable) -> list[Contrast]:
-        """Return one difference: that of the change from 0, unpaired."""
-        runs = table.runs(self.experiment, self.arm)
-        sign = 1 if self.direction == "rises" else -1
-        changes = [sign * self._change(table, run) for run in runs.values()]
-        label = f"{self.reading.in_words} {self.direction} from the first layer to the last with {name_of(self.arm)}"
-        return [self.contrast(Difference, label, changes, table, [*runs.values()], SkewedSample)]
-
-    def _change(self, table: RunTable, run: str) -> float:
-        if self.reading.is_cut(table, self.experiment, run):
-            return np.nan
-        layers = self.reading.by_layer(table, self.experiment, run)
-        if len(layers) < 2:
-            raise NotMeasured(f"run {run} of {self.experiment} has one layer of {self.metric}, too few for a trend")
-        return slope(np.linspace(0, 1, len(layers)), layers)

@@ -1,5 +1,6 @@
 """The kinds of claim about arms that were trained at several learning rates."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -176,3 +177,65 @@ class LessSensitive(Predicate):
         runs = [at_rate[seed] for at_rate in grid]
         losses = [self.reading.of(table, self.experiment, run) for run in runs]
         return learning_rate_sensitivity(losses, table.untrained_loss(self.experiment, runs[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakesHigherLr(Predicate):
+    """One arm bears a higher learning rate than another: the highest at which it is nearly as good as at its best.
+
+    The effect is the difference of the two rates in decades. Each is read off a line through the final losses over the
+    logarithm of the rate, one per seed, where the line rises through the lowest loss plus `within`. Each arm may have a
+    grid of its own: it should reach from below the best rate to one that is clearly too high. An arm that is within
+    reach of its best up to the end of its grid bears at least the last rate. That is enough for the better arm; of the
+    worse one it would prove nothing, and the claim is not measured.
+
+    Attributes:
+        better: the arm that bears the higher rate.
+        worse: the other arm.
+        within: how much higher than its lowest the final loss may be, in the unit of the metric.
+        factor: the factor whose values are the learning rates.
+    """
+
+    better: Levels
+    worse: Levels
+    within: float
+    factor: str = "optim.lr"
+
+    def measure(self, table: RunTable) -> list[Contrast]:
+        """Return one difference, paired by seed."""
+        high, low = (self._grid(table, arm) for arm in (self.better, self.worse))
+        seeds = sorted(set.intersection(*(set(runs) for grid in (high, low) for runs in grid.values())))
+        if not seeds:
+            raise NotMeasured(f"no seed of {self.experiment} was run at every {self.factor} of both arms")
+        highest = [self._highest(table, high, seed) for seed in seeds]
+        lower = [self._highest(table, low, seed) for seed in seeds]
+        if math.log10(max(low)) in lower:
+            raise NotMeasured(
+                f"{name_of(self.worse)} is within {self.within:g} of its best up to {self.factor}={max(low):g}, "
+                f"the end of its grid in {self.experiment}"
+            )
+        at_end = math.log10(max(high)) in highest
+        note = f" {name_of(self.better)} bears the highest {self.factor} of its grid, and perhaps more."
+        label = (
+            f"the highest {self.factor} within {self.within:g} of the best {self.metric} is higher "
+            f"with {name_of(self.better)} than with {name_of(self.worse)} (decades)"
+        )
+        runs = tuple(runs[seed] for grid in (high, low) for runs in grid.values() for seed in seeds)
+        return [self.contrast(Difference, label, np.subtract(highest, lower), table, runs, note=note * at_end)]
+
+    def _grid(self, table: RunTable, arm: Levels) -> dict[float, dict[int, str]]:
+        rates = sorted(table.levels(self.experiment, arm, self.factor))
+        if len(rates) < 2:
+            raise NotMeasured(f"{name_of(arm)} has fewer than two values of {self.factor} in {self.experiment}")
+        return {rate: table.runs(self.experiment, {**arm, self.factor: rate}) for rate in rates}
+
+    def _highest(self, table: RunTable, grid: Mapping[float, dict[int, str]], seed: int) -> float:
+        """Return the logarithm of the highest rate within reach of the best, for one seed."""
+        at = np.log10([*grid])
+        losses = np.array([self.reading.of(table, self.experiment, runs[seed]) for runs in grid.values()])
+        bound = losses.min() + self.within
+        last = int(np.flatnonzero(losses <= bound)[-1])
+        if last == len(at) - 1:
+            return float(at[-1])
+        share = (bound - losses[last]) / (losses[last + 1] - losses[last])
+        return float(at[last] + share * (at[last + 1] - at[last]))

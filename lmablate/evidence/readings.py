@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -50,6 +50,17 @@ def _peak_step(steps: NDArray, values: NDArray) -> float:
     return float(steps[smooth.argmax() : smooth.argmax() + width].mean())
 
 
+def _rise_step(steps: NDArray, values: NDArray) -> float:
+    """Return the step at which a moving average over 2 % of the points stands highest above its lowest so far.
+
+    A norm that falls from the initialisation before it rises to a peak has its maximum at the start.
+    """
+    width = max(1, len(values) // 50)
+    smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    at = (smooth - np.minimum.accumulate(smooth)).argmax()
+    return float(steps[at : at + width].mean())
+
+
 # How the values over a stretch of training become one number.
 REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "first": lambda steps, values: float(values[0]),
@@ -60,6 +71,7 @@ REDUCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "spikes": _spikes,
     "peak_to_median": _peak_to_median,
     "peak_step": _peak_step,
+    "rise_step": _rise_step,
 }
 # The fewest points that a reduction needs; 1 for all others.
 FEWEST_POINTS = {"sd": 2, "change": 2, "spikes": 21}
@@ -89,6 +101,7 @@ class Reading:
         transform: applied last, a key of TRANSFORMS. With "log" the difference of two readings is the logarithm of
             their ratio, for quantities whose size depends on the model's scale.
         minus: another metric, whose reduced value is subtracted before the transform; None for none.
+        since_start: read the change since the first logged step: its value is subtracted after the transform.
     """
 
     metric: str
@@ -96,6 +109,7 @@ class Reading:
     during: During = WHOLE
     transform: str = "identity"
     minus: str | None = None
+    since_start: bool = False
 
     @property
     def in_words(self) -> str:
@@ -104,13 +118,16 @@ class Reading:
         less = f" − {self.minus}" if self.minus else ""
         when = self.during if isinstance(self.during, str) else f"{self.during[0]:.0%}-{self.during[1]:.0%}"
         where = "" if tuple(self.during) == WHOLE else f" ({when})"
-        measure = f"{how}{self.metric}{less}{where}"
+        since = "change since step 0 of " if self.since_start else ""
+        measure = f"{since}{how}{self.metric}{less}{where}"
         return f"log {measure}" if self.transform == "log" else measure
 
     @property
     def limits(self) -> tuple[float, float]:
         """The smallest and the largest number that the reading can be; infinite if unknown."""
         low, high = UNLIMITED
+        if self.since_start:
+            return UNLIMITED
         if self.minus is None and self.reduce == "spikes":
             low, high = 0.0, 1.0
         elif self.minus is None and self.reduce in _WITHIN:
@@ -126,6 +143,13 @@ class Reading:
             NotMeasured: if the run lacks the metric or has too few points of it, or if the value is not finite or has
                 no logarithm.
         """
+        value = self._value(table, experiment, run)
+        if not self.since_start:
+            return value
+        return value - replace(self, reduce="first", during=WHOLE, since_start=False).of(table, experiment, run)
+
+    def _value(self, table: RunTable, experiment: str, run: str) -> float:
+        """Return the same without what the first step had."""
         if self.is_cut(table, experiment, run):
             return self._substitute(table, experiment, run)
         metric = self._final_metric(table, experiment)
@@ -142,7 +166,7 @@ class Reading:
     def _final_metric(self, table: RunTable, experiment: str) -> str:
         """Return the metric that is read: for a final value that of the whole validation file, if there is one."""
         whole = WHOLE_FILE.get(self.metric)
-        is_final = self.reduce == "last" and tuple(self.during) == WHOLE and self.minus is None
+        is_final = self.reduce == "last" and tuple(self.during) == WHOLE and not (self.minus or self.since_start)
         return whole if whole and is_final and table.all_have(experiment, whole) else self.metric
 
     def is_cut(self, table: RunTable, experiment: str, run: str) -> bool:
@@ -169,7 +193,7 @@ class Reading:
     def by_layer(self, table: RunTable, experiment: str, run: str) -> list[float]:
         """Return the reading of each layer, first to last, without `minus`."""
         return [
-            Reading(metric, self.reduce, self.during, self.transform).of(table, experiment, run)
+            replace(self, metric=metric, minus=None).of(table, experiment, run)
             for metric in self._layers(table, experiment, run)
         ]
 

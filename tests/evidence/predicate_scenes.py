@@ -108,6 +108,17 @@ def less_sensitive(runs: Runs, effects: list[float]) -> Predicate:
     return predicate("less_sensitive", better={"arm": "a"}, worse={"arm": "b"})
 
 
+def takes_higher_lr(runs: Runs, effects: list[float]) -> Predicate:
+    """Beyond the best rate the loss is 0.5 higher after half a decade, in arm b earlier by the effect."""
+    for seed, effect in enumerate(effects):
+        for arm, decades in {"a": 0.5, "b": 0.5 - effect}.items():
+            base = 2 + 0.1 * seed
+            for rate, loss in {1e-4: base + 3, 1e-3: base, 1e-2: base + 0.5 / decades}.items():
+                log = runs.add("e", seed, {"arm": arm, "optim.lr": rate})
+                log("val/loss", [9.0, loss], [0, 400])
+    return predicate("takes_higher_lr", better={"arm": "a"}, worse={"arm": "b"}, within=0.5)
+
+
 def slope_with(runs: Runs, effects: list[float]) -> Predicate:
     """The peak is at (1 + effect) times the warm-up, in a run so long that whole steps do not round it."""
     for seed, effect in enumerate(effects):
@@ -192,6 +203,7 @@ DIFFERENCES: list[Scene] = [
     less_than,
     lower_at_best_lr,
     less_sensitive,
+    takes_higher_lr,
     flatter_late,
     diverges_over_time,
     trend_with_depth,

@@ -7,7 +7,7 @@ import numpy as np
 from tests.evidence.helpers import STEPS, Log, Runs
 
 SEEDS = range(5)
-RATES = {1e-4: 0.3, 3e-4: 0.02, 1e-3: 0.0, 3e-3: 0.04}
+RATES = {1e-4: 0.3, 3e-4: 0.02, 1e-3: 0.0, 3e-3: 0.04, 1e-2: 0.6}
 EVALS = STEPS[::20]
 TIME = EVALS / 400
 LATE = np.clip(TIME - 0.25, 0, None) / 0.75
@@ -75,11 +75,12 @@ class SimulatedStudy(Runs):
             self.rates(log)
             log("clipped", self.rng.random(STEPS.size) < 0.5 - 0.4 * self.truth)
             for layer in range(4):
-                depth = self.truth * layer / 3 + self.noise(0.01)
-                log(f"residual/branch_ratio_attn/layer_{layer}", np.exp(-1.5 * depth), 400)
-                log(f"residual/branch_ratio_mlp/layer_{layer}", np.exp(-1.5 * depth), 400)
-                log(f"residual/stream_cosine/layer_{layer}", 0.7 + 0.2 * depth, 400)
-                log(f"residual/drop_loss/layer_{layer}", 0.5 - 0.3 * depth, 400)
+                late = self.truth * (norm == "pre") * layer / 3 + self.noise(0.01)
+                depth = np.array([0.1 * layer, 0.1 * layer + late])
+                for branch in ("attn", "mlp"):
+                    log(f"residual/branch_ratio_{branch}/layer_{layer}", np.exp(-1.5 * depth), [0, 400])
+                log(f"residual/stream_cosine/layer_{layer}", 0.7 + 0.2 * depth, [0, 400])
+                log(f"residual/drop_loss/layer_{layer}", 0.5 - 0.3 * depth, [0, 400])
 
     def norm_init(self, seed: int) -> None:
         for tying in ("true", "false"):

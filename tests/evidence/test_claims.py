@@ -204,6 +204,7 @@ LOWER = r"claim C1: all_of\[0\] \(lower\): "
         (with_test(reduce="median"), LOWER + r"reduce=median is not allowed: it must be one of first, last"),
         (with_test(transform="exp"), LOWER + r"transform=exp .* one of identity, log"),
         (with_test(metric="{i}{i}"), LOWER + r"metric=\{i\}\{i\} .* may stand once"),
+        (with_test(since_start="yes"), LOWER + r"since_start=yes is not allowed: it must be true or false"),
         (with_test(minus=""), LOWER + r"minus=nothing"),
         (one_test(predicate="lowest_of", arm={"a": "b"}, others=[]), r"\(lowest_of\): others=\[\] is not allowed"),
         (one_test(predicate="lowest_of", arm={"a": "b"}, others={"a": "c"}), r"others=.* it must be a list of factors"),

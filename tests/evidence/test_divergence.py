@@ -59,6 +59,8 @@ CARRIED = np.where(EVALS < 110, OWN, UNTRAINED)
         ({"metric": "grad_norm", "reduce": "peak_to_median", "transform": "log"}, np.inf),
         ({"metric": "val/loss", "reduce": "spikes"}, np.inf),
         ({"metric": "grad_norm", "reduce": "peak_step"}, np.nan),
+        ({"metric": "grad_norm", "reduce": "rise_step"}, np.nan),
+        ({"metric": "val/loss", "since_start": True}, UNTRAINED - OWN[0]),
         ({"metric": "dead_units/layer_{i}"}, np.nan),
         ({"metric": "position_loss/4x", "minus": "val/loss"}, np.nan),
     ],

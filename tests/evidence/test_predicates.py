@@ -136,6 +136,56 @@ def test_a_slope_over_a_factor_without_numbers_is_refused():
         verdict_on(slope, runs)
 
 
+def rates_up_to_the_end(arm_at_its_end: str) -> Runs:
+    """Over three rates the loss of one arm only falls, and that of the other rises by 1 after the second."""
+    runs = Runs()
+    for seed in range(4):
+        for arm in "ab":
+            for rate, loss in {1e-4: 4.0, 1e-3: 3.0, 1e-2: 2.9 if arm == arm_at_its_end else 4.0 + 0.01 * seed}.items():
+                runs.add("e", seed, {"arm": arm, "optim.lr": rate})("val/loss", [loss], [9])
+    return runs
+
+
+def test_an_arm_that_bears_the_end_of_its_grid_bears_at_least_that():
+    higher = predicate("takes_higher_lr", better={"arm": "a"}, worse={"arm": "b"}, within=0.5)
+    (contrast,) = higher.measure(rates_up_to_the_end("a").run_table)
+    assert contrast.sample.values == pytest.approx([0.5] * 4, abs=0.02)
+    assert contrast.note == " arm=a bears the highest optim.lr of its grid, and perhaps more."
+    sentence = verdict_on(higher, rates_up_to_the_end("b")).sentence
+    assert "arm=b is within 0.5 of its best up to optim.lr=0.01, the end of its grid in e" in sentence
+
+
+def layers_over_time(changes: dict[str, float]) -> Runs:
+    """Four layers that differ from the start, and of each arm change by its number from the first to the last."""
+    runs = Runs()
+    for seed in range(5):
+        for arm, change in changes.items():
+            log = runs.add("e", seed, {"arm": arm})
+            for layer in range(4):
+                start = 2.0 - 0.3 * layer + 0.01 * seed
+                log(f"x/layer_{layer}", [start, start + (change + 1e-3 * seed) * layer / 3], [0, 400])
+    return runs
+
+
+@pytest.mark.parametrize(("than", "effect"), [({}, 0.5), ({"arm": "b"}, 0.3)])
+def test_a_trend_since_the_start_is_not_that_of_the_initialisation(than, effect):
+    options = {"metric": "x/layer_{i}", "arm": {"arm": "a"}, "direction": "falls", "since_start": True, "than": than}
+    (contrast,) = predicate("trend_with_depth", **options).measure(layers_over_time({"a": -0.5, "b": -0.2}).run_table)
+    assert contrast.sample.mean == pytest.approx(effect, abs=0.005)
+    assert contrast.label.startswith("change since step 0 of x/layer_{i} falls")
+    assert contrast.label.endswith("more than with arm=b") == bool(than)
+
+
+def test_a_change_since_the_start_is_a_ratio_of_logarithms():
+    runs = Runs()
+    for seed in range(3):
+        for arm, last in {"a": 8.0, "b": 2.0}.items():
+            runs.add("e", seed, {"arm": arm})("grad_norm", [4.0, 1.0, last], [0, 1, 2])
+    options = {"metric": "grad_norm", "transform": "log", "since_start": True, "arm": {"arm": "a"}, "constant": 1.0}
+    (contrast,) = predicate("greater_than", **options).measure(runs.run_table)
+    assert contrast.sample.values == pytest.approx([np.log(2)] * 3)
+
+
 def test_a_vague_arm_is_refused_with_what_it_leaves_open():
     runs = Runs()
     lower_at_best_lr(runs, effects(5, 1, 3))

@@ -92,6 +92,15 @@ def test_the_peak_is_that_of_a_moving_average_and_not_of_one_noisy_batch(peak):
     assert found == pytest.approx(peak, abs=8)
 
 
+@pytest.mark.parametrize("peak", [60, 120, 300])
+def test_a_peak_after_the_first_fall_is_found_below_the_norm_at_the_start(peak):
+    runs = Runs()
+    norm = 5 * np.exp(-STEPS / 10) + np.exp(-(((STEPS - peak) / 20) ** 2)) + RNG.normal(0, 0.02, STEPS.size)
+    runs.add("e", 0, {"arm": "a"})("grad_norm", norm)
+    assert read(runs.run_table, "grad_norm", "peak_step") < 10
+    assert read(runs.run_table, "grad_norm", "rise_step") == pytest.approx(peak, abs=8)
+
+
 @pytest.mark.parametrize(
     ("reading", "message"),
     [

@@ -15,9 +15,10 @@ import pytest
 from lmablate.errors import UserError
 from lmablate.evidence import Claim, RunTable, looks
 from lmablate.evidence.looks import LookPlan
-from lmablate.evidence.predicates import GreaterThan, Lower, LowestOf, Predicate, SlopeWith
+from lmablate.evidence.predicates import GreaterThan, Lower, LowestOf, Predicate
 from lmablate.evidence.rate_predicates import LowerAtBestLr
 from lmablate.evidence.tables import Levels
+from lmablate.evidence.trend_predicates import SlopeWith
 from lmablate.files import append_json_line
 from lmablate.sweep import deciding
 from lmablate.sweep.deciding import LookReport, SeedTrainer, begin_looks, choose_claims

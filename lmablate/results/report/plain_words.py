@@ -21,11 +21,13 @@ MARKS = {
     Kind.UNDERPOWERED: ("?", "open"),
 }
 LOG = "log "
+SINCE = "change since step 0 of "
+DECADES = " (decades)"
 # What is said of a metric's values over training, by the word of a reading.
 REDUCED = {
     "first of ": "first ", "mean of ": "mean ", "sd of ": "standard deviation of the ", "change of ": "change of the ",
     "spikes of ": "share of spikes in the ", "peak_to_median of ": "peak over median of the ",
-    "peak_step of ": "step of the peak of the ",
+    "peak_step of ": "step of the peak of the ", "rise_step of ": "step of the peak after the first fall of the ",
 }  # fmt: skip
 # A metric, or a pattern of metrics with or without its index.
 METRICS = re.compile(
@@ -46,9 +48,11 @@ def part_mark(part: Decision) -> tuple[str, str]:
 
 def label_in_words(label: str) -> str:
     """Return the label of a contrast without the keys of a config: "the validation loss is lower with RoPE"."""
-    text = label.removeprefix(LOG)
+    text = label.removeprefix(LOG).removesuffix(DECADES)
+    since = f"{SINCE}the " if text.startswith(SINCE) else ""
+    text = text.removeprefix(SINCE)
     reading = METRICS.match(text)
-    if reading and "{i}" not in reading[0] and " − " not in text:
+    if reading and not since and "{i}" not in reading[0] and " − " not in text:
         text = f"final {text}"
     for word, words in REDUCED.items():
         text = text.replace(word, words, 1) if text.startswith(word) else text
@@ -58,6 +62,7 @@ def label_in_words(label: str) -> str:
         if factor.isidentifier():  # a word such as "loss", which is no key here: as one, ARM has found it
             continue
         text = re.sub(rf"(?<![\w./]){re.escape(factor)}(?![\w./=])", name, text)
+    text = since + text
     text = text if text.startswith("the ") else f"the {text}"
     text = STRETCH.sub(r"(\1 % to \2 % of training)", text)
     return text.replace("(after_warmup)", "(after warm-up)").replace("(warmup)", "(during warm-up)")
@@ -135,7 +140,7 @@ def _seen(contrast: Contrast) -> str:
         )
     side = "" if isinstance(contrast, Equality) or mean == 0 else " for the claim" if mean > 0 else " against the claim"
     is_log = contrast.label.startswith(LOG)
-    unit = "" if is_log or not _is_loss(contrast) else " nats"
+    unit = "" if is_log else _unit(contrast)
     if is_log:
         sign = -1.0 if mean < 0 else 1.0
         ends = sorted((sign * low, sign * high))
@@ -160,9 +165,11 @@ def _factor(value: float) -> str:
     return format_number(math.exp(max(-700.0, min(value, 700.0))), sign=False)
 
 
-def _is_loss(contrast: Contrast) -> bool:
+def _unit(contrast: Contrast) -> str:
+    if contrast.label.endswith(DECADES):
+        return " decades"
     found = METRICS.search(contrast.label)
-    return bool(found) and quantity_of(found[0]).unit == LOSS_UNIT
+    return " nats" if found and quantity_of(found[0]).unit == LOSS_UNIT else ""
 
 
 def _why_open(contrast: Contrast) -> str:
