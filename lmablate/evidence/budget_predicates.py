@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmablate.evidence.budgets import Ladder, log_speed_up
+from lmablate.evidence.budgets import FARTHEST, Ladder, log_speed_up
 from lmablate.evidence.contrasts import Contrast, Difference
 from lmablate.evidence.predicates import Predicate
 from lmablate.evidence.samples import RankedSample, Sample
@@ -125,9 +125,10 @@ class EffectWithScale(_OverBudgets):
         fall = (f"{who} shrinks {way}", ladder.slopes, -1, every)
         gone = (f"{who} is below 0 at {high} FLOPs", ladder.rung(-1), -1, (-1,))
         claimed = {"holds": (first, last), "grows": (rise,), "shrinks": (fall, last), "flips": (first, gone)}
-        miss, (least, most) = ladder.held_out, ladder.held_out.interval()
+        farther = ladder.at(10**FARTHEST * ladder.flops[-1])
         note = (
-            f" The smaller sizes predict the largest with an error of {miss.mean:+.4f} ({least:+.4f} to {most:+.4f})."
+            f" The smaller sizes predict the largest with an error of {_with_interval(ladder.held_out)}. "
+            f"With ten times its FLOPs the lines come to a lead of {_with_interval(farther)}."
         )
         return [
             self.contrast(
@@ -143,3 +144,8 @@ class EffectWithScale(_OverBudgets):
         leads = [np.subtract(other, one) for (_, one), (_, other) in curves]
         flops = np.exp(np.mean([np.log(costs) for pair in curves for costs, _ in pair], axis=0))
         return Ladder.of(flops.tolist(), leads)
+
+
+def _with_interval(sample: Sample) -> str:
+    low, high = sample.interval()
+    return f"{sample.mean:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,7 +1,7 @@
 """Confounds: differences between arms, besides the factor, that already show at step 0."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lmablate.errors import counted
 
@@ -22,6 +22,8 @@ class ArmStart:
         grad_norm: norm of the gradient before clipping.
         position_ratio: size of the vectors that the position encoding adds to the token embeddings, over the size of
             the embeddings.
+        budget: the arm's values of the factors that set a run's size and length, such as the rung of a ladder. Only
+            arms of one budget are compared with each other.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ArmStart:
     logit_std: float
     grad_norm: float
     position_ratio: float
+    budget: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def find_confounds(arms: Sequence[ArmStart], seeds: int, rates: Mapping[str, float] | None = None) -> Iterator[str]:
@@ -44,12 +47,15 @@ def find_confounds(arms: Sequence[ArmStart], seeds: int, rates: Mapping[str, flo
         seeds: number of seeds of each arm.
         rates: the learning rate of each arm, by its name, if nobody tuned it; None if it was tuned or is swept over.
     """
-    yield from _unequal("parameters", {a.name: a.parameters for a in arms}, 1.01)
-    yield from _unequal("training FLOPs per token", {a.name: a.flops_per_token for a in arms}, 1.01)
-    yield from _unequal("MLP parameters", {a.name: a.mlp_parameters for a in arms}, 1.01)
+    groups = [[a for a in arms if a.budget == budget] for budget in dict.fromkeys(a.budget for a in arms)]
+    for group in groups:
+        yield from _unequal("parameters", {a.name: a.parameters for a in group}, 1.01)
+        yield from _unequal("training FLOPs per token", {a.name: a.flops_per_token for a in group}, 1.01)
+        yield from _unequal("MLP parameters", {a.name: a.mlp_parameters for a in group}, 1.01)
     for arm in arms:
         yield from _bad_start(arm)
-    yield from _unequal("the gradient norm at step 0", {a.name: a.grad_norm for a in arms}, 3.0)
+    for group in groups:
+        yield from _unequal("the gradient norm at step 0", {a.name: a.grad_norm for a in group}, 3.0)
     if len(arms) > 1 and rates:
         yield _untuned(rates)
     if len(arms) > 1 and seeds < 3:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from omegaconf import DictConfig
@@ -17,6 +17,7 @@ from lmablate.data.tokens import Batches
 from lmablate.diagnostics.start import position_ratio
 from lmablate.errors import counted
 from lmablate.evidence.confounds import ArmStart, find_confounds
+from lmablate.evidence.facts import BUDGET_FACTORS
 from lmablate.machine import available_threads
 from lmablate.model.dropout import dropping
 from lmablate.sweep.jobs import Job, Sweep
@@ -112,7 +113,9 @@ def sweep_confounds(arms: Sequence[ArmAudit], sweep: Sweep) -> Iterator[str]:
     seeds = {job.seed for job in sweep.jobs}
     tuned = [arm.cfg for arm in arms if arm.cfg.tuned is not None]
     rates = {} if tuned or "optim.lr" in sweep.factors else {arm.name: arm.cfg.optim.lr for arm in arms}
-    yield from find_confounds(arms, len(seeds), rates)
+    budgets = [factor for factor in sweep.factors if factor in BUDGET_FACTORS]
+    with_budget = [replace(arm, budget=tuple(sweep.arms[arm.name].levels(budgets).values())) for arm in arms]
+    yield from find_confounds(with_budget, len(seeds), rates)
     for cfg in tuned:
         yield from tuning_warnings(cfg, seeds)
     efforts = {arm.name: len(arm.cfg.tuned.arms[0].get("trials") or ()) for arm in arms if arm.cfg.tuned is not None}

@@ -156,6 +156,7 @@ def test_a_trend_over_sizes_gets_its_verdict(means, trend, kind):
     verdict = verdict_on(claim, train_ladder(leads(*means)))
     assert verdict.kind == kind
     assert "The smaller sizes predict the largest with an error of" in verdict.sentence
+    assert "With ten times its FLOPs the lines come to a lead of" in verdict.sentence
 
 
 def trained_shorter(ahead: float, seeds: int) -> Runs:

@@ -46,6 +46,16 @@ def test_a_difference_beyond_its_threshold_gives_one_warning(change, warning):
     assert re.search(warning, found)
 
 
+def test_only_arms_of_one_budget_are_compared():
+    small, large = ("1",), ("2",)
+    arms = [replace(CLEAN, name=f"{arm}{budget[0]}", budget=budget) for budget in (small, large) for arm in "ab"]
+    sizes = [{"parameters": 10**4, "grad_norm": 9.0} if arm.budget == large else {} for arm in arms]
+    rungs = [replace(arm, **size) for arm, size in zip(arms, sizes, strict=True)]
+    assert warnings(*rungs) == []
+    (found,) = warnings(*rungs[:3], replace(rungs[3], parameters=2 * 10**4))
+    assert found.startswith("the arms differ in parameters: b2 has 2 x those of a2")
+
+
 def test_a_value_that_was_not_measured_gives_no_warning():
     unmeasured = {"mlp_parameters", "uniform", "init_loss", "logit_std", "grad_norm", "position_ratio"}
     assert warnings(CLEAN, replace(CLEAN, name="b", **dict.fromkeys(unmeasured, float("nan")))) == []

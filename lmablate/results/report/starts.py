@@ -10,6 +10,7 @@ import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.evidence.confounds import ArmStart, find_confounds
+from lmablate.evidence.facts import BUDGET_FACTORS
 from lmablate.files import read_json
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar, get_column, group_rows, select_rows
@@ -66,6 +67,7 @@ def _arm_start(arms: Arms, levels: Mapping[str, Scalar], runs: list[str]) -> Arm
         logit_std=first("init/logit_std"),
         grad_norm=first("grad_norm"),
         position_ratio=first("init/position_ratio"),
+        budget=tuple(str(level) for factor, level in levels.items() if factor in BUDGET_FACTORS),
     )
 
 
