@@ -117,9 +117,9 @@ def _steps(path: str) -> str:
         step = _joined(right - x, down - y)
         parts.append(f"m{step}" if command == "M" else step)
         x, y = right, down
-    # A step after another needs nothing between them if it begins with a sign.
+    # Nothing is needed before a sign, nor before a point if the number before it has one.
     text = " ".join(parts)
-    return re.sub(r" (?=[-mz])|(?<=z) ", "", text)
+    return re.sub(r" (?=[-mz])|(?<=z) |(?<=\.\d) (?=\.)", "", text)
 
 
 def _joined(*tenths: int) -> str:
