@@ -22,6 +22,17 @@ def rank() -> int:
     return int(os.environ.get("SLURM_PROCID", 0))
 
 
+def wait_for_result_of(other: int) -> None:
+    """Wait until another rank has failed; its process ends only later, and with it all others."""
+    import submitit
+
+    own = submitit.JobEnvironment().paths.result_pickle
+    result = own.with_name(own.name.replace(f"_{rank()}_result", f"_{other}_result"))
+    deadline = time.monotonic() + 60
+    while not result.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def write_json(path: Path, content: dict) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content))
@@ -35,7 +46,8 @@ def go_wrong(how: str | None) -> None:
         case "raise_on_rank_1" if rank() == 1:
             raise ValueError("it went wrong")
         case "raise_on_rank_0_later":
-            time.sleep(0.3 * (rank() == 0))
+            if rank() == 0:
+                wait_for_result_of(1)
             raise ValueError("it went wrong" if rank() else "a peer was lost")
         case "exit":
             sys.exit(3)
