@@ -86,11 +86,11 @@ def every_choice() -> Iterator[list[str]]:
 def command(
     arguments: Sequence[str], program: str = "lmablate.train", *, cwd: Path = ROOT, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m program arguments` in a process of its own, as a user would."""
+    """Run `python -m program arguments` in a process of its own, as a user would. Its limit only ends what hangs."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true", **env}
     return subprocess.run(
         [sys.executable, "-m", program, *arguments],
-        capture_output=True, text=True, cwd=cwd, env=environment, timeout=300,
+        capture_output=True, text=True, cwd=cwd, env=environment, timeout=900,
     )  # fmt: skip
 
 
