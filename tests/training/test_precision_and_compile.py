@@ -49,6 +49,7 @@ def test_bf16_learns_what_float32_learns(arm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.parametrize(
     ("precision", "arm"),
