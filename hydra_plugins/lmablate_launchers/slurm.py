@@ -269,8 +269,8 @@ class Submission:
                 f"held: no node could start it; to try again: scontrol release {self.job_id}", logging.WARNING
             )
             return
+        self._releases += 1  # first: a release that SLURM refuses is a try as well
         slurm.release(self.job_id)
-        self._releases += 1
         self._log_change(
             f"its node could not start it: released (try {self._releases} of {_MAX_RELEASES})", logging.WARNING
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lmablate.errors import UserError
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import Lower, Predicate
 from lmablate.evidence.readings import Reading
@@ -201,6 +202,10 @@ class TakesHigherLr(Predicate):
     within: float
     factor: str = "optim.lr"
 
+    def __post_init__(self) -> None:
+        if self.within <= 0:
+            raise UserError(f"within={self.within:g} is not allowed: it must be above 0.")
+
     def measure(self, table: RunTable) -> list[Contrast]:
         """Return one difference, paired by seed."""
         high, low = (self._grid(table, arm) for arm in (self.better, self.worse))
@@ -230,12 +235,20 @@ class TakesHigherLr(Predicate):
         return {rate: table.runs(self.experiment, {**arm, self.factor: rate}) for rate in rates}
 
     def _highest(self, table: RunTable, grid: Mapping[float, dict[int, str]], seed: int) -> float:
-        """Return the logarithm of the highest rate within reach of the best, for one seed."""
+        """Return the logarithm of the highest rate within reach of the best, for one seed.
+
+        Raises:
+            NotMeasured: if the seed diverged at every rate.
+        """
         at = np.log10([*grid])
         losses = np.array([self.reading.of(table, self.experiment, runs[seed]) for runs in grid.values()])
-        bound = losses.min() + self.within
-        last = int(np.flatnonzero(losses <= bound)[-1])
+        finished = np.array([np.isinf(table.diverged_at(runs[seed])) for runs in grid.values()])
+        if not finished.any():
+            raise NotMeasured(f"seed {seed} of an arm of {self.experiment} diverged at every {self.factor}")
+        bound = losses[finished].min() + self.within
+        last = int(np.flatnonzero((losses <= bound) & finished)[-1])
         if last == len(at) - 1:
             return float(at[-1])
-        share = (bound - losses[last]) / (losses[last + 1] - losses[last])
+        above = losses[last + 1] > bound  # else that rate diverged
+        share = (bound - losses[last]) / (losses[last + 1] - losses[last]) if above else 0.0
         return float(at[last] + share * (at[last + 1] - at[last]))

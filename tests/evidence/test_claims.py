@@ -218,6 +218,10 @@ LOWER = r"claim C1: all_of\[0\] \(lower\): "
             one_test(predicate="diverges_over_time", better={"a": "b"}, worse={"a": "c"}, until=1.5, margin=1),
             r"until=1\.5 is not allowed: it must be a number from 0 to 1",
         ),
+        (
+            one_test(predicate="takes_higher_lr", better={"a": "b"}, worse={"a": "c"}, within=0),
+            r"within=0 is not allowed: it must be above 0",
+        ),
         (one_test(predicate="trend_with_depth", arm={"a": "b"}, direction="up"), r"direction=up .* of rises, falls"),
         (change(margin=None, all_of=[{"predicate": "equal", "one": {"a": "b"}, "other": {"a": "c"}}]), r"margin is m"),
         # files

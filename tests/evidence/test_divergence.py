@@ -1,5 +1,7 @@
 """A diverged run counts, by what is read of it; a run that failed for another reason does not."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +179,18 @@ def grid(diverged: dict[str, int]) -> Runs:
                 loss = 3 + 0.1 * (rate != 1e-2) + (arm == "b") * (rate == 1e-1)
                 curves(runs, seed, {"arm": arm, "optim.lr": rate}, 110 if cut else None, loss + 0.003 * (seed % 3))
     return runs
+
+
+def test_a_rate_at_which_runs_diverge_is_not_borne():
+    higher = predicate("takes_higher_lr", better={"arm": "a"}, worse={"arm": "b"}, within=100.0)
+    (contrast,) = higher.measure(grid({"b": 8}).run_table)
+    assert contrast.diverged == 8
+    assert contrast.sample.n == 8
+    assert "arm=b is within 100 of its best up to optim.lr=0.1" in verdict_on(higher, grid({"a": 8})).sentence
+    runs = Runs()
+    for seed, arm, rate in itertools.product(range(4), "ab", (1e-3, 1e-2)):
+        curves(runs, seed, {"arm": arm, "optim.lr": rate}, 110 if arm == "a" else None, 3 + 100 * rate)
+    assert "diverged at every optim.lr" in verdict_on(replace(higher, within=0.1), runs).sentence
 
 
 def test_a_diverged_rate_stays_in_the_grid_of_the_sensitivity():

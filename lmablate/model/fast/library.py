@@ -93,7 +93,7 @@ def have_kernels(*tensors: Tensor, whole: int) -> bool:
 
     Args:
         tensors: must lie on a CPU in float32. Subclasses and torch.compile want operations that torch knows.
-        whole: the size that a kernel reads in vectors of 16.
+        whole: the size that a kernel reads in vectors of 8 or 16.
     """
     return (
         whole % 16 == 0
