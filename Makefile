@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Python's bytecode is kept: the tests start hundreds of processes, and each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A result's last bits depend on the number of threads, and tests run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_structure import COMMANDS, LEAVES, LIBRARY, PACKAGE, ROOT, import_graph, layers
-from tests.tiny import SMALL, command, overrides
+from tests.tiny import SMALL, command, overrides, write_corpus
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,6 +107,7 @@ def test_the_examples_of_extending_run_as_typed(tmp_path: Path) -> None:
     assert commands[:4] == ["lmablate new mine", "cd mine", "make test", "export LMABLATE_TRUST=mine"]
     environment["LMABLATE_TRUST"] = "mine"
     assert any("lmablate.train" in line for line in commands)
+    small = [*SMALL, *write_corpus(tmp_path)]  # each run ends with the loss on the whole validation text
     for line in commands[4:]:
         program, *arguments = line.split()
         if program == "make":
@@ -115,7 +116,7 @@ def test_the_examples_of_extending_run_as_typed(tmp_path: Path) -> None:
         name = arguments[1]
         composing = ("train", "plan", "lr_sweep", "audit", "tune", "decide")
         composes = name.removeprefix("lmablate.") in composing
-        printed = run(sys.executable, *arguments, *(SMALL if composes else []))
+        printed = run(sys.executable, *arguments, *(small if composes else []))
         if name == "lmablate.report":
             assert "E1" in printed
             assert "C01" not in printed
