@@ -2,6 +2,12 @@
 
     python scripts/aa_on_exports.py [exports=analysis/exports] [splits=200]        a minute
 
+    scripts/aa_ladder.sh                                                           ten minutes on two cores
+    python scripts/aa_on_exports.py exports=runs/aa_ladder/exports
+
+The second pair of commands trains an arm at four sizes, for a tenth of the ladder's steps, for the readings over sizes
+and over layers.
+
 Arms that were trained with at least eight seeds are split in two halves by chance, over and over; the halves are called
 arms a and b, and their seeds are paired by chance. No verdict that they differ can be right. Printed is how often the
 rule says so at 5 %, for each predicate. The splits of one arm share its runs: the number of arms says how much a rate
@@ -25,7 +31,9 @@ from lmablate.results.exports import Exported
 from lmablate.results.report.study import Study
 
 FEWEST_SEEDS = 8
-RATE = "optim.lr"
+RATE, RUNG = "optim.lr", "rung"
+# Factors that some predicates read over: all their values belong to one arm.
+OVER: dict[str, str] = {"lower_at_best_lr": RATE, "less_sensitive": RATE, "effect_with_scale": RUNG}
 A, B = {"half": "a"}, {"half": "b"}
 PAIR: dict[str, Any] = {"better": A, "worse": B}
 # The readings of the claims: a predicate, what it reads, and its other fields.
@@ -41,8 +49,11 @@ READINGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "final loss against a constant": ("greater_than", "val/loss", {"arm": A}),
     "final loss at each half's best rate": ("lower_at_best_lr", "val/loss", PAIR),
     "sensitivity to the rate": ("less_sensitive", "val/loss", PAIR),
+    "change over the layers of a branch's share": (
+        "trend_with_depth", "residual/branch_ratio_mlp/layer_{i}", {"arm": A, "than": B, "direction": "rises"},
+    ),
+    "change of the loss's lead with the size": ("effect_with_scale", "val/loss", PAIR | {"trend": "grows"}),
 }  # fmt: skip
-OVER_RATES = ("lower_at_best_lr", "less_sensitive")
 
 
 @dataclass
@@ -53,11 +64,11 @@ class Arguments:
     splits: Annotated[int, "splits of each arm"] = 200
 
 
-def arms_of(data: Exported, over_rates: bool) -> Iterator[pd.DataFrame]:
-    """Yield the finished runs of each arm with enough seeds; the rates of an arm together if `over_rates`."""
-    if over_rates and RATE not in data.factors:
+def arms_of(data: Exported, over: str | None) -> Iterator[pd.DataFrame]:
+    """Yield the finished runs of each arm with enough seeds; those of all values of `over` together."""
+    if over and over not in data.factors:
         return
-    factors = [factor for factor in data.factors if not (over_rates and factor == RATE)]
+    factors = [factor for factor in data.factors if factor != over]
     done: Any = data.runs[data.runs["state"] == "done"]
     for _, runs in done.groupby(factors) if factors else [((), done)]:
         if runs["seed"].nunique() >= FEWEST_SEEDS:
@@ -70,7 +81,7 @@ def split(data: Exported, runs: Any, rng: np.random.Generator) -> RunTable:
     half = len(seeds) // 2
     renamed = {seed: ("a" if i < half else "b", i % half) for i, seed in enumerate(seeds[: 2 * half])}
     chosen = runs[runs["seed"].isin(renamed)]
-    arms = chosen[["run", "seed"] + ([RATE] if RATE in data.factors else [])].assign(
+    arms = chosen[["run", "seed", *({RATE, RUNG} & {*data.factors})]].assign(
         half=[renamed[seed][0] for seed in chosen["seed"]], seed=[renamed[seed][1] for seed in chosen["seed"]]
     )
     return RunTable({"e": Measured(arms, data.metrics.names, data.metrics.rows)}, chosen.assign(experiment="e"))
@@ -86,12 +97,12 @@ def rates_of(study: Study, splits: int) -> dict[str, list[float]]:
     """Return the rate of false verdicts of each arm, by reading."""
     found: dict[str, list[float]] = defaultdict(list)
     for data in study.experiments.values():
-        for over_rates in (False, True):
-            for runs in arms_of(data, over_rates):
+        for over in (None, RATE, RUNG):
+            for runs in arms_of(data, over):
                 rng = np.random.default_rng(0)
                 tables = [split(data, runs, rng) for _ in range(splits)]
                 for words, (name, metric, options) in READINGS.items():
-                    if (name in OVER_RATES) != over_rates or (RATE in data.factors and not over_rates):
+                    if OVER.get(name) != over or (RATE in data.factors and over != RATE):
                         continue
                     if name == "greater_than":
                         losses = [Reading(metric).of(tables[0], "e", run) for run in runs["run"]

@@ -1,12 +1,13 @@
 """Simulate families of claims whose truth is known, and count those in which a verdict is false.
 
-    python scripts/simulate_evidence.py families=2000
+    python scripts/simulate_evidence.py families=2000 jobs=2
 
 It writes the tables of docs/evidence.md. `tests/evidence/test_simulation.py` checks a few of their rows.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from lmablate.config.key_value import run_key_value_command as command
 from lmablate.evidence import Contrast, Decision, Difference, Equality, Kind, Sample, SkewedSample, decide
+from lmablate.evidence.samples import sample_with_diverged
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "evidence.md"
@@ -35,6 +37,7 @@ class Arguments:
     """Simulate families of claims, and write the tables of docs/evidence.md."""
 
     families: Annotated[int, "families per cell of a table"] = 2000
+    jobs: Annotated[int, "processes"] = 2
 
 
 def normal(rng: np.random.Generator, arms: int, seeds: int) -> NDArray[np.float64]:
@@ -123,6 +126,40 @@ def arms_at_the_margin(rng: np.random.Generator, noise: str, seeds: int) -> list
     ]
 
 
+def diverging_arms(rng: np.random.Generator, counts_as: float, limit: float, seeds: int) -> list[list[Contrast]]:
+    """A family of claims about arms with the same mean, of which a fifth of the runs diverges.
+
+    Args:
+        rng: draws the readings.
+        counts_as: the reading of a diverged run: a number if untrained, inf for the worst, NaN if missing.
+        limit: the readings are cut at this distance from 0.
+        seeds: number of seeds.
+    """
+    readings = rng.normal(size=(PAIRED + EQUAL + 1, seeds)).clip(-limit, limit)
+    diverged = rng.random(readings.shape) < 0.2
+    readings[diverged] = counts_as
+    first, *arms = readings
+    contrasts: list[Contrast] = []
+    for place, arm in enumerate(arms):
+        both = np.isinf(arm) & np.isinf(first)
+        effects = (1 - 2 * (place % 2)) * np.subtract(arm, first, out=np.zeros(seeds), where=~both)
+        if np.isnan(effects).all():
+            continue
+        cut = (diverged[0] | diverged[place + 1]).any()
+        limits = (-2 * limit, 2 * limit)
+        sample = sample_with_diverged(effects, limits, Sample) if cut else Sample.of(effects, limits)
+        contrasts.append(Difference("x", sample, 0.0, ()) if place < PAIRED else Equality("x", sample, 0.01, ()))
+    return [[contrast] for contrast in contrasts]
+
+
+# What is read, and diverging_arms's counts_as and limit.
+DIVERGING = {
+    "a fifth of the runs diverges: a loss": (6.0, np.inf),
+    "a fifth of the runs diverges: a gradient norm": (np.inf, np.inf),
+    "a fifth of the runs diverges: a probe with limits": (np.nan, 3.0),
+}
+
+
 def chosen_rates(rng: np.random.Generator, seeds: int, rates: int = 4) -> list[list[Contrast]]:
     """A claim alone: a flat arm against one that is good at one rate only, with the same best mean loss."""
     flat = rng.normal(size=(rates, seeds))
@@ -159,13 +196,15 @@ def is_alike(decision: Decision) -> bool:
     return decision.kind == Kind.EQUIVALENT or (decision.kind == Kind.SUPPORTED and claims_equality)
 
 
-def table(title: str, rows: dict[str, Callable[[int], tuple[float, float]]]) -> Iterator[str]:
+def table(title: str, rows: dict[str, Callable[[int], tuple[float, float]]], jobs: int) -> Iterator[str]:
     """Yield the lines of a table of Markdown: one row per noise, one column per number of seeds."""
     yield f"| {title} | {' | '.join(f'n = {n}' for n in SEEDS)} |"
     yield "|---|" + "---|" * len(SEEDS)
-    for name, rates in rows.items():
-        cells = [" / ".join(f"{rate:.3f}" for rate in rates(n)) for n in SEEDS]
-        yield f"| {name} | {' | '.join(cells)} |"
+    with ProcessPoolExecutor(jobs) as pool:
+        found = [pool.map(rates, SEEDS) for rates in rows.values()]
+        for name, rates_of_row in zip(rows, found, strict=True):
+            cells = [" / ".join(f"{rate:.3f}" for rate in rates) for rates in rates_of_row]
+            yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _at(
@@ -182,12 +221,15 @@ def simulate_evidence(arguments: Arguments) -> None:
 
     count = arguments.families
     differ = {noise: partial(_at, partial(equal_arms, noise=noise), differs, count) for noise in NOISES}
+    for name, (counts_as, limit) in DIVERGING.items():
+        family = partial(diverging_arms, counts_as=counts_as, limit=limit)
+        differ[name] = partial(_at, family, differs, count)
     differ["normal, each arm's rate chosen (of 4)"] = partial(_at, chosen_rates, differs, count)
     alike = {noise: partial(_at, partial(arms_at_the_margin, noise=noise), is_alike, count) for noise in NOISES}
     lines = [
-        *table("equal arms are said to differ", differ),
+        *table("equal arms are said to differ", differ, arguments.jobs),
         "",
-        *table("arms that differ by the margin are said to be alike", alike),
+        *table("arms that differ by the margin are said to be alike", alike, arguments.jobs),
         "",
         f"{count:,} families a cell; `python scripts/simulate_evidence.py families={count}`, {describe()}.",
     ]

@@ -62,6 +62,7 @@ def test_a_mistake_is_one_sentence(arguments: list[str], words: str, tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_killed_between_two_looks_and_continued(
     tmp_path: Path, claims: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

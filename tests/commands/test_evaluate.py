@@ -15,6 +15,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedRun]:
     return train_arms(tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_loaded_run_has_the_loss_that_it_ended_with(arm, runs):
     loaded = runs[arm]

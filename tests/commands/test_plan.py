@@ -39,6 +39,7 @@ def test_a_plan_of_the_learning_rate_search_counts_its_first_round(
     assert [line.split()[0] for line in lines[:3]] == ["optim.lr=1e-06", "optim.lr=1", "optim.lr=30"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [SWEEP, ["+lr_sweep=true"]], ids=" ".join)
 def test_train_with_plan_prints_the_same(more: list[str], tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     as_command = planned([*tiny, *more], capsys)

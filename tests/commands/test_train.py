@@ -34,6 +34,7 @@ def test_a_sweep_over_tying_and_activations_runs_as_typed(tiny: list[str]) -> No
     assert {f"prenorm-rope-{act}-{head}-scaled-s0" for act, head in arms} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "thetas"), [("basic", (300, 400)), ("local_parallel", (500, 600))])
 def test_the_rest_of_a_sweep_runs_when_one_fails(launcher: str, thetas: tuple[int, int], tiny: list[str]) -> None:
     swept = "model.pos.theta=" + ",".join(map(str, (-1, *thetas)))

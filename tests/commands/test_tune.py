@@ -33,6 +33,7 @@ def test_a_mistake_is_one_sentence(arguments: list[str], words: str, tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_pilot_gives_each_arm_values_of_its_own_and_a_sweep_uses_them(tmp_path: Path, capsys) -> None:
     out = tmp_path / "conf" / "tuned" / "pair.yaml"
     own = ["-m", "hydra/launcher=basic", "model/norm=pre,post", *overrides(tmp_path)]

@@ -246,6 +246,7 @@ def own_configs(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--config-dir", "-cd", "relative", "searchpath"])
 @pytest.mark.parametrize("command", ["train", "plan", "status", "lr_sweep", "audit", "prepare"])
 def test_every_command_finds_the_users_own_configs(

@@ -134,6 +134,7 @@ TRUST = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "trust", "words"), TRUST)
 def test_a_class_of_the_project_is_built_if_its_user_says_so(
     project: Path,

@@ -92,6 +92,7 @@ def test_a_broken_stack_disturbs_only_who_chooses_it(name, own, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_generated_arms_train_in_processes_of_their_own(tmp_path):
     arms = "stack=none,modern_only_mixer,modern_without_act"
     assert exit_code(["-m", *overrides(tmp_path), "hydra/launcher=local_parallel", "model.n_heads=4", arms]) == 0

@@ -66,6 +66,7 @@ def covered(intervals: list[tuple[float, float]], truth: float) -> float:
     return float(np.mean([low <= truth <= high for low, high in intervals]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "n"), [(1.0, 8), (1.3, 4), (1.3, 8), (1.3, 16), (0.8, 8), (2.0, 8)])
 def test_the_interval_of_a_speed_up_covers_the_truth(factor: float, n: int):
     """Noise as in our runs: a part that a seed's runs share, and a part of each run."""
@@ -81,6 +82,7 @@ def test_the_interval_of_a_speed_up_covers_the_truth(factor: float, n: int):
 LADDER = [1e12, 3e12, 1e13, 3e13]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 8, 16])
 @pytest.mark.parametrize("slope", [0.0, 0.03, -0.05])
 def test_the_intervals_of_a_ladder_cover_the_truth(slope: float, n: int):

@@ -63,6 +63,7 @@ def test_statsmodels_finds_the_same_effects_errors_and_p_values(factors: int, fr
     assert found.residual == pytest.approx(np.sqrt(reference.scale))
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_a_design_without_effects_has_few_discoveries() -> None:
     """A share is above 0 with certainty only if there is an effect."""
     draw, hits, covered, certain, right, trials = np.random.default_rng(2), 0, 0, 0, 0, 300

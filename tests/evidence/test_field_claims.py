@@ -38,6 +38,7 @@ def test_each_experiment_has_a_claim_and_the_name_of_its_file() -> None:
     assert {name: f"field_{stem}" for name, stem in EXPERIMENTS.items()} == {name: name for name in EXPERIMENTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_trains_the_arms_that_its_claims_name(name: str) -> None:
     sweep = expand_sweep([f"experiment=field/{EXPERIMENTS[name]}", "seed=0"])

@@ -4,13 +4,16 @@ import re
 
 import pytest
 
+from scripts.simulate_decide import TRUTHS, row
 from scripts.simulate_evidence import (
+    DIVERGING,
     LIMITS,
     NOISES,
     PAGE,
     arms_at_the_margin,
     chosen_rates,
     differs,
+    diverging_arms,
     equal_arms,
     error_rates,
     is_alike,
@@ -28,6 +31,20 @@ def test_equal_arms_are_rarely_said_to_differ_whatever_the_noise(noise, n):
     wrong, surely_wrong = error_rates(lambda rng: equal_arms(rng, noise, n), differs, FAMILIES)
     assert within_binomial_bound(round(surely_wrong * FAMILIES), FAMILIES, 0.05)
     assert noise in TWO_MODES or within_binomial_bound(round(wrong * FAMILIES), FAMILIES, 0.05)
+
+
+@pytest.mark.parametrize(("counts_as", "limit"), DIVERGING.values(), ids=DIVERGING)
+def test_equal_arms_that_diverge_equally_often_are_rarely_said_to_differ(counts_as, limit):
+    wrong, _ = error_rates(lambda rng: diverging_arms(rng, counts_as, limit, 10), differs, FAMILIES)
+    assert within_binomial_bound(round(wrong * FAMILIES), FAMILIES, 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", TRUTHS, ids=[truth.words for truth in TRUTHS])
+def test_judged_in_looks_few_families_have_a_false_verdict_and_few_intervals_miss(truth):
+    wrong, missed, *_ = [float(cell) for cell in row(("normal", truth), 40).split("|")[3:-1]]
+    assert within_binomial_bound(round(wrong * 40), 40, 0.05)
+    assert within_binomial_bound(round(missed * 40), 40, 0.05)
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -51,7 +68,7 @@ def test_the_tables_of_the_page_keep_what_the_page_promises():
     page = PAGE.read_text()
     table = page[page.index("<!-- simulation -->") : page.index("<!-- end of simulation -->")]
     rows = re.findall(r"^\| ([^|]+) \|((?: [.\d]+ / [.\d]+ \|)+)$", table, re.MULTILINE)
-    assert len(rows) >= 2 * len(NOISES)
+    assert len(rows) >= 2 * len(NOISES) + len(DIVERGING)
     (families,) = (
         int(number.replace(",", "")) for number in re.findall(r"^([\d,]+) families a cell", table, re.MULTILINE)
     )
@@ -59,3 +76,14 @@ def test_the_tables_of_the_page_keep_what_the_page_promises():
         for wrong, surely_wrong in re.findall(r"([.\d]+) / ([.\d]+)", cells):
             assert within_binomial_bound(round(families * float(surely_wrong)), families, 0.05), name
             assert name in TWO_MODES or within_binomial_bound(round(families * float(wrong)), families, 0.05), name
+
+
+def test_the_table_of_looks_keeps_what_the_page_promises():
+    page = PAGE.read_text()
+    table = page[page.index("<!-- looks -->") : page.index("<!-- end of looks -->")]
+    rows = re.findall(r"^\| ([^|]+\|[^|]+) \| ([.\d]+) \| ([.\d]+) \|", table, re.MULTILINE)
+    assert len(rows) >= 2 * len(TRUTHS)
+    (families,) = map(int, re.findall(r"^([\d,]+) families a row", table, re.MULTILINE))
+    for name, wrong, missed in rows:
+        for rate in (wrong, missed):
+            assert within_binomial_bound(round(families * float(rate)), families, 0.05), name

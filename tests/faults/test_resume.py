@@ -58,6 +58,7 @@ def test_torchs_random_state_is_a_function_of_the_seed(corpus: list[str], tmp_pa
     assert saved[0] == saved[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", CHOICES[:3], ids=" ".join)
 def test_random_kills_change_nothing(choices: list[str], corpus: list[str], tmp_path: Path, log: Path) -> None:
     cfg = configured(*LONGER, *corpus, *choices, f"runs_dir={tmp_path / 'runs'}")
@@ -71,6 +72,7 @@ def test_many_random_kills_change_nothing(choices: list[str], corpus: list[str],
     kill_at_random(cfg, log, kills=40, draw=random.Random(1))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_says_so_and_changes_nothing(corpus: list[str], tmp_path: Path, log: Path) -> None:
     cfg = configured(*LONGER, *corpus, f"runs_dir={tmp_path / 'runs'}", "train.max_steps=150")
     whole, _ = undisturbed(cfg, log)
@@ -111,6 +113,7 @@ def kill_at_barriers(cfg: DictConfig, log: Path, stride: int) -> int:
     raise AssertionError("the run has more write barriers than can be")
 
 
+@pytest.mark.slow
 def test_a_kill_at_some_write_barriers_changes_nothing(corpus: list[str], tmp_path: Path, log: Path) -> None:
     cfg = configured(*LONGER, *corpus, f"runs_dir={tmp_path / 'runs'}", "train.max_steps=10")
     assert kill_at_barriers(cfg, log, stride=11) >= 6

@@ -24,6 +24,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedRun]:
     return train_arms(tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "neither"])
 def test_transformers_computes_the_same_logits(arm, runs, tmp_path):
     loaded = runs[arm]

@@ -49,6 +49,7 @@ def test_a_failure_is_reported_at_once_and_at_the_end_and_the_other_jobs_run(loc
     assert "Traceback" not in local_sweep.output
 
 
+@pytest.mark.slow
 def test_nothing_that_a_job_leaves_behind_reaches_the_next_one(local_sweep):
     kinds = ",".join(f"'{kind}'" for kind in LITTER)
     assert local_sweep.run("+name=a", f"+litter={kinds}", "hydra.launcher.n_jobs=1") == 0, local_sweep.output

@@ -141,6 +141,7 @@ def test_a_pipe_is_neither_read_nor_replaced(workshop: Workshop) -> None:
     assert (workshop.folder / "pipe").is_fifo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "output", "key"), [row for row in OUTPUTS if row[2] != "figures"])
 def test_a_file_is_replaced_by_a_newer_version_and_on_request(
     workshop: Workshop, command: Callable[..., None], output: str, key: str

@@ -13,6 +13,7 @@ STUB = "tests.config.stub"
 BASIC = "hydra/launcher=basic"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

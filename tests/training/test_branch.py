@@ -59,6 +59,7 @@ BRANCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", BRANCHES)
 def test_a_branch_has_the_bits_of_a_whole_run_and_changes_nothing_of_its_parent(
     how: str, folder: Path, parent: Run

@@ -91,6 +91,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", CHOICES, ids=" ".join)
 def test_two_processes_give_the_curve_of_one(tmp_path: Path, choices: list[str]) -> None:
     steps = ["train.max_steps=50", "train.eval_every=10", *choices]
@@ -107,6 +108,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, choices: list[str])
             assert b[key] == pytest.approx(a[key], rel=2e-4), (a["step"], key)
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     out = torchrun(2, [*overrides(tmp_path), "train.batch_size=5"])
     assert out.returncode != 0

@@ -280,6 +280,7 @@ def test_a_deep_copy_goes_on_in_the_same_bits_and_keeps_its_decay(name):
     assert_same(run(model, optimizer, range(5, 15)), run(twin, twins, range(5, 15)), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_of_another_optimizer_is_refused(name):
     """Unless it looks the same; a checkpoint has the optimizer's name, too."""

@@ -54,6 +54,7 @@ def test_a_choice_puts_its_yaml_into_the_config_and_leaves_the_scale(choice, com
         assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES, ids="=".join)
 def test_a_choice_is_a_part_of_the_id_unless_it_is_neutral(choice, compose_config):
     def identity(*more: str) -> dict:
@@ -74,6 +75,7 @@ def trainer_of(run: Run, choices: Mapping[str, str]) -> Trainer:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
 def test_a_combination_trains_three_steps_and_resumes_in_the_same_bits(choices, tmp_path):
     runs = [Run.create(tmp_path / name, {"config": {}}, "tiny-s0", "") for name in ("whole", "halves")]
@@ -113,6 +115,7 @@ def test_losses_that_are_logged_are_cross_entropies(loss, tmp_path):
     assert rows[0][0]["val/loss"] == rows[1][0]["val/loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
 def test_a_combination_is_audited(choices, corpus):
     (job,) = expand_sweep([*SMALL, *corpus, *as_typed(choices)]).jobs

@@ -146,6 +146,7 @@ def test_torchs_random_numbers_are_a_function_of_the_seed(tmp_path):
     assert torch.equal(*drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", COMBINATIONS, ids=lambda row: "-".join(row.values()))
 def test_every_combination_resumes_in_the_same_bits(choices, tmp_path):
     sizes = ("d_model=16", "n_layers=2", "n_heads=4", "d_ff=24", f"context_length={CONTEXT}")

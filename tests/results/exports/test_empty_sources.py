@@ -168,6 +168,7 @@ WANDB_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_bad_wandb_file_does_not_block_the_others(trained: Path, tmp_path: Path) -> None:
     good = next(trained.rglob("*.wandb"))
     shutil.copy(good, tmp_path / "good.wandb")

@@ -55,6 +55,7 @@ def test_what_is_not_allowed_is_refused_in_one_sentence(typed: str, exports: Pat
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_each_format_is_written_and_known_as_ours(form: str, exports: Path, tmp_path: Path) -> None:
     typed = [f"exports={exports}", f"out={tmp_path}", "experiment=lr", "metrics=val/loss", f"format={form}"]

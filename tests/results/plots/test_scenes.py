@@ -29,6 +29,7 @@ IN_COLUMN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scene", "width"), [*((scene, "page") for scene in SCENES), *IN_COLUMN])
 def test_every_figure_can_be_drawn_and_read(tmp_path: Path, scene: str, width: Width) -> None:
     with warnings.catch_warnings():

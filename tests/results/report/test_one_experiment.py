@@ -58,6 +58,7 @@ def report(*arguments: str) -> int:
     return exit_code(["experiment=mine", *arguments], "lmablate.report")
 
 
+@pytest.mark.slow
 def test_runs_anywhere_become_a_page_and_three_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report("reference=model/pos=sin", f"runs_dir={folder / 'runs'}") == 0
     printed = capsys.readouterr().out
@@ -76,6 +77,7 @@ def test_runs_anywhere_become_a_page_and_three_tables(folder: Path, capsys: pyte
     assert f"<pre>{train}\n{again}</pre>" in html.unescape(page)
 
 
+@pytest.mark.slow
 def test_a_project_has_its_own_title_question_and_claims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = CLAIM | {"id": "M2", "experiment": "another"}
     make_project(folder, CLAIM, other)
@@ -166,6 +168,7 @@ def test_what_is_not_ours_stays(folder: Path, capsys, name: str, content: str, w
     assert path.read_text() == content
 
 
+@pytest.mark.slow
 def test_what_is_not_ours_is_replaced_on_request(folder: Path) -> None:
     for name, content, _ in IN_THE_WAY:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
