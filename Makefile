@@ -21,7 +21,7 @@ ablation: $(READY)
 test: $(READY)
 	$(PYTEST) -n auto
 
-# Minutes instead of seconds.
+# What takes longer: simulations, whole sweeps, every figure, every combination of parts.
 test-slow: $(READY)
 	$(PYTEST) -n auto --dist loadgroup -m 'slow and not faults'
 

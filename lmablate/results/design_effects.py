@@ -6,13 +6,15 @@ import pandas as pd
 from rich.table import Table
 
 from lmablate.errors import UserError
-from lmablate.evidence.factorial import Effect, Factorial
-from lmablate.results.exports import load_exported
+from lmablate.evidence.factorial import Effect, Factorial, analyse_factorial
+from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.recorded import printable
 from lmablate.results.frames import get_column, group_rows, select_columns, select_rows
 from lmablate.results.outcomes import final_metric
 from lmablate.results.terminal import open_console
 
+# An experiment that crosses so many factors asks which of them matters most.
+FEWEST_FACTORS = 4
 # The first row of the table, by which it is known as ours.
 _COLUMNS = ("effect", "value", "low", "high", "p", "adjusted_p")
 
@@ -28,10 +30,28 @@ def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
     Raises:
         UserError: if the exports are missing, or have no such metric.
     """
-    data = load_exported(exports, experiment)
+    return _readings(load_exported(exports, experiment), metric)
+
+
+def find_effects(data: Exported, metric: str) -> Factorial | None:
+    """Return the effects of an experiment that crosses FEWEST_FACTORS or more; None if it is no such design.
+
+    Args:
+        data: the experiment.
+        metric: the reading is its last value.
+    """
+    if len(data.factors) < FEWEST_FACTORS:
+        return None
+    try:
+        return analyse_factorial(_readings(data, metric))
+    except UserError:  # arms without a run, or too few arms
+        return None
+
+
+def _readings(data: Exported, metric: str) -> pd.DataFrame:
     rows = data.metrics.rows(final_metric(data, metric))
     if not len(rows):
-        raise UserError(f"metric={metric} is not in the exports of {experiment}.")
+        raise UserError(f"metric={metric} is not in the exports of {data.experiment}.")
     last = {run: float(of_run["value"].iloc[-1]) for (run,), of_run in group_rows(rows.sort_values("step"), ["run"])}
     runs = select_rows(data.runs, data.runs["state"] == "done")
     readings = select_columns(runs, [*data.factors, "seed"])

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from lmablate.results.exports import Thinning, write_tables
-from lmablate.results.plots import MARK
-from tests.results.plots.scenes import a_run
+from lmablate.results.plots import MARK, Look, plan_gallery
+from lmablate.results.plots.style import WIDTHS
+from tests.results.plots.scenes import a_run, drawn_texts, exported, overlaps
 from tests.tiny import exit_code
 
+PARTS = ("norm", "pos", "act", "tying")
 FACTORS = {"model.norm": ("pre", "post"), "model.act": ("swiglu", "relu")}
 
 
@@ -75,3 +77,24 @@ def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixt
     assert "exists already and is not a table of effects" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert effects("overwrite=true") == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("parts", "seeds", "drawn"), [(4, 2, True), (4, 1, False), (3, 2, False)])
+def test_figures_of_four_crossed_parts_say_which_matters_most(
+    tmp_path: Path, width: str, parts: int, seeds: int, drawn: bool
+) -> None:
+    draw, runs = np.random.default_rng(0), []
+    for options in itertools.product("ab", repeat=parts):
+        for seed in range(seeds):
+            loss = 3 + 0.3 * (options[0] == "b") + 0.1 * (options[1] == "b") + 0.01 * draw.normal()
+            factors = {f"model.{part}": option for part, option in zip(PARTS, options, strict=False)}
+            runs.append(a_run("".join(options), [0, 1, 2], lambda step, end=loss: 5 - (5 - end) * step / 2, seed,
+                              factors=factors))  # fmt: skip
+    plan = plan_gallery(exported(runs, tmp_path), look=Look(width))
+    assert ("effects" in plan) == drawn
+    if drawn:
+        figure = plan["effects"]()
+        texts = drawn_texts(figure)
+        assert [*overlaps(figure, texts)] == []
+        assert "model.norm" in {text.get_text() for text in texts}

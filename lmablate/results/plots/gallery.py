@@ -10,9 +10,11 @@ from itertools import chain, count
 from matplotlib.figure import Figure
 
 from lmablate.errors import UserError
+from lmablate.results.design_effects import find_effects
 from lmablate.results.exports import Exported
 from lmablate.results.plots.arms import Arms
 from lmablate.results.plots.curves import curve_figure, has_steps_after_warmup
+from lmablate.results.plots.effects import effects_figure
 from lmablate.results.plots.mechanisms import (
     LEARNING_RATE,
     budget_factor,
@@ -29,6 +31,10 @@ from lmablate.results.plots.style import STEPS, Look
 MAIN_FIGURE = "overview"
 LEARNING_RATE_CAPTION = "Final validation loss against the peak learning rate. The best rate of each arm is ringed."
 BUDGET_CAPTION = "Final validation loss against the training FLOPs. Each budget is that of runs of their own."
+EFFECTS_CAPTION = (
+    "Which part matters most: its share of the variance of the final validation loss among arms, and all effects "
+    "against noise. Effects on the line, in grey, may be none."
+)
 # What a file's name may not have, and how long it may be.
 _UNFIT, _LONGEST = re.compile(r"[^\w.+=,-]+", re.ASCII), 80
 
@@ -93,6 +99,8 @@ def plan_gallery(data: Exported, metrics: Sequence[str] = (), look: Look | None 
         varies = axis in data.factors and "val/loss" in chosen
         if varies and len(Arms(data, look.factors, axis=axis).panels()) <= MAX_PANELS:
             plan[name] = Planned(caption, partial(draw, data, look))
+    if "val/loss" in chosen and (effects := find_effects(data, "val/loss")):
+        plan["effects"] = Planned(EFFECTS_CAPTION, partial(effects_figure, effects, "val/loss", look))
     for metric in chosen if len(arms.panels()) <= MAX_PANELS else ():
         quantity, name = arms.quantity(metric), _file_name(metric, plan)
         caption = quantity.caption or f"{quantity.label[:1].upper()}{quantity.label[1:]}."
