@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -193,12 +193,17 @@ class Claim:
         return {predicate.experiment for predicate in self.all_of}
 
     def measure(self, table: RunTable) -> list[Contrast]:
-        """Return all contrasts that the claim needs.
+        """Return all contrasts that the claim needs. If it needs several experiments, each says which is its own.
 
         Raises:
             NotMeasured: if the table lacks runs or metrics that they need.
         """
-        return [contrast for predicate in self.all_of for contrast in predicate.measure(table)]
+        several = len(self.experiments) > 1
+        return [
+            replace(contrast, label=f"{contrast.label} in {predicate.experiment}") if several else contrast
+            for predicate in self.all_of
+            for contrast in predicate.measure(table)
+        ]
 
 
 def load_claims(folder: str | Path) -> list[Claim]:

@@ -24,6 +24,7 @@ class Quantity:
         index: what {i} in a pattern of metrics counts, if the word before it does not say it.
         drawn: whether it has a figure of its own if nobody asks for it. A pattern is drawn over its index, any other
             metric over training.
+        spoken: its name in a sentence, if `name` is too short for one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Quantity:
     caption: str = ""
     index: str = ""
     drawn: bool = True
+    spoken: str = ""
 
     @property
     def label(self) -> str:
@@ -54,17 +56,23 @@ KNOWN: Mapping[str, Quantity] = {
     "residual/branch_ratio_attn/layer_{i}": Quantity(
         "attention over stream",
         caption="Size of what attention adds to the residual stream, over the size of the stream, by layer.",
+        spoken="size of what attention adds, over that of the stream,",
     ),
     "residual/branch_ratio_mlp/layer_{i}": Quantity(
         "MLP over stream",
         caption="Size of what the MLP adds to the residual stream, over the size of the stream, by layer.",
+        spoken="size of what the MLP adds, over that of the stream,",
     ),
     "residual/stream_cosine/layer_{i}": Quantity(
         "cosine before, after",
         caption="Cosine of the residual stream before and after each layer. At 1 the layer changes nothing.",
+        spoken="cosine of the stream before and after a layer",
     ),
     "residual/drop_loss/layer_{i}": Quantity(
-        "rise of the loss", LOSS_UNIT, "Rise of the loss if the residual stream skips a layer."
+        "rise of the loss",
+        LOSS_UNIT,
+        "Rise of the loss if the residual stream skips a layer.",
+        spoken="rise of the loss if a layer is skipped",
     ),
     "dead_units/layer_{i}": Quantity(
         "dead MLP units", "fraction", "Fraction of MLP units that no token of a fixed batch activates, by layer."

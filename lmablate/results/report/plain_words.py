@@ -70,7 +70,8 @@ def label_in_words(label: str) -> str:
 
 def _name_of(metric: str) -> str:
     quantity = quantity_of(metric)
-    return f"share of {quantity.name}" if quantity.unit == "fraction" else quantity.name
+    name = quantity.spoken or quantity.name
+    return f"share of {name}" if quantity.unit == "fraction" else name
 
 
 def _level(factor: str, level: str) -> str:
@@ -88,21 +89,22 @@ def plain_sentence(verdict: Verdict) -> str:
         return verdict.sentence
     contrast = _deciding(verdict)
     several = len(verdict.parts) if len(verdict.parts) > 1 else 0
-    claimed, seen, margin = label_in_words(contrast.label), _seen(contrast), _amount(contrast, contrast.margin)
+    claimed, seen = label_in_words(contrast.label), _seen(contrast)
+    none = f"Less than {_amount(contrast, contrast.margin)} was to count as none, even if it is real."
     match verdict.kind:
         case Kind.SUPPORTED:
-            weakest = f", and so do all {several} parts, of which this is the weakest" if several else ""
+            weakest = f". All {several} parts of the claim were seen; this is the least clear" if several else ""
             return f"Seen in {counted(verdict.n, 'seed')}: {claimed}{weakest}. {seen}"
         case Kind.REFUTED:
             one = f" One of {several} parts is enough for that." if several else ""
             what = "It is not so" if isinstance(contrast, Equality) else "The opposite was seen"
             return f"{what}, in {counted(verdict.n, 'seed')}. Claimed was that {claimed}. {seen}{one}"
         case Kind.EQUIVALENT:
-            return f"Claimed was that {claimed}. {seen} Less than {margin} was to count as no difference."
+            return f"Claimed was that {claimed}. {seen} {none}"
         case Kind.PART_NEGLIGIBLE:
             fails = f"The claim needs all of its {several} parts, and one makes a difference too small to matter"
-            return f"{fails}: that {claimed}. {seen} Less than {margin} was to count as no difference."
-    weakest = f"All {several} parts are needed. The weakest is" if several else "The question is"
+            return f"{fails}: that {claimed}. {seen} {none}"
+    weakest = f"All {several} parts are needed. The least clear is" if several else "The question is"
     why = f"{_why_open(contrast)} {_remedy(verdict)}"
     return f"{weakest} whether {claimed}. {seen} {why}{_known(verdict)}"
 
@@ -178,7 +180,7 @@ def _why_open(contrast: Contrast) -> str:
     if contrast.sample.n < 2:
         return "That cannot be told from chance."
     if isinstance(contrast, Equality):
-        return f"That range is not yet within {margin} of none, which would count as the same."
+        return _why_not_the_same(contrast, margin)
     if contrast.sample.is_constant:
         return "That shows neither a difference nor that there is none."
     if low <= 0 <= high:
@@ -188,6 +190,20 @@ def _why_open(contrast: Contrast) -> str:
     if contrast.sample.mean < contrast.margin:
         return f"That is less than {margin}, the least that would matter."
     return "That speaks for the claim, but among all claims of this page it may still be chance."
+
+
+def _why_not_the_same(contrast: Contrast, margin: str) -> str:
+    """Return why a range decides neither that two readings are the same nor that they are not."""
+    (low, high), same = contrast.interval, f"Less than {margin} counts as the same"
+    if low > contrast.margin or high < -contrast.margin:
+        where, side = "all that the seeds leave open is more", "against"
+    elif max(high, -low) < contrast.margin:
+        where, side = "so does all that the seeds leave open", "for"
+    else:
+        return f"{same}, and the seeds leave open both less and more."
+    return (
+        f"{same}, and {where}. That speaks {side} the claim, but among all claims of this page it may still be chance."
+    )
 
 
 def _remedy(verdict: Verdict) -> str:
