@@ -200,7 +200,7 @@ class Claim:
         """
         several = len(self.experiments) > 1
         return [
-            replace(contrast, label=f"{contrast.label} in {predicate.experiment}") if several else contrast
+            replace(contrast, label=f"{contrast.label} (experiment {predicate.experiment})") if several else contrast
             for predicate in self.all_of
             for contrast in predicate.measure(table)
         ]

@@ -39,6 +39,7 @@ ARM = re.compile(r"([\w./]+)=([^\s,()]+)")
 # What the label of a contrast says that compares a reading with a number, and not with another arm.
 AGAINST_NUMBER = re.compile(r" (?:is (?:above|below)|rises by) \S*[0-9]")
 STRETCH = re.compile(r"\((\d+)%-(\d+)%\)")
+EXPERIMENT = re.compile(r"\(experiment [^()]+\)$")
 
 
 def part_mark(part: Decision) -> tuple[str, str]:
@@ -48,7 +49,7 @@ def part_mark(part: Decision) -> tuple[str, str]:
 
 def label_in_words(label: str) -> str:
     """Return the label of a contrast without the keys of a config: "the validation loss is lower with RoPE"."""
-    text = label.removeprefix(LOG).removesuffix(DECADES)
+    text = label.removeprefix(LOG).replace(DECADES, "")
     since = f"{SINCE}the " if text.startswith(SINCE) else ""
     text = text.removeprefix(SINCE)
     reading = METRICS.match(text)
@@ -64,6 +65,7 @@ def label_in_words(label: str) -> str:
         text = re.sub(rf"(?<![\w./]){re.escape(factor)}(?![\w./=])", name, text)
     text = since + text
     text = text if text.startswith("the ") else f"the {text}"
+    text = EXPERIMENT.sub(lambda name: name[0].replace("_", " "), text)
     text = STRETCH.sub(r"(\1 % to \2 % of training)", text)
     return text.replace("(after_warmup)", "(after warm-up)").replace("(warmup)", "(during warm-up)")
 
@@ -168,7 +170,7 @@ def _factor(value: float) -> str:
 
 
 def _unit(contrast: Contrast) -> str:
-    if contrast.label.endswith(DECADES):
+    if DECADES in contrast.label:
         return " decades"
     found = METRICS.search(contrast.label)
     return " nats" if found and quantity_of(found[0]).unit == LOSS_UNIT else ""
