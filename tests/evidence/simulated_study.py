@@ -84,7 +84,7 @@ class SimulatedStudy(Runs):
 
     def norm_init(self, seed: int) -> None:
         for tying in ("true", "false"):
-            for init in ("cs336", "scaled"):
+            for init in ("cs336", "gpt2", "scaled"):
                 for norm, size in {"pre": 30 * 3.0**-self.truth, "post": 30 * 3.0**self.truth}.items():
                     arm = {"model/norm": norm, "model/tying": tying, "model/init": init}
                     self.add("norm_init", seed, arm)("grad_norm", size * np.exp(self.noise(0.02)), 0)
