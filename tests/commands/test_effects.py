@@ -9,7 +9,7 @@ import pytest
 
 from lmablate.results.exports import Thinning, write_tables
 from lmablate.results.plots import MARK, Look, plan_gallery
-from lmablate.results.plots.style import WIDTHS
+from lmablate.results.plots.style import WIDTHS, Width
 from tests.results.plots.scenes import a_run, drawn_texts, exported, overlaps
 from tests.tiny import exit_code
 
@@ -82,7 +82,7 @@ def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(("parts", "seeds", "drawn"), [(4, 2, True), (4, 1, False), (3, 2, False)])
 def test_figures_of_four_crossed_parts_say_which_matters_most(
-    tmp_path: Path, width: str, parts: int, seeds: int, drawn: bool
+    tmp_path: Path, width: Width, parts: int, seeds: int, drawn: bool
 ) -> None:
     draw, runs = np.random.default_rng(0), []
     for options in itertools.product("ab", repeat=parts):
