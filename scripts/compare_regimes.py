@@ -45,7 +45,8 @@ REGIMES = {
     "steps600": ["train.max_steps=600", "train.batch_size=16", "optim.lr=1e-2"],
     "steps600_rate5": ["train.max_steps=600", "train.batch_size=16", "optim.lr=5e-3"],
     "batch32": ["train.max_steps=300", "train.batch_size=32", "optim.lr=1e-2"],
-    "batch8": ["train.max_steps=1200", "train.batch_size=8", "optim.lr=7e-3"],
+    "batch8_short": ["train.max_steps=600", "train.batch_size=8", "optim.lr=5e-3"],
+    "batch8": ["train.max_steps=1200", "train.batch_size=8", "optim.lr=5e-3"],
     "vocab512": ["train.max_steps=600", "train.batch_size=16", "optim.lr=1e-2", "tokenizer.vocab_size=512"],
     "steps1200": ["train.max_steps=1200", "train.batch_size=16", "optim.lr=7e-3"],
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from lmablate.errors import UserError
@@ -24,6 +25,9 @@ POINTS_PER_INCH = 72
 RATIO, LOWEST, HIGHEST = 0.62, 1.4, 2.9
 # In inches: what a figure has above and below its panels, without legend and note.
 EDGE = 0.25
+# In inches: room on the right for half the label of a last tick. The layout does not know it if it was made before the
+# ticks of the drawing.
+LAST_LABEL = 0.12
 # In points: what a panel has beside its title, and above and below its vertical axis; what a legend has beside a name,
 # and the longest name.
 MARGIN, MARGIN_ABOVE, ENTRY_MARKS, LONGEST_NAME = 40.0, 34.0, 37.0, 190.0
@@ -53,7 +57,9 @@ def panel_figure(look: Look, rows: Sequence[int]) -> tuple[Figure, list[Axes]]:
     """Return a figure with so many panels in each row, and the panels row by row. Each row fills the whole width."""
     figure_width = WIDTHS[look.width]
     height = min(max(RATIO * figure_width / max(rows), LOWEST), HIGHEST)
-    figure = Figure(figsize=(figure_width, EDGE + height * len(rows)), layout="constrained")
+    room = (0, 0, 1 - LAST_LABEL / figure_width, 1)
+    layout = ConstrainedLayoutEngine(rect=room)
+    figure = Figure(figsize=(figure_width, EDGE + height * len(rows)), layout=layout)
     parts = math.lcm(*rows)
     grid = figure.add_gridspec(len(rows), parts)
     panels = []

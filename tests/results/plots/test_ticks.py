@@ -1,8 +1,16 @@
 """Ticks are numbers as a person writes them, and tell neighbours apart."""
 
-import pytest
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import pytest
+from matplotlib.text import Text
+
+from lmablate.results.plots import Look, plan_gallery
+from lmablate.results.plots.style import WIDTHS, Width, figure_bytes
 from lmablate.results.plots.ticks import CountTicks, ValueTicks
+from tests.results.plots.scenes import a_run, exported
 
 
 @pytest.mark.parametrize(
@@ -43,3 +51,23 @@ def test_counts(values: list[float], texts: list[str]) -> None:
 )
 def test_values(values: list[float], texts: list[str]) -> None:
     assert ValueTicks().format_ticks(values) == texts
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("steps", [300, 600, 1000, 1200, 1500, 2000, 40_000])
+def test_no_text_of_a_file_is_cut_off_whatever_the_last_tick(tmp_path: Path, steps: int, width: Width) -> None:
+    data = exported([a_run(arm, range(0, steps + 1, steps // 10)) for arm in "ab"], tmp_path)
+    figure = plan_gallery(data, look=Look(width))["overview"]()
+    outside: list[str] = []
+    draw = Text.draw
+
+    def note(self: Text, *args: Any, **kwargs: Any) -> None:
+        if self.get_visible() and self.get_text().strip() and self.get_window_extent().x1 > figure.bbox.x1 + 1:
+            outside.append(self.get_text())
+        draw(self, *args, **kwargs)
+
+    with patch.object(Text, "draw", note):
+        figure_bytes(figure, "png")
+        outside.clear()  # while the layout was made
+        figure_bytes(figure, "png")
+    assert outside == []
