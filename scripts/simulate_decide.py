@@ -26,7 +26,7 @@ from scripts.machine import describe
 from scripts.simulate_evidence import NOISES, PAGE
 
 PLAN, FIXED = LookPlan((4, 8, 16, 32)), LookPlan((32,))
-CASES = ("normal", "residuals of the committed study")
+CASES = ("normal", "residuals of the first study")
 ARMS = 6
 # In standard deviations of a run.
 MARGIN = 1.0
