@@ -8,7 +8,7 @@ folder=runs/aa_ladder
 rung=0
 for steps in 30 60 100 210; do
   rung=$((rung + 1))
-  "$PYTHON" -m lmablate.train -m name=aa_ladder rung=$rung train.max_steps=$steps train.eval_every=10 \
+  "$PYTHON" -m lmablate.train -m name=aa_ladder scale=short rung=$rung train.max_steps=$steps train.eval_every=10 \
     optim.warmup_steps=10 "seed=range(16)" diagnostics=full tracking=none runs_dir=$folder "$@"
 done
 "$PYTHON" -m lmablate.export experiment=aa_ladder runs_dir=$folder out=$folder/exports

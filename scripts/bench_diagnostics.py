@@ -109,7 +109,7 @@ def print_costs(scale: str, rounds: int) -> None:
 def main() -> None:
     """Parse the command line, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=("cpu", "report"), nargs="+", default=("cpu", "report"))
+    parser.add_argument("--scale", choices=("short", "cpu", "report"), nargs="+", default=("cpu", "report"))
     parser.add_argument("--rounds", type=int, default=15, help="steps per level (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)

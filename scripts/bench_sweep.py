@@ -40,7 +40,7 @@ from lmablate.sweep.jobs import Job, expand_sweep
 class Arguments:
     """Time a sweep, its products alone, and the same number of runs by a plain script."""
 
-    sweep: Annotated[str, "overrides of lmablate.train"] = "experiment=positional_encoding seed=0,1"
+    sweep: Annotated[str, "overrides of lmablate.train"] = "experiment=positional_encoding scale=short seed=0,1"
     rounds: Annotated[int, "repetitions of everything"] = 1
     data: Annotated[str, "folder of the prepared data"] = "data"
     against: Annotated[str, "another checkout, whose lmablate runs the same command"] = ""

@@ -50,7 +50,7 @@ class Case:
         return self.matrices * self.d_ff // 2
 
 
-# The sizes of scale=cpu, and of scale=report with two vocabularies.
+# The sizes of scale=short, and of scale=report with two vocabularies.
 CASES = {"cpu": Case(16, 1024, d=64, d_ff=256, context=128), "10k": Case(64, 10_000), "32k": Case(32, 32_000)}
 
 Step = Callable[[], Any]
@@ -60,7 +60,7 @@ Step = Callable[[], Any]
 class Arguments:
     """Time a training step of several implementations, alternating between them."""
 
-    case: Annotated[Literal["cpu", "10k", "32k", "all"], "cpu is the size of scale=cpu; 10k and 32k tokens"] = "all"
+    case: Annotated[Literal["cpu", "10k", "32k", "all"], "cpu is the size of scale=short; 10k and 32k tokens"] = "all"
     heap: Annotated[Literal["default", "kept", "all"], "whether malloc keeps what is freed"] = "all"
     with_: Annotated[str, "contestants: ours, vanilla, nanogpt, hf, xtransformers, litgpt"] = (
         "ours,vanilla,nanogpt,hf,xtransformers,litgpt"

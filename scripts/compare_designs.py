@@ -82,9 +82,9 @@ def _one_arm(arm: dict[str, str], seeds: int, common: list[str]) -> list[str]:
 def compare(args: Arguments) -> None:
     """Print the table."""
     common = [
-        "name=designs", "tracking=none", "diagnostics=light", f"train.max_steps={args.steps}", f"optim.lr={args.lr}",
-        f"optim.warmup_steps={args.steps // 10}", f"train.eval_every={args.steps}", f"runs_dir={args.runs_dir}",
-        f"train.checkpoint_every={args.steps}", "train.final_eval_batches=64",
+        "name=designs", "scale=short", "tracking=none", "diagnostics=light", f"runs_dir={args.runs_dir}",
+        f"train.max_steps={args.steps}", f"optim.lr={args.lr}", f"optim.warmup_steps={args.steps // 10}",
+        f"train.eval_every={args.steps}", f"train.checkpoint_every={args.steps}", "train.final_eval_batches=64",
     ]  # fmt: skip
     design = load_design(Path(CONF, "design", "parts.yaml"))
     whole = measure_design(design.arms(), common)

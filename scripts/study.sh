@@ -4,8 +4,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
-experiments="positional_encoding llama vanilla llama_vs_vanilla norm_location activation activation_llama activation_vanilla
-  weight_tying weight_tying_flops norm_init warmup llama_vs_vanilla_lr norm_location_lr aa"
+experiments="positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned norm_location_lr
+  activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops"
 failed=0
 for experiment in $experiments; do
   echo "== $experiment"

@@ -73,10 +73,14 @@ def test_nothing_is_tuned_unless_it_is_asked_for(compose_config) -> None:
 @pytest.mark.parametrize(
     ("arm", "header", "words"),
     [
-        (PRE, {"seeds": [7, 8], "setting": {"train.max_steps": 300}}, None),
+        (PRE, {"seeds": [7, 8], "setting": {"train.max_steps": 1200}}, None),
         ({**PRE, "at_edge": True}, {}, "the pilot did not try all sides of the best values of norm=pre"),
         (PRE, {"seeds": [3, 4]}, "seed 4 was used to tune norm=pre: judge with seeds that chose nothing"),
-        (PRE, {"setting": {"train.max_steps": 20}}, "norm=pre was tuned at train.max_steps=20, and this sweep has 300"),
+        (
+            PRE,
+            {"setting": {"train.max_steps": 20}},
+            "norm=pre was tuned at train.max_steps=20, and this sweep has 1200",
+        ),
     ],
 )
 def test_what_makes_tuned_values_doubtful_is_named(compose_config, arm: Any, header: Any, words: str | None) -> None:

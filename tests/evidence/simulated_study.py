@@ -26,7 +26,7 @@ class SimulatedStudy(Runs):
         self.truth = truth
         self.rng = np.random.default_rng(truth + 10)
         for seed in SEEDS:
-            self.llama_vs_vanilla_lr(seed)
+            self.tuned(seed)
             self.norm_location_lr(seed)
             self.norm_location(seed)
             self.norm_init(seed)
@@ -50,11 +50,11 @@ class SimulatedStudy(Runs):
         self.rates(log)
         log("grad_norm", level + self.noise(spread, STEPS.size))
 
-    def llama_vs_vanilla_lr(self, seed: int) -> None:
+    def tuned(self, seed: int) -> None:
         for arm, offset in {"llama": -0.05 * self.truth, "vanilla": 0}.items():
-            for rate, penalty in RATES.items():
-                log = self.add("llama_vs_vanilla_lr", seed, {"arch": arm, "optim.lr": rate})
-                self.validation(log, seed, offset + penalty)
+            self.validation(self.add("llama_vs_vanilla_tuned", seed, {"arch": arm}), seed, offset)
+        for norm, offset in {"pre": 0.05 * self.truth, "post": 0}.items():
+            self.validation(self.add("norm_location_tuned", seed, {"model/norm": norm}), seed, offset)
 
     def norm_location_lr(self, seed: int) -> None:
         steep = {"pre": 1 - 0.8 * self.truth, "post": 1 + 0.8 * self.truth}

@@ -16,9 +16,9 @@ EXPORTS = Path(__file__).parents[2] / "analysis" / "exports"
 @pytest.mark.parametrize(
     ("experiment", "arm"),
     [
-        ("llama", {"seed": "4"}),
-        ("vanilla", {"seed": "7"}),
-        ("weight_tying", {"seed": "5", "model/tying": "false", "model/init": "cs336"}),
+        ("llama", {"seed": "12"}),
+        ("activation_llama", {"seed": "13", "model/act": "relu"}),
+        ("norm_init", {"seed": "15", "model/norm": "pre", "model/tying": "false", "model/init": "cs336"}),
     ],
 )
 def test_a_committed_run_keeps_its_id(experiment, arm, compose_config):

@@ -58,8 +58,7 @@ def test_an_index_is_called_by_the_word_before_it(pattern: str, name: str) -> No
 
 # What the committed runs do not measure: the whole validation file, averages of weights, and sizes of activations.
 NOT_IN_THE_STUDY = {
-    "final/val_loss", "final/val_bpb", "val/raw_loss",
-    "coordinates/attn/layer_{i}", "coordinates/mlp/layer_{i}", "coordinates/stream/layer_{i}",
+    "val/raw_loss", "coordinates/attn/layer_{i}", "coordinates/mlp/layer_{i}", "coordinates/stream/layer_{i}",
     "coordinates/logits",
 }  # fmt: skip
 

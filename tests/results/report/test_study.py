@@ -9,7 +9,7 @@ from lmablate.results.report.study import Study
 
 def test_the_experiments_come_in_the_order_of_the_claims(study: Study) -> None:
     names = list(study.in_order(load_claims(CONF / "claim")))
-    assert names[0] == "llama_vs_vanilla_lr"
+    assert names[0] == "llama_vs_vanilla_tuned"
     assert names[-1] == "aa"
     assert sorted(names) == sorted(study.experiments)
 

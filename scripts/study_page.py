@@ -1,0 +1,174 @@
+"""Write the tables of docs/study.md from exports: every part of every claim, what is open, what the runs cost.
+
+    python -m scripts.study_page                                   from analysis/exports, into docs/study.md
+    python -m scripts.study_page exports=DIR page=null             only print them, such as those of an older study
+    python -m scripts.study_page runs_dir=runs                     also the core-hours, from the folders of the runs
+
+`tests/test_study.py` compares the tables, and every number in the prose of the results, with the exports.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from lmablate.config.key_value import run_key_value_command
+from lmablate.config.project import claims_folder
+from lmablate.config.schema import CONF
+from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
+from lmablate.results.report.calibration import pairings
+from lmablate.results.report.plain_words import label_in_words, part_mark
+from lmablate.results.report.study import Study, final_losses
+from lmablate.results.report.verdict_table import format_number, format_seeds_needed, markdown_text
+from scripts.machine import describe
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Arguments:
+    """Write the tables of docs/study.md from exports."""
+
+    exports: Annotated[Path, "the folder of the exports"] = ROOT / "analysis" / "exports"
+    page: Annotated[Path | None, "the page whose tables are replaced; null prints them only"] = (
+        ROOT / "docs" / "study.md"
+    )
+    runs_dir: Annotated[Path | None, "the folder of the runs, for the core-hours; null leaves that table as it is"] = (
+        None
+    )
+
+
+def parts_table(verdicts: list[Verdict]) -> Iterator[str]:
+    """Yield a line for each part of each claim."""
+    yield "| | part of the claim | effect | 95 % interval | margin | n | alone, among all parts |"
+    yield "|---|---|---:|---|---:|---:|---|"
+    for verdict in verdicts:
+        for part in verdict.parts:
+            contrast = part.contrast
+            low, high = contrast.interval
+            cells = (
+                verdict.claim.id, markdown_text(label_in_words(contrast.label)), format_number(contrast.sample.mean),
+                f"{format_number(low)} to {format_number(high)}", f"{contrast.margin:g}", f"{contrast.sample.n}",
+                " ".join(part_mark(part)),
+            )  # fmt: skip
+            yield f"| {' | '.join(cells)} |"
+
+
+def open_table(verdicts: list[Verdict]) -> Iterator[str]:
+    """Yield a line for each open claim: the probability of a verdict with twice its seeds."""
+    yield "| | claim | n | probability of a verdict with twice the seeds | seeds for 80 % |"
+    yield "|---|---|---:|---:|---:|"
+    for verdict in verdicts:
+        if verdict.kind == Kind.UNDERPOWERED:
+            chance = dict(verdict.chances).get(2 * verdict.n)
+            cells = (
+                verdict.claim.id, markdown_text(verdict.claim.reported), f"{verdict.n}",
+                "unknown" if chance is None else f"{chance:.2f}", format_seeds_needed(verdict),
+            )  # fmt: skip
+            yield f"| {' | '.join(cells)} |"
+
+
+def sizes_table(study: Study, verdicts: list[Verdict]) -> Iterator[str]:
+    """Yield a line for each experiment, and the sums: runs, tokens, spread of paired differences of the final loss."""
+    ratios = {pairing.experiment: f"{pairing.ratio:.2f}" for pairing in pairings(study)}
+    yield (
+        "| experiment | arms | runs | steps | tokens, millions | spread of paired differences, nats "
+        "| their variance over that of unpaired ones |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for name, data in study.experiments.items():
+        losses = [*final_losses(data).values()]
+        runs = data.runs
+        steps = "/".join(f"{value:,.0f}" for value in sorted(runs["max_steps"].unique()))
+        tokens = f"{runs['tokens'].sum() / 1e6:.1f}"
+        cells = (name, len(losses), len(runs), steps, tokens, _spread(losses), ratios.get(name, "–"))
+        yield f"| {' | '.join(map(str, cells))} |"
+    every = study.finished
+    tokens = every["tokens"].sum() / 1e6
+    decided = sum(verdict.kind not in (Kind.UNDERPOWERED, Kind.NOT_RUN) for verdict in verdicts)
+    yield ""
+    yield (
+        f"{len(every)} different runs, {tokens:.1f} million tokens; {decided} of {len(verdicts)} claims are decided: "
+        f"{100 * decided / tokens:.2f} for each 100 million tokens."
+    )
+
+
+def _spread(losses: Sequence["pd.Series[float]"]) -> str:
+    """Return the root mean square spread of the paired differences of the final loss to the first arm."""
+    variances = [float((other - losses[0]).var(ddof=1)) for other in losses[1:]]
+    return f"{np.sqrt(np.mean(variances)):.3f}" if variances else "–"
+
+
+def tuned_table() -> Iterator[str]:
+    """Yield a line for each arm of conf/tuned: the final loss of the pilot at each rate, the chosen one in bold."""
+    yield "| pilot of | arm | final validation loss at each rate |"
+    yield "|---|---|---|"
+    for path in sorted((CONF / "tuned").glob("*.yaml")):
+        for arm in yaml.safe_load(path.read_text(encoding="utf-8"))["arms"]:
+            trials = sorted((trial["optim.lr"], trial["loss"]) for trial in arm["trials"])
+            shown = [f"{rate:g}: {loss:.3f}" for rate, loss in trials]
+            best = [rate for rate, _ in trials].index(arm["values"]["optim.lr"])
+            shown[best] = f"**{shown[best]}**"
+            yield f"| {path.stem} | {arm['arm']} | {', '.join(shown)} |"
+
+
+def costs_table(runs_dir: Path) -> Iterator[str]:
+    """Yield a line for each experiment: the core-hours from the start to the end of its runs, which share no core."""
+    rows: list[dict[str, object]] = []
+    for folder in runs_dir.iterdir():
+        if (folder / "status.json").is_file():
+            ended = json.loads((folder / "status.json").read_text())["heartbeat"]
+            hours = (ended - (folder / "config.yaml").stat().st_mtime) / 3600
+            rows += [{"experiment": place.name, "run": folder.name, "hours": hours}
+                     for place in (folder / "experiments").iterdir()]  # fmt: skip
+    table = pd.DataFrame(rows)
+    yield "| experiment | runs | core-hours |"
+    yield "|---|---:|---:|"
+    for name, runs in table.groupby("experiment"):
+        yield f"| {name} | {len(runs)} | {runs['hours'].sum():.2f} |"
+    once = table.drop_duplicates("run")
+    yield ""
+    yield f"Each run counted once: {len(once)} runs, {once['hours'].sum():.2f} core-hours. {describe()}."
+
+
+def tables_of(exports: Path) -> dict[str, list[str]]:
+    """Return the lines of each table that exports decide, by its mark in the page."""
+    study = Study.load(exports)
+    verdicts = judge_claims(load_claims(claims_folder()), study.run_table)
+    return {
+        "parts": [*parts_table(verdicts)],
+        "open": [*open_table(verdicts)],
+        "sizes": [*sizes_table(study, verdicts)],
+        "tuned": [*tuned_table()],
+    }
+
+
+def replaced(page: str, mark: str, lines: list[str]) -> str:
+    """Return the page with other lines between `<!-- mark -->` and `<!-- end of mark -->`."""
+    marks = rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)"
+    return re.sub(marks, lambda found: found[1] + "\n".join(lines) + "\n" + found[2], page, flags=re.DOTALL)
+
+
+def study_page(args: Arguments) -> None:
+    """Print the tables, and write them into the page."""
+    tables = tables_of(args.exports)
+    if args.runs_dir is not None:
+        tables["costs"] = [*costs_table(args.runs_dir)]
+    for mark, lines in tables.items():
+        print(f"\n{mark}\n")
+        print("\n".join(lines))
+    if args.page is not None:
+        text = args.page.read_text(encoding="utf-8")
+        for mark, lines in tables.items():
+            text = replaced(text, mark, lines)
+        args.page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_key_value_command("scripts.study_page", Arguments, study_page)
