@@ -46,7 +46,7 @@ figures: $(READY)
 # Train everything that the report is made of (some hours on two cores; may be interrupted), then export it.
 study: $(READY)
 	PYTHON=$(BIN)/python scripts/study.sh
-	$(BIN)/python -m lmablate.export experiment=all every=5 overwrite=true
+	$(BIN)/python -m lmablate.export experiment=all every=5 csv=none overwrite=true
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
