@@ -22,6 +22,7 @@ from lmablate.config.key_value import run_key_value_command
 from lmablate.config.project import claims_folder
 from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
+from lmablate.results.frames import sample_variance
 from lmablate.results.report.calibration import pairings
 from lmablate.results.report.plain_words import label_in_words, part_mark
 from lmablate.results.report.study import Study, final_losses
@@ -99,9 +100,9 @@ def sizes_table(study: Study, verdicts: list[Verdict]) -> Iterator[str]:
     )
 
 
-def _spread(losses: Sequence["pd.Series[float]"]) -> str:
+def _spread(losses: Sequence[pd.Series]) -> str:
     """Return the root mean square spread of the paired differences of the final loss to the first arm."""
-    variances = [float((other - losses[0]).var(ddof=1)) for other in losses[1:]]
+    variances = [sample_variance(other - losses[0]) for other in losses[1:]]
     return f"{np.sqrt(np.mean(variances)):.3f}" if variances else "–"
 
 
