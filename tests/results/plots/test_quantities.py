@@ -56,7 +56,7 @@ def test_an_index_is_called_by_the_word_before_it(pattern: str, name: str) -> No
     assert index_name(pattern) == name
 
 
-# What the committed runs do not measure: the whole validation file, averages of weights, and sizes of activations.
+# What the committed runs do not measure: averages of weights, and sizes of activations.
 NOT_IN_THE_STUDY = {
     "val/raw_loss", "coordinates/attn/layer_{i}", "coordinates/mlp/layer_{i}", "coordinates/stream/layer_{i}",
     "coordinates/logits",
