@@ -7,7 +7,6 @@ in four steps, as `decide` does: what is decided or futile stops. It writes the 
 `tests/evidence/test_simulation.py` checks some of its rows with fewer families.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from lmablate.evidence import PREDICATES, Claim, Kind, Measured, RunTable, Verdi
 from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.evidence.sequential import ClaimState, LookJudge
 from scripts.machine import describe
+from scripts.marked import replaced
 from scripts.simulate_evidence import NOISES, PAGE
 
 PLAN, FIXED = LookPlan((4, 8, 16, 32)), LookPlan((32,))
@@ -173,8 +173,7 @@ def simulate_decide(arguments: Arguments) -> None:
         f"{count:,} families a row; `python -m scripts.simulate_decide families={count}`, {describe()}.",
     ]
     page = PAGE.read_text(encoding="utf-8")
-    marks = r"(<!-- looks -->\n).*?(<!-- end of looks -->)"
-    PAGE.write_text(re.sub(marks, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.DOTALL), "utf-8")
+    PAGE.write_text(replaced(page, "looks", lines), encoding="utf-8")
     print("\n".join(lines))
 
 

@@ -5,7 +5,6 @@
 It writes the tables of docs/evidence.md. `tests/evidence/test_simulation.py` checks a few of their rows.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -210,6 +209,7 @@ def _at(
 
 def simulate_evidence(arguments: Arguments) -> None:
     from machine import describe
+    from marked import replaced
 
     count = arguments.families
     differ = {noise: partial(_at, partial(equal_arms, noise=noise), differs, count) for noise in NOISES}
@@ -226,8 +226,7 @@ def simulate_evidence(arguments: Arguments) -> None:
         f"{count:,} families a cell; `python scripts/simulate_evidence.py families={count}`, {describe()}.",
     ]
     page = PAGE.read_text(encoding="utf-8")
-    marks = r"(<!-- simulation -->\n).*?(<!-- end of simulation -->)"
-    PAGE.write_text(re.sub(marks, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.DOTALL), "utf-8")
+    PAGE.write_text(replaced(page, "simulation", lines), encoding="utf-8")
     print("\n".join(lines))
 
 

@@ -8,7 +8,6 @@
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from lmablate.results.report.plain_words import label_in_words, part_mark
 from lmablate.results.report.study import Study, final_losses
 from lmablate.results.report.verdict_table import format_number, format_seeds_needed, markdown_text
 from scripts.machine import describe
+from scripts.marked import replaced
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,12 +148,6 @@ def tables_of(exports: Path) -> dict[str, list[str]]:
         "sizes": [*sizes_table(study, verdicts)],
         "tuned": [*tuned_table()],
     }
-
-
-def replaced(page: str, mark: str, lines: list[str]) -> str:
-    """Return the page with other lines between `<!-- mark -->` and `<!-- end of mark -->`."""
-    marks = rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)"
-    return re.sub(marks, lambda found: found[1] + "\n".join(lines) + "\n" + found[2], page, flags=re.DOTALL)
 
 
 def study_page(args: Arguments) -> None:
