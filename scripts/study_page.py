@@ -47,7 +47,7 @@ class Arguments:
 
 def parts_table(verdicts: list[Verdict]) -> Iterator[str]:
     """Yield a line for each part of each claim."""
-    yield "| | part of the claim | effect | interval (95 %; 90 % for an equality) | margin | n | alone, among all parts |"
+    yield "| | part of the claim | effect | interval (95 %; equalities 90 %) | margin | n | alone, among all parts |"
     yield "|---|---|---:|---|---:|---:|---|"
     for verdict in verdicts:
         for part in verdict.parts:
