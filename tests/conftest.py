@@ -27,7 +27,6 @@ torch.set_num_threads(1)  # the tensors of tests are small, and other jobs may w
 install_import_hook(["lmablate.model", "lmablate.training.optim"], "tests.annotations.checked")
 
 # Only now, because the hook does not see what is imported already.
-from lmablate import files  # noqa: E402
 from lmablate.config.compose import compose_config as compose  # noqa: E402
 from lmablate.config.compose import config_folder  # noqa: E402
 
@@ -69,4 +68,4 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
         monkeypatch.setattr(fcntl, "flock", refuse)
-        monkeypatch.setattr(files, "_LEASE_SECONDS", 3.0)
+        monkeypatch.setattr("lmablate.files.locks._LEASE_SECONDS", 3.0)

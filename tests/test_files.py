@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from lmablate import files
 from lmablate.errors import UserError
 from lmablate.files import atomic_write, disk_errors_named, locked, read_json, sha256, write_json
 
@@ -110,7 +109,7 @@ def test_json_comes_back_as_it_was_written(tmp_path):
 
 
 def test_a_json_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "JSON_LIMIT", 10)
+    monkeypatch.setattr("lmablate.files.records.JSON_LIMIT", 10)
     (tmp_path / "file.json").write_text('"0123456789"')
     with pytest.raises(ValueError, match="is larger than 10 bytes"):
         read_json(tmp_path / "file.json")

@@ -4,7 +4,6 @@ corpora  sources of text: the standard library's own source code, or the user's 
 hub      text files of a dataset on the Hugging Face hub, downloaded once and verified
 prepare  text -> tokenizer -> token files, each made once
 tokens   memory-mapped token files, and the batches that are cut from them
-records  the small JSON records beside the data, validated against a schema
 
 A config names a corpus by its module, such as `_target_: lmablate.data.corpora.PyStdlib`. This string stands in the
 config.yaml of every run folder, and `lmablate.inference.load` reads it back to find the run's validation text again.

@@ -26,9 +26,8 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from lmablate.data.corpora import Corpus, Split, checked_max_bytes, head, normalised
-from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
-from lmablate.files import disk_errors_named, locked, publish, sha256, user_path, write_json
+from lmablate.files import COUNT, SHA256, disk_errors_named, locked, publish, read_record, sha256, user_path, write_json
 
 log = logging.getLogger(__name__)
 

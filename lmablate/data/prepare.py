@@ -17,10 +17,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from lmablate.data.corpora import END_OF_TEXT, Corpus, Split
-from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.data.tokens import Manifest, TokenFile, open_tokens
 from lmablate.errors import UserError
-from lmablate.files import atomic_write, checked_name, disk_errors_named, locked, sha256, write_json
+from lmablate.files import (
+    COUNT,
+    SHA256,
+    atomic_write,
+    checked_name,
+    disk_errors_named,
+    locked,
+    read_record,
+    sha256,
+    write_json,
+)
 from lmablate.machine import available_cores
 from lmablate.tokenizer import Tokenizer, train_bpe
 

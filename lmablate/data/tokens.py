@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lmablate.data.records import COUNT, SHA256, read_record
 from lmablate.errors import UserError
-from lmablate.files import sha256, write_json
+from lmablate.files import COUNT, SHA256, read_record, sha256, write_json
 
 TOKEN = np.dtype("<u2")
 FORMAT_VERSION = 1
@@ -90,7 +89,7 @@ class Manifest:
         Raises:
             UserError: if it is missing, oversized or malformed, or names a file outside its folder.
         """
-        return cls(**read_record(Path(path), MANIFEST_SCHEMA))
+        return cls(**read_record(Path(path), MANIFEST_SCHEMA, "prepare the data again"))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import UserError
-from lmablate.files import append_json_line, read_json_lines
+from lmablate.files import COUNT, TEXT, append_json_line, check_records, object_with, read_record_lines
 
 # Relative difference between two computations of one p-value, as another version of a library may give.
 _ROUNDING = 1e-6
+_PLAN = object_with({"looks": {"type": "array", "items": COUNT}})
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_LOOK = object_with({"claim": TEXT, "n": COUNT, "p": {"type": "object", "additionalProperties": _PROBABILITY}})
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,16 @@ class LookLog:
     def __init__(self, path: Path | None, plan: LookPlan) -> None:
         self.path, self.plan = path, plan
         self._looks: dict[str, dict[int, dict[str, float]]] = {}
-        lines = read_json_lines(path) if path else []
+        lines = read_record_lines(path, {"type": "object"}) if path else []
         if not lines:
             self._append({"looks": list(plan.looks)})
-        elif lines[0] != {"looks": list(plan.looks)}:
-            planned = ",".join(map(str, lines[0].get("looks", [])))
-            raise UserError(f"{path}: the looks were planned at {planned}, and a plan that has begun stays.")
-        for line in lines[1:]:
-            self._looks.setdefault(line["claim"], {})[line["n"]] = line["p"]
+        else:
+            (began,) = check_records(lines[:1], _PLAN, f"{path}: the plan")
+            if began["looks"] != list(plan.looks):
+                planned = ",".join(map(str, began["looks"]))
+                raise UserError(f"{path}: the looks were planned at {planned}, and a plan that has begun stays.")
+        for look in check_records(lines[1:], _LOOK, f"{path}: a look"):
+            self._looks.setdefault(look["claim"], {})[look["n"]] = look["p"]
 
     def _append(self, line: Mapping[str, Any]) -> None:
         if self.path:

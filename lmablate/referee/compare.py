@@ -10,7 +10,7 @@ import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.files import append_json_line, locked, read_json_lines, write_json
+from lmablate.files import COUNT, FLAG, append_json_line, locked, object_with, read_record_lines, write_json
 from lmablate.referee.arms import ArmCommand, make_arms, read_arms
 from lmablate.referee.ledger import Ledger, Outcome, Request, State, first_failures
 from lmablate.referee.options import Options
@@ -18,6 +18,18 @@ from lmablate.referee.report import ArmSummary, Report, comparison_report, finit
 from lmablate.referee.snapshot import describe_machine_of_runs, freeze, git_commit
 from lmablate.referee.trial import ArmComparison, ConstantArm, Costs, Rules, run_trial
 from lmablate.referee.workers import LocalLauncher, RunPool, SlurmLauncher, stderr_line
+
+_NUMBER = {"type": "number"}
+_PLAN = object_with(
+    {
+        "rules": {
+            **object_with(
+                {"looks": {"type": "array", "items": COUNT}, "margin": _NUMBER, "alpha": _NUMBER, "exact": FLAG}
+            ),
+            "additionalProperties": False,
+        }
+    }
+)
 
 
 class RunsFailed(Exception):
@@ -136,7 +148,7 @@ def open_log(folder: Path, facts: Mapping[str, Any], rules: Rules) -> LookLog:
     fixed = {"looks": list(rules.plan.looks), "margin": rules.margin, "alpha": rules.alpha, "exact": rules.exact}
     with locked(folder / ".lock"):
         path = folder / "plan.jsonl"
-        known = read_json_lines(path)
+        known = read_record_lines(path, _PLAN)
         if not known:
             append_json_line(path, {**facts, "rules": fixed})
     for key, value in (known[0]["rules"] if known else fixed).items():

@@ -6,6 +6,7 @@ looks that the user names, and a warning is given if the last seeds were what ma
 """
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from lmablate.evidence.looks import LookPlan
 from lmablate.evidence.unpaired import UnpairedSample
 from lmablate.evidence.worst_ranks import rank_sum_p
 from lmablate.files import read_text
-from lmablate.referee.metrics import MetricMissing, last_scalars
+from lmablate.referee.metrics import MetricMissing, last_scalars, plain_number
 from lmablate.referee.options import Options
 from lmablate.referee.report import ArmSummary, Report, comparison_report, mean_and_sd
 from lmablate.referee.trial import P_NAMES, ArmComparison, LookResult, Rules, judge_sample, look_at_pairs, ruling_of
@@ -176,7 +177,7 @@ def _collect(rows: Iterable[tuple[str, int | None, float, str]], table: Path) ->
 def _number(text: object, where: str) -> float:
     cell = str(text).strip()
     try:
-        value = float(cell)
+        value = plain_number(cell)
     except ValueError:
         raise UserError(f"{where} is {cell[:80]!r}, which is no number; a diverged run is nan.") from None
     return value if math.isfinite(value) else math.nan
@@ -191,7 +192,7 @@ def _seed(text: object, where: str) -> int:
 
 def _csv_rows(table: Path, options: Options, metric: str) -> Iterable[tuple[str, int | None, float, str]]:
     try:
-        rows = list(csv.reader(read_text(table).splitlines(), strict=True))
+        rows = list(csv.reader(io.StringIO(read_text(table)), strict=True))
     except csv.Error as error:
         raise UserError(f"table={table} is not CSV: {error}.") from None
     header = [name.strip() for name in rows[0]] if rows else []

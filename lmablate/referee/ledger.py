@@ -21,7 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import UserError
-from lmablate.files import append_json_line, disk_errors_named, locked, read_json, read_json_lines, write_json
+from lmablate.files import (
+    COUNT,
+    FLAG,
+    TEXT,
+    TEXTS,
+    append_json_line,
+    check_records,
+    disk_errors_named,
+    locked,
+    object_with,
+    read_record,
+    read_record_lines,
+    write_json,
+)
 from lmablate.referee.arms import ArmCommand
 from lmablate.referee.metrics import Metric, MetricMissing
 from lmablate.referee.supervise import COMMAND, LOG, RESULT
@@ -29,6 +42,30 @@ from lmablate.referee.supervise import COMMAND, LOG, RESULT
 LEDGER = "ledger.jsonl"
 # The last lines of a log, of which a message shows the last one.
 _TAIL_BYTES = 4096
+
+
+_SECONDS = {"type": "number", "minimum": 0}
+_RESULT = object_with(
+    {
+        "state": {"enum": ["done", "failed", "timeout"]},
+        "seconds": _SECONDS,
+        "exit_code": {"type": ["integer", "null"]},
+    },
+    error=TEXT,
+)
+# What a session notes about an arm.
+ARM = object_with(dict.fromkeys(["command", "code", "source"], TEXT) | {"shell": FLAG})
+_EVENTS = {
+    "run": object_with({"key": TEXT}),
+    "verdict": object_with({"trial": TEXT, "metric": TEXT, "exit_code": COUNT, "arms": {"type": "object"}}),
+    "begun": object_with({"number": COUNT, "base": ARM, "arm": ARM}),
+    "proposal": object_with(
+        {"number": COUNT, "base": ARM, "arm": ARM, "verdict": TEXT, "exit_code": COUNT, "lines": TEXTS}
+        | dict.fromkeys(["accepted", "crashed", "diverged", "looked"], FLAG)
+        | {"facts": {"type": "object"}}
+    ),
+}
+_LINE = object_with({"event": TEXT})
 
 
 class State(StrEnum):
@@ -129,7 +166,9 @@ class Ledger:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Return what the ledger says about one kind of event, in order."""
-        return [line for line in read_json_lines(self.out / LEDGER) if line.get("event") == event]
+        path = self.out / LEDGER
+        found = [line for line in read_record_lines(path, _LINE) if line["event"] == event]
+        return check_records(found, _EVENTS[event], f"{path}: a line of the event {event}")
 
     def note(self, event: str, **facts: Any) -> None:
         """Add a line to the ledger."""
@@ -187,13 +226,13 @@ class Ledger:
     def outcome(self, request: Request, reading: RunReading) -> Outcome | None:
         """Return how a run ended, and its metric; None if it has not ended."""
         folder = self.folder(request)
-        try:
-            result = read_json(folder / RESULT)
-        except FileNotFoundError:
+        if not (folder / RESULT).exists():
             return None
-        except ValueError:
+        try:
+            result = read_record(folder / RESULT, _RESULT)
+        except UserError as error:
             raise UserError(
-                f"{folder / RESULT} is damaged: remove the folder {folder}, and the run is done again."
+                f"{str(error).rstrip('.')}: remove the folder {folder}, and the run is done again."
             ) from None
         outcome = _read_outcome(folder, result, reading)
         if folder.name not in self._noted:
@@ -231,7 +270,7 @@ def _why_failed(folder: Path, result: Mapping[str, Any]) -> str:
         return f"it did not start: {result['error']}"
     else:
         code = result["exit_code"]
-        why = f"it was killed by signal {-code}" if code < 0 else f"its exit code is {code}"
+        why = f"it was killed by signal {-code}" if code and code < 0 else f"its exit code is {code}"
     log = folder / LOG
     tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").split("\n") if log.exists() else []
     last = next((line.strip() for line in reversed(tail) if line.strip()), "")

@@ -12,6 +12,7 @@ diverged.
 """
 
 import csv
+import io
 import json
 import re
 from abc import ABC, abstractmethod
@@ -48,10 +49,22 @@ def _number(value: Any, where: str) -> float:
     """Return a value as a number; "nan" and "inf" are numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise MetricMissing(f"{where} is {json.dumps(value)[:80]}, which is no number")
+    text = str(value).strip().rstrip(".")
     try:
-        return float(str(value).strip().rstrip("."))
+        return plain_number(text)
     except ValueError:
-        raise MetricMissing(f"{where} is {str(value)[:80]!r}, which is text and no number") from None
+        raise MetricMissing(f"{where} is {text[:80]!r}, which is text and no number") from None
+
+
+def plain_number(text: str) -> float:
+    """Return the number that a text is for everybody: Python also takes 1_000 for one, and other scripts' digits.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,7 @@ class JsonLinesKey(_InFile):
     def read(self, folder: Path) -> float:
         """Return the last value of the key."""
         found, keys = None, dict[str, None]()
-        for line in self.text(folder).splitlines():
+        for line in self.text(folder).split("\n"):
             try:
                 row = json.loads(line)
                 keys |= dict.fromkeys(map(str, row)) if isinstance(row, dict) else {}
@@ -195,7 +208,7 @@ class CsvColumn(_InFile):
     def read(self, folder: Path) -> float:
         """Return the last value of the column that is not empty."""
         try:
-            rows = list(csv.reader(self.text(folder).splitlines()))
+            rows = list(csv.reader(io.StringIO(self.text(folder))))
         except csv.Error as error:
             raise MetricMissing(f"{self.file} is not CSV: {error}") from None
         header = [name.strip() for name in rows[0]] if rows else []

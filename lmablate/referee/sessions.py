@@ -27,10 +27,10 @@ from typing import Any
 
 from lmablate.errors import UserError, counted
 from lmablate.evidence.looks import LookPlan
-from lmablate.files import Busy, locked, read_json, write_json
+from lmablate.files import COUNT, FLAG, TEXT, Busy, locked, object_with, read_record, write_json
 from lmablate.referee.arms import ArmCommand, make_arm
 from lmablate.referee.compare import Bench, RunsFailed, TimeBudget, open_log, open_workers, rules_of
-from lmablate.referee.ledger import Ledger, first_failures
+from lmablate.referee.ledger import ARM, Ledger, first_failures
 from lmablate.referee.options import Options
 from lmablate.referee.report import FAILED, Report, comparison_report, finite
 from lmablate.referee.snapshot import freeze, git_commit
@@ -38,8 +38,14 @@ from lmablate.referee.trial import ArmComparison, ConstantArm, Rules, Ruling, ru
 from lmablate.referee.workers import RunPool
 
 _FILE = "session.json"
+_NUMBER, _PERHAPS_TEXT = {"type": "number"}, {"type": ["string", "null"]}
 # The keys that are fixed when a session begins.
-_FIXED = ("metric", "better", "margin", "alpha", "looks", "test", "proposals", "seeds", "steps", "diverged", "shell")
+_FIXED = {
+    "metric": TEXT, "better": {"enum": ["lower", "higher"]}, "margin": _NUMBER, "alpha": _NUMBER,
+    "looks": _PERHAPS_TEXT, "test": {"enum": ["auto", "t", "ranks"]}, "proposals": COUNT,
+    "seeds": {"enum": ["shared", "fresh"]}, "steps": _PERHAPS_TEXT, "diverged": _PERHAPS_TEXT, "shell": FLAG,
+}  # fmt: skip
+_SCHEMA = object_with({"fixed": {**object_with(_FIXED), "additionalProperties": False}, "base": ARM})
 
 
 def judge_proposal(options: Options) -> Report:
@@ -52,7 +58,7 @@ def judge_proposal(options: Options) -> Report:
             if begins
             else f"proposal={options.proposal} has no session in {options.out}: begin one with base=... metric=..."
         )
-    options = options if begins else _with_fixed(options, read_json(out / _FILE)["fixed"])
+    options = options if begins else _with_fixed(options, read_record(out / _FILE, _SCHEMA)["fixed"])
     _ = options.reading, LookPlan(options.planned_looks)
     typed = {key: getattr(options, key) for key in ("base", "proposal") if getattr(options, key) is not None}
     arms = {key: make_arm(key, command, options.shell) for key, command in typed.items()}
@@ -79,7 +85,9 @@ def _with_fixed(options: Options, fixed: Mapping[str, Any]) -> Options:
         typed = getattr(options, key)
         if typed not in (getattr(defaults, key), value):
             raise UserError(f"{key}={typed} is not allowed: this session began with {key}={value}, and that stays.")
-    return replace(options, **fixed)
+    options = replace(options, **fixed)
+    options.check()
+    return options
 
 
 def _arm_facts(arm: ArmCommand) -> dict[str, Any]:
@@ -87,7 +95,8 @@ def _arm_facts(arm: ArmCommand) -> dict[str, Any]:
 
 
 def _arm(facts: Mapping[str, Any], name: str) -> ArmCommand:
-    return ArmCommand(name, facts["command"], facts["shell"], facts["code"], Path(facts["source"]))
+    arm = make_arm(name, facts["command"], facts["shell"])
+    return replace(arm, code=facts["code"], source=Path(facts["source"]))
 
 
 class Session:
@@ -102,7 +111,7 @@ class Session:
         self._options, self._workers = options, workers
         self._ledger: Ledger = workers.ledger
         self._ended = self._ledger.lines("proposal")
-        self._base = read_json(self._ledger.out / _FILE)["base"]
+        self._base = read_record(self._ledger.out / _FILE, _SCHEMA)["base"]
         for line in self._ended:
             if line["accepted"]:
                 self._base = line["arm"]

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lmablate.files import COUNT, TEXT, TEXTS, object_with, read_record_lines
+
 _NAME = "jobs.jsonl"
+_SCHEMA = {
+    **object_with(
+        {"number": COUNT, "overrides": TEXTS}
+        | dict.fromkeys(["job_id", "launcher", "folder", "log", "submitted"], TEXT)
+    ),
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -41,5 +50,5 @@ def append_jobs(sweep_dir: Path, entries: Iterable[JobEntry]) -> None:
 def read_jobs(runs_dir: Path) -> Iterator[JobEntry]:
     """Yield the jobs of every sweep that was launched with this `runs_dir`."""
     for path in runs_dir.glob(f".jobs/*/*/{_NAME}"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield JobEntry(**json.loads(line))
+        for record in read_record_lines(path, _SCHEMA):
+            yield JobEntry(**record)

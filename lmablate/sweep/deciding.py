@@ -15,7 +15,7 @@ from lmablate.evidence.claims import Claim
 from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.evidence.sequential import ClaimState, LookJudge, Standing
 from lmablate.evidence.tables import RunTable
-from lmablate.files import append_json_line, read_json_lines
+from lmablate.files import append_json_line, object_with, read_record_lines
 from lmablate.runs.run import Run
 from lmablate.sweep.arm_audit import audit_arm
 from lmablate.sweep.cost import training_seconds
@@ -135,7 +135,7 @@ def begin_looks(folder: Path, plan: LookPlan, sweeps: Mapping[str, GrowingSweep]
             for arm in sweep.base.arms
         },
     }
-    lines = read_json_lines(folder / "plan.jsonl")
+    lines = read_record_lines(folder / "plan.jsonl", object_with({kind: {"type": "object"} for kind in facts}))
     for kind, now in facts.items():
         began = lines[0][kind] if lines else now
         if changed := sorted(key for key in {*began, *now} if began.get(key) != now.get(key)):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmablate import files
 from lmablate.data import corpora
 from lmablate.data.corpora import END_OF_TEXT, PyStdlib, TextFiles, head, normalised
 from lmablate.errors import UserError
+from lmablate.files.text import BLOCK_BYTES
 
 SEPARATOR = END_OF_TEXT.encode()
 
@@ -158,7 +158,7 @@ def test_unreadable_file_is_named(tmp_path):
 
 def test_a_byte_that_is_not_utf8_is_named_by_its_offset(tmp_path):
     file = tmp_path / "t.txt"
-    offset = 3 * files.BLOCK_BYTES + 17
+    offset = 3 * BLOCK_BYTES + 17
     file.write_bytes(b"a" * offset + b"\xff" + b"a" * 100)
     with pytest.raises(UserError, match=rf"data\.train=.*t\.txt is not UTF-8: byte {offset} "):
         text_of(TextFiles(str(file), str(file)), "train")
@@ -167,7 +167,7 @@ def test_a_byte_that_is_not_utf8_is_named_by_its_offset(tmp_path):
 @pytest.fixture(scope="module", params=[1, 2, 3, 7, 1 << 20])
 def block_bytes(request):
     patch = pytest.MonkeyPatch()
-    patch.setattr(files, "BLOCK_BYTES", request.param)
+    patch.setattr("lmablate.files.text.BLOCK_BYTES", request.param)
     yield request.param
     patch.undo()
 

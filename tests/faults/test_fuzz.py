@@ -3,6 +3,7 @@
 The long version tries `INPUTS` inputs per test, the short one 60.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 from lmablate.config.command_line import parse_command_line
 from lmablate.data.tokens import Manifest
 from lmablate.errors import UserError
+from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.results.exports import csv_pages
+from lmablate.runs.job_list import read_jobs
 from lmablate.runs.metrics import dump_row, read_metrics
 from lmablate.tokenizer import Tokenizer
 from tests.tiny import group_options
@@ -162,6 +165,54 @@ def test_any_metrics_file_is_read_or_refused(number: int, tmp_path: Path) -> Non
         assert all(type(row["step"]) is int for row in rows)
 
     attack(number, check, damaged(whole) | st.binary(max_size=40) | st.lists(JSON, max_size=3).map(lines_of))
+
+
+def read_jobs_of(path: Path) -> None:
+    for job in read_jobs(path.parents[3]):
+        assert type(job.number) is int
+
+
+def read_looks_of(path: Path) -> None:
+    log = LookLog(path, LookPlan((4, 8)))
+    assert all(0 <= p <= 1 for p in log.p("a").values())
+
+
+# Lists of records that lmablate keeps: where, an intact one, and its reader.
+RECORDS = [
+    pytest.param(
+        ".jobs/day/time/jobs.jsonl",
+        b'{"number": 0, "job_id": "7", "launcher": "L", "overrides": ["a=1"], "folder": "f", "log": "l",'
+        b' "submitted": "now"}\n' * 2,
+        read_jobs_of,
+        id="jobs",
+    ),
+    pytest.param(
+        "looks.jsonl",
+        b'{"looks": [4, 8]}\n{"claim": "a", "n": 4, "p": {"refute": 0.5, "support": 0.5}}\n',
+        read_looks_of,
+        id="looks",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", FUZZ)
+@pytest.mark.parametrize(("place", "whole", "read"), RECORDS)
+def test_any_list_of_records_is_read_or_refused(
+    place: str, whole: bytes, read: Callable[[Path], None], number: int, tmp_path: Path
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        with contextlib.suppress(UserError):
+            read(path)
+
+    first = json.loads(whole.splitlines()[0])
+    changed = st.tuples(st.sampled_from(sorted(first)), JSON).map(
+        lambda pair: lines_of([first | {pair[0]: pair[1]}]) + b"\n"
+    )
+    attack(number, check, damaged(whole) | changed | st.lists(JSON, max_size=3).map(lines_of))
 
 
 def lines_of(values: list) -> bytes:

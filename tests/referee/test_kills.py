@@ -1,17 +1,19 @@
 """SIGKILL at random instants, then the same command: the same verdict, and nothing is run twice."""
 
+import json
 import multiprocessing
 import multiprocessing.process
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.referee.helpers import judge
-from tests.referee.test_compare import arms_of, counting_script, executions
+from tests.referee.test_compare import METRIC, arms_of, counting_script, executions
 
 
 def start(folder: Path, arguments: list[str]) -> multiprocessing.process.BaseProcess:
@@ -44,26 +46,38 @@ def kill_until_it_ends(folder: Path, arguments: list[str], rng: random.Random, m
     raise AssertionError
 
 
-def check_kills(folder: Path, least: int) -> None:
+def compared(folder: Path) -> list[str]:
+    """Return the arguments of a comparison."""
+    return [*arms_of(counting_script(folder), "same", "diff1"), "looks=3,6,9", "margin=0.001"]
+
+
+def proposed(folder: Path) -> list[str]:
+    """Return the arguments of a proposal, in a session that has begun."""
+    command = counting_script(folder)
+    begin = start(folder, [f"base={command} worse", METRIC, "looks=3,6,9", "test=t", "proposals=10"])
+    begin.join(120)
+    assert begin.exitcode == 0
+    return [f"proposal={command} bit", "jobs=4"]
+
+
+def check_kills(folder: Path, least: int, prepare: Callable[[Path], list[str]]) -> None:
     import lmablate.referee.compare  # noqa: F401 (so that no fork has to import it)
 
     rng, kills, family = random.Random(0), 0, 0
     calm = folder / "calm"
     calm.mkdir()
-    plan = ["looks=3,6,9", "margin=0.001"]
-    process = start(calm, [*arms_of(counting_script(calm), "same", "diff1"), *plan])
+    process = start(calm, prepare(calm))
     process.join(120)
-    expected = process.exitcode, executions(calm), looks(calm)
+    expected = process.exitcode, executions(calm), looks(calm), proposals(calm)
+    assert process.exitcode in (0, 3, 4)
     while kills < least:
         family += 1
         here = folder / f"killed{family}"
         here.mkdir()
-        arguments = [*arms_of(counting_script(here), "same", "diff1"), *plan]
-        code, killed = kill_until_it_ends(here, arguments, rng, min(8, least - kills))
+        code, killed = kill_until_it_ends(here, prepare(here), rng, min(8, least - kills))
         kills += killed
-        assert code in (3, 4)
         assert len(executions(here)) == len({*executions(here)}), "something was run twice"
-        assert (code, executions(here), looks(here)) == expected
+        assert (code, executions(here), looks(here), proposals(here)) == expected
     time.sleep(0.2)
 
 
@@ -72,10 +86,22 @@ def looks(folder: Path) -> str:
     return path.read_text()
 
 
-def test_a_kill_changes_no_verdict_and_repeats_nothing(tmp_path: Path) -> None:
-    check_kills(tmp_path, 3)
+def proposals(folder: Path) -> list[tuple[str, int, str]]:
+    """Return what the ledger says about proposals: the event, its number, and the verdict."""
+    lines = map(json.loads, (folder / "judge" / "ledger.jsonl").read_text().splitlines())
+    return [
+        (line["event"], line["number"], line.get("verdict", ""))
+        for line in lines
+        if line["event"] in ("begun", "proposal")
+    ]
+
+
+@pytest.mark.parametrize("prepare", [compared, proposed])
+def test_a_kill_changes_no_verdict_and_repeats_nothing(prepare: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    check_kills(tmp_path, 3, prepare)
 
 
 @pytest.mark.faults
-def test_many_kills_change_no_verdict_and_repeat_nothing(tmp_path: Path) -> None:
-    check_kills(tmp_path, 60)
+@pytest.mark.parametrize("prepare", [compared, proposed])
+def test_many_kills_change_no_verdict_and_repeat_nothing(prepare: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    check_kills(tmp_path, 60, prepare)

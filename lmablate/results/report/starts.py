@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 
-from lmablate.errors import UserError
 from lmablate.evidence.confounds import ArmStart, find_confounds
 from lmablate.evidence.facts import BUDGET_FACTORS
-from lmablate.files import read_json
+from lmablate.files import TEXT, TEXTS, object_with, read_record
 from lmablate.results.exports import Exported
 from lmablate.results.frames import Scalar, get_column, group_rows, select_rows
 from lmablate.results.plots.arms import Arms
@@ -20,16 +18,7 @@ from lmablate.results.plots.style import level_name
 
 # Prefix of factors that change nothing before the first update.
 UPDATE_FACTORS = "optim."
-AUDIT_SCHEMA = {
-    "type": "object",
-    "required": ["warnings"],
-    "properties": {
-        "warnings": {"type": "array", "items": {"type": "string"}},
-        "command": {"type": "string"},
-        "scale": {"type": ["string", "null"]},
-        "machine": {"type": "string"},
-    },
-}
+AUDIT_SCHEMA = object_with({"warnings": TEXTS}, command=TEXT, scale={"type": ["string", "null"]}, machine=TEXT)
 
 
 def find_confounds_in_exports(data: Exported) -> list[str]:
@@ -81,13 +70,4 @@ def load_audit(folder: Path, experiment: str) -> dict[str, Any]:
         UserError: if the file is not what the audit writes.
     """
     path = folder / f"{experiment}.audit.json"
-    if not path.exists():
-        return {}
-    try:
-        audit = read_json(path)
-        jsonschema.validate(audit, AUDIT_SCHEMA)
-    except jsonschema.ValidationError as error:
-        raise UserError(f"{path} is no audit: {error.json_path} {error.message[:200]}.") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no audit: {error}.") from None
-    return audit
+    return read_record(path, AUDIT_SCHEMA) if path.exists() else {}

@@ -160,10 +160,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty measurements": (text("exports/x.parquet", ""), r"cannot be read"),
     "measurements that are text": (text("exports/x.parquet", "a,b\n1,2\n"), r"cannot be read"),
     "no exports": (lambda folder: [path.unlink() for path in (folder / "exports").iterdir()], r"holds no table"),
-    "an empty audit": (text("exports/x.audit.json", ""), r"x\.audit\.json is no audit"),
+    "an empty audit": (text("exports/x.audit.json", ""), r"x\.audit\.json cannot be read"),
     "an audit of nothing": (text("exports/x.audit.json", "{}"), r"'warnings' is a required property"),
-    "an audit that is a list": (text("exports/x.audit.json", "[]"), r"x\.audit\.json is no audit"),
-    "warnings that are text": (text("exports/x.audit.json", '{"warnings": "a"}'), r"x\.audit\.json is no audit"),
+    "an audit that is a list": (text("exports/x.audit.json", "[]"), r"x\.audit\.json is malformed at \$: "),
+    "warnings that are text": (text("exports/x.audit.json", '{"warnings": "a"}'), r"json is malformed at \$\.warnings"),
     "an experiment that no file may be called": (text("exports/a b.parquet", ""), r"experiment='a b' is not allowed"),
 }
 
