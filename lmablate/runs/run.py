@@ -29,7 +29,19 @@ from pathlib import Path
 from typing import Any
 
 from lmablate.errors import Diverged, UserError, reason
-from lmablate.files import Busy, checked_name, disk_errors_named, locked, read_json, write_bytes, write_json
+from lmablate.files import (
+    COUNT,
+    TEXT,
+    Busy,
+    checked_name,
+    disk_errors_named,
+    locked,
+    object_with,
+    read_json,
+    read_record,
+    write_bytes,
+    write_json,
+)
 from lmablate.runs import slurm
 from lmablate.runs.metrics import read_metrics
 
@@ -41,6 +53,12 @@ CODE_VERSION = 2
 
 # Seconds to wait for another process to release a run: a requeued job may start before its predecessor has ended.
 LOCK_TIMEOUT_S = 20.0
+
+_STATUS = object_with(
+    {"state": TEXT}, error=TEXT, host=TEXT, pid=COUNT, heartbeat={"type": "number"},
+    slurm_job_id={"type": ["string", "null"]}, seconds_left={"type": ["number", "null"]},
+    step={"type": ["integer", "null"]}, max_steps={"type": ["integer", "null"]},
+)  # fmt: skip
 
 
 def run_id(identity: Mapping[str, Any], label: str) -> str:
@@ -165,11 +183,14 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Read status.json; {"state": "missing"} if it does not exist or is damaged."""
-        try:
-            status = read_json(self.folder / "status.json")
-        except (OSError, ValueError, RecursionError):
-            status = None
-        return status if isinstance(status, dict) and isinstance(status.get("state"), str) else {"state": "missing"}
+        return _read_status(self.folder / "status.json")
+
+    def states_of_other_ranks(self) -> dict[str, dict[str, Any]]:
+        """Read the status files that other ranks than 0 wrote as they failed, by the rank's name."""
+        return {
+            path.stem.removeprefix("status."): _read_status(path)
+            for path in sorted(self.folder.glob("status.rank*.json"))
+        }
 
     def is_due(self, skip_failed: bool = False) -> bool:
         """Return whether the run has to be trained, that is, whether it is not done.
@@ -243,6 +264,13 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         keys = sorted({*old, *new}, key=str)
         return [d for key in keys for d in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    try:
+        return read_record(path, _STATUS)
+    except (OSError, UserError):
+        return {"state": "missing"}
 
 
 def all_runs(runs_dir: Path) -> list[Run]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmablate.files import read_json
 from lmablate.runs import slurm
 from lmablate.runs.job_list import read_jobs
 from lmablate.runs.run import Run
@@ -83,19 +82,12 @@ def _state_of(run: Run, arm: str, jobs: Mapping[str, str] | None, queued_as: str
     if state in ("missing", "preempted", "died", "failed") and queued_as:
         state, detail = "waiting", f"SLURM job {queued_as}"
     if state == "failed":
-        detail = "; ".join(filter(None, [detail, *_errors_of_other_ranks(run)]))
+        others = [f"{rank}: {found.get('error')}" for rank, found in run.states_of_other_ranks().items()]
+        detail = "; ".join(filter(None, [detail, *others]))
     left = status.get("seconds_left") if state == "running" else None
-    heartbeat = status["heartbeat"] if isinstance(status.get("heartbeat"), int | float) else 0.0
     in_queue = str(status.get("slurm_job_id")) in (jobs or {})
+    heartbeat = status.get("heartbeat", 0.0)
     return RunState(run.id, arm, state, status.get("step"), status.get("max_steps"), left, detail, heartbeat, in_queue)
-
-
-def _errors_of_other_ranks(run: Run) -> list[str]:
-    errors = []
-    for path in sorted(run.folder.glob("status.rank*.json")):
-        status = read_json(path)
-        errors.append(f"{path.stem.removeprefix('status.')}: {status.get('error')}")
-    return errors
 
 
 def _why_dead(status: Mapping[str, Any], jobs: Mapping[str, str] | None) -> str:

@@ -24,6 +24,8 @@ from lmablate.evidence.looks import LookLog, LookPlan
 from lmablate.results.exports import csv_pages
 from lmablate.runs.job_list import read_jobs
 from lmablate.runs.metrics import dump_row, read_metrics
+from lmablate.runs.run import Run
+from lmablate.runs.states import collect_states
 from lmablate.tokenizer import Tokenizer
 from tests.tiny import group_options
 
@@ -177,7 +179,14 @@ def read_looks_of(path: Path) -> None:
     assert all(0 <= p <= 1 for p in log.p("a").values())
 
 
-# Lists of records that lmablate keeps: where, an intact one, and its reader.
+def read_status_of(path: Path) -> None:
+    if path.name != "status.json":
+        path.with_name("status.json").write_text('{"state": "failed"}')
+    (state,) = collect_states([(Run(path.parent), "arm", "seed=0")], path.parents[1])
+    assert type(state.heartbeat) in (int, float)
+
+
+# Records that lmablate keeps: where, an intact one, and its reader.
 RECORDS = [
     pytest.param(
         ".jobs/day/time/jobs.jsonl",
@@ -192,12 +201,20 @@ RECORDS = [
         read_looks_of,
         id="looks",
     ),
+    pytest.param(
+        "a-run/status.json",
+        b'{"state": "running", "heartbeat": 1.5, "host": "h", "pid": 7, "slurm_job_id": null, "step": 3,'
+        b' "max_steps": 9, "seconds_left": 2.5}\n',
+        read_status_of,
+        id="status",
+    ),
+    pytest.param("a-run/status.rank1.json", b'{"state": "failed", "error": "e"}\n', read_status_of, id="other rank"),
 ]
 
 
 @pytest.mark.parametrize("number", FUZZ)
 @pytest.mark.parametrize(("place", "whole", "read"), RECORDS)
-def test_any_list_of_records_is_read_or_refused(
+def test_any_record_is_read_or_refused(
     place: str, whole: bytes, read: Callable[[Path], None], number: int, tmp_path: Path
 ) -> None:
     path = tmp_path / place
