@@ -30,9 +30,10 @@ def run(code: str, root: Path, **environment: str) -> subprocess.CompletedProces
 def copy(tmp_path: Path) -> Path:
     """A tree with a copy of the tokenizer and of what it imports, whose sources may be edited."""
     (tmp_path / "lmablate").mkdir()
-    for name in ("__init__.py", "errors.py", "files.py"):
+    for name in ("__init__.py", "errors.py"):
         shutil.copy(PACKAGE / name, tmp_path / "lmablate")
-    shutil.copytree(PACKAGE / "tokenizer", tmp_path / "lmablate" / "tokenizer")
+    for name in ("files", "tokenizer"):
+        shutil.copytree(PACKAGE / name, tmp_path / "lmablate" / name)
     return tmp_path
 
 
