@@ -9,6 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # A result's last bits depend on the number of threads, and tests run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# All tests of a file run in one process, so what several of them need is made once.
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: ablation test test-slow test-slurm test-faults check figures study bench clean
 
@@ -19,11 +21,11 @@ ablation: $(READY)
 	$(BIN)/python -m lmablate.figures experiment=positional_encoding exports=runs/exports out=runs/figures
 
 test: $(READY)
-	$(PYTEST) -n auto
+	$(PYTEST) $(SIDE_BY_SIDE)
 
 # What takes longer: simulations, whole sweeps, every figure, every combination of parts.
 test-slow: $(READY)
-	$(PYTEST) -n auto --dist loadgroup -m 'slow and not faults'
+	$(PYTEST) $(SIDE_BY_SIDE) -m 'slow and not faults'
 
 # Needs a cluster: scripts/slurm_cluster.sh up. On a busy machine a real one may answer late: what fails is tried twice.
 # The longest waits are left out: pytest -m 'slurm and faults'.
@@ -32,7 +34,7 @@ test-slurm: $(READY)
 
 # Hundreds of kills, full disks and fuzzed files (docs/reliability.md).
 test-faults: $(READY)
-	$(PYTEST) -n auto -m 'faults and not slurm'
+	$(PYTEST) $(SIDE_BY_SIDE) -m 'faults and not slurm'
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -15,7 +15,6 @@ LARGEST_PAGE = 3_000_000
 SMALLEST_TEXT, LEGIBLE = 6.5, 8.0
 
 pytestmark = [
-    pytest.mark.xdist_group("browser"),  # one process draws the page, which takes a minute
     pytest.mark.slow,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(not find_chromium(), reason="no Chromium is installed: apt-get install chromium"),
