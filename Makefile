@@ -34,7 +34,7 @@ test-slurm: $(READY)
 
 # Hundreds of kills, full disks and fuzzed files (docs/reliability.md).
 test-faults: $(READY)
-	$(PYTEST) $(SIDE_BY_SIDE) -m 'faults and not slurm'
+	$(PYTEST) -n auto -m 'faults and not slurm'
 
 check: $(READY)
 	$(BIN)/ruff check .
