@@ -18,7 +18,6 @@ import pandas as pd
 import yaml
 
 from lmablate.config.key_value import run_key_value_command
-from lmablate.config.project import claims_folder
 from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
 from lmablate.results.frames import sample_variance
@@ -141,7 +140,7 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
 def tables_of(exports: Path) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
-    verdicts = judge_claims(load_claims(claims_folder()), study.run_table)
+    verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
     return {
         "parts": [*parts_table(verdicts)],
         "open": [*open_table(verdicts)],
