@@ -18,6 +18,7 @@ optim: {lr: 1.0e-3, warmup_steps: 1}
 train: {max_steps: 1, batch_size: 4, eval_every: 4, eval_batches: 1, checkpoint_every: 4, device: cpu, threads: 1}
 scale:
   large: {d_model: 16, n_layers: 1, n_heads: 2, d_ff: 32}
+  large_lr: 1.0e-3
   warmups: "0,1"
   lrs: "1e-3"
   multiple_of: 8
