@@ -17,7 +17,7 @@ from lmablate.files.text import BLOCK_BYTES
 JSON_LIMIT = 64 * 2**20
 SHA256 = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
-TEXT, FLAG = {"type": "string"}, {"type": "boolean"}
+TEXT, NUMBER, FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
 TEXTS = {"type": "array", "items": TEXT}
 
 
@@ -60,6 +60,11 @@ def append_json_line(path: Path, value: Any) -> None:
 def object_with(required: Mapping[str, Any], **optional: Any) -> dict[str, Any]:
     """Return the schema of an object that has some keys, may have others, and may have further ones."""
     return {"type": "object", "required": [*required], "properties": {**required, **optional}}
+
+
+def object_of(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has these keys and no others."""
+    return {**object_with(properties), "additionalProperties": False}
 
 
 def check_records(records: list[Any], schema: Mapping[str, Any], where: str) -> list[Any]:

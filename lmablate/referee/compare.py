@@ -10,7 +10,17 @@ import numpy as np
 
 from lmablate.errors import UserError
 from lmablate.evidence.looks import LookLog, LookPlan
-from lmablate.files import COUNT, FLAG, append_json_line, locked, object_with, read_record_lines, write_json
+from lmablate.files import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    append_json_line,
+    locked,
+    object_of,
+    object_with,
+    read_record_lines,
+    write_json,
+)
 from lmablate.referee.arms import ArmCommand, make_arms, read_arms
 from lmablate.referee.ledger import Ledger, Outcome, Request, State, first_failures
 from lmablate.referee.options import Options
@@ -19,17 +29,8 @@ from lmablate.referee.snapshot import describe_machine_of_runs, freeze, git_comm
 from lmablate.referee.trial import ArmComparison, ConstantArm, Costs, Rules, run_trial
 from lmablate.referee.workers import LocalLauncher, RunPool, SlurmLauncher, stderr_line
 
-_NUMBER = {"type": "number"}
-_PLAN = object_with(
-    {
-        "rules": {
-            **object_with(
-                {"looks": {"type": "array", "items": COUNT}, "margin": _NUMBER, "alpha": _NUMBER, "exact": FLAG}
-            ),
-            "additionalProperties": False,
-        }
-    }
-)
+_RULES = {"looks": {"type": "array", "items": COUNT}, "margin": NUMBER, "alpha": NUMBER, "exact": FLAG}
+_PLAN = object_with({"rules": object_of(_RULES)})
 
 
 class RunsFailed(Exception):

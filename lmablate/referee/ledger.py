@@ -44,11 +44,10 @@ LEDGER = "ledger.jsonl"
 _TAIL_BYTES = 4096
 
 
-_SECONDS = {"type": "number", "minimum": 0}
 _RESULT = object_with(
     {
         "state": {"enum": ["done", "failed", "timeout"]},
-        "seconds": _SECONDS,
+        "seconds": {"type": "number", "minimum": 0},
         "exit_code": {"type": ["integer", "null"]},
     },
     error=TEXT,

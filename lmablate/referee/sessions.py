@@ -27,7 +27,7 @@ from typing import Any
 
 from lmablate.errors import UserError, counted
 from lmablate.evidence.looks import LookPlan
-from lmablate.files import COUNT, FLAG, TEXT, Busy, locked, object_with, read_record, write_json
+from lmablate.files import COUNT, FLAG, NUMBER, TEXT, Busy, locked, object_of, object_with, read_record, write_json
 from lmablate.referee.arms import ArmCommand, make_arm
 from lmablate.referee.compare import Bench, RunsFailed, TimeBudget, open_log, open_workers, rules_of
 from lmablate.referee.ledger import ARM, Ledger, first_failures
@@ -38,14 +38,14 @@ from lmablate.referee.trial import ArmComparison, ConstantArm, Rules, Ruling, ru
 from lmablate.referee.workers import RunPool
 
 _FILE = "session.json"
-_NUMBER, _PERHAPS_TEXT = {"type": "number"}, {"type": ["string", "null"]}
+_PERHAPS_TEXT = {"type": ["string", "null"]}
 # The keys that are fixed when a session begins.
 _FIXED = {
-    "metric": TEXT, "better": {"enum": ["lower", "higher"]}, "margin": _NUMBER, "alpha": _NUMBER,
+    "metric": TEXT, "better": {"enum": ["lower", "higher"]}, "margin": NUMBER, "alpha": NUMBER,
     "looks": _PERHAPS_TEXT, "test": {"enum": ["auto", "t", "ranks"]}, "proposals": COUNT,
     "seeds": {"enum": ["shared", "fresh"]}, "steps": _PERHAPS_TEXT, "diverged": _PERHAPS_TEXT, "shell": FLAG,
 }  # fmt: skip
-_SCHEMA = object_with({"fixed": {**object_with(_FIXED), "additionalProperties": False}, "base": ARM})
+_SCHEMA = object_with({"fixed": object_of(_FIXED), "base": ARM})
 
 
 def judge_proposal(options: Options) -> Report:

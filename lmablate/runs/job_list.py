@@ -5,16 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lmablate.files import COUNT, TEXT, TEXTS, object_with, read_record_lines
+from lmablate.files import COUNT, TEXT, TEXTS, object_of, read_record_lines
 
 _NAME = "jobs.jsonl"
-_SCHEMA = {
-    **object_with(
-        {"number": COUNT, "overrides": TEXTS}
-        | dict.fromkeys(["job_id", "launcher", "folder", "log", "submitted"], TEXT)
-    ),
-    "additionalProperties": False,
-}
+_SCHEMA = object_of(
+    {"number": COUNT, "overrides": TEXTS} | dict.fromkeys(["job_id", "launcher", "folder", "log", "submitted"], TEXT)
+)
 
 
 @dataclass(frozen=True)

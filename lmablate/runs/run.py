@@ -31,6 +31,7 @@ from typing import Any
 from lmablate.errors import Diverged, UserError, reason
 from lmablate.files import (
     COUNT,
+    NUMBER,
     TEXT,
     Busy,
     checked_name,
@@ -55,7 +56,7 @@ CODE_VERSION = 2
 LOCK_TIMEOUT_S = 20.0
 
 _STATUS = object_with(
-    {"state": TEXT}, error=TEXT, host=TEXT, pid=COUNT, heartbeat={"type": "number"},
+    {"state": TEXT}, error=TEXT, host=TEXT, pid=COUNT, heartbeat=NUMBER,
     slurm_job_id={"type": ["string", "null"]}, seconds_left={"type": ["number", "null"]},
     step={"type": ["integer", "null"]}, max_steps={"type": ["integer", "null"]},
 )  # fmt: skip
