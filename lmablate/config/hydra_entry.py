@@ -15,8 +15,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, open_dict
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from lmablate.config import hydra_patches
 from lmablate.config.command_line import parse_command_line
@@ -74,6 +74,8 @@ def run_hydra_command(
             spare_read_only_runs(cfg)
             if cfg.hydra.mode == RunMode.RUN:
                 check(_without_hydra(cfg))
+            else:
+                _look_up_references(_without_hydra(cfg))
 
         hydra_patches.raise_errors()
         hydra_patches.replace_return_value(_result_or_raise)
@@ -123,6 +125,23 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     with open_dict(cfg):
         cfg.pop("hydra")
     return cfg
+
+
+def _look_up_references(node: DictConfig | ListConfig) -> None:
+    """Look up each reference, such as ${scale.seeds}, so that a sweep does not begin if one leads nowhere.
+
+    Raises:
+        InterpolationKeyError: if the config has no such key.
+    """
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        try:
+            value = node[key]
+        except InterpolationKeyError:
+            raise
+        except OmegaConfBaseException:  # a value that each job gets, such as one of ${hydra:...}
+            continue
+        if isinstance(value, DictConfig | ListConfig):
+            _look_up_references(value)
 
 
 class ReportFailures(Callback):

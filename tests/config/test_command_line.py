@@ -303,6 +303,28 @@ YAML_MISTAKES = [
 ]
 
 
+# References of an experiment that is swept over, to what its scale does not have.
+DANGLING = [
+    ("optim: {lr: '${scale.nowhere}'}", "optim.lr: Interpolation key 'scale.nowhere' not found"),
+    ("model: {d_ff: '${scale.large.nowhere}'}", "model.d_ff: Interpolation key 'scale.large.nowhere' not found"),
+    ("data: {max_bytes: '${nowhere}'}", "data.max_bytes: Interpolation key 'nowhere' not found"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), DANGLING)
+def test_a_sweep_with_a_reference_that_leads_nowhere_does_not_begin(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    body = f"# @package _global_\nname: mine\n{text}\nhydra: {{mode: MULTIRUN, sweeper: {{params: {{seed: '0,1'}}}}}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(body)
+    typed = ["-cd", str(tmp_path), "experiment=mine", f"runs_dir={tmp_path / 'runs'}", f"data_dir={tmp_path / 'data'}"]
+    assert exit_code(typed, "lmablate.train") == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert words in sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment"]
+
+
 @pytest.mark.parametrize(("text", "words"), YAML_MISTAKES)
 @pytest.mark.parametrize("command", ["train", "plan"])
 def test_a_mistake_in_a_users_own_config_is_one_sentence(
