@@ -6,7 +6,7 @@ The exit code is 0 for success, 1 for a run that failed, 2 for a mistake by the 
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -133,7 +133,7 @@ def _look_up_references(node: DictConfig | ListConfig) -> None:
     Raises:
         InterpolationKeyError: if the config has no such key.
     """
-    keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
+    keys: list[Any] = [*node] if isinstance(node, DictConfig) else [*range(len(node))]
     for key in keys:
         try:
             value = node[key]
