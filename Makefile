@@ -44,11 +44,11 @@ check: $(READY)
 # Redraw every figure and the report from the exports in the repository; trains nothing.
 figures: $(READY)
 	$(BIN)/python -m lmablate.report
+	$(BIN)/python -m lmablate.report exports=analysis/field/exports claims=conf/claim/field out=analysis/field/report.html
 
-# Train everything that the report is made of (some hours on two cores; may be interrupted), then export it.
+# Train and export everything that the reports are made of (some hours on two cores; may be interrupted).
 study: $(READY)
 	PYTHON=$(BIN)/python scripts/study.sh
-	$(BIN)/python -m lmablate.export experiment=all every=5 csv=none overwrite=true
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
-# The whole study behind the README's verdicts: every experiment of conf/claim, at scale=cpu unless told otherwise.
-# It may be interrupted and repeated: what is done is skipped.   scripts/study.sh [overrides of lmablate.train ...]
+# The whole study behind the README's verdicts, at scale=cpu unless told otherwise: the experiments of conf/claim, the
+# factorial, and those of conf/claim/field that two cores could train. It may be interrupted and repeated: what is done
+# is skipped.   scripts/study.sh [overrides of lmablate.train ...]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
-experiments="positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned norm_location_lr
-  activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops"
+overrides=("$@")
 failed=0
-for experiment in $experiments; do
-  echo "== $experiment"
-  "$PYTHON" -m lmablate.train experiment="$experiment" diagnostics=full tracking=none "$@" || failed=1
-  "$PYTHON" -m lmablate.audit experiment="$experiment" out=analysis/exports/"$experiment".audit.json "$@" || failed=1
+
+# Train and audit an experiment, and write its tables: study FOLDER EVERY NAME CONFIG [overrides of its own ...]
+study() {
+  local folder=$1 every=$2 name=$3 config=$4
+  shift 4
+  echo "== $name"
+  "$PYTHON" -m lmablate.train experiment="$config" tracking=none "$@" "${overrides[@]}" || failed=1
+  "$PYTHON" -m lmablate.audit experiment="$config" out="$folder/$name.audit.json" "$@" "${overrides[@]}" || failed=1
+  "$PYTHON" -m lmablate.export experiment="$name" out="$folder" every="$every" csv=none overwrite=true || failed=1
+}
+
+for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned \
+  norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
+  study analysis/exports 5 "$name" "$name" diagnostics=full
 done
+study analysis/exports 20 factorial factorial "seed=range(12,16)"
+for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
+  study analysis/field/exports 20 "field_$name" "field/$name"
+done
+study analysis/field/exports 20 field_optim field/optim tuned=field_optim
 exit $failed

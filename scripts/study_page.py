@@ -1,7 +1,8 @@
-"""Write the tables of docs/study.md from exports: every part of every claim, what is open, what the runs cost.
+"""Write the tables of docs/study.md from exports: every part of every claim, what is open, which part of a model
+matters most, the field's claims, what the runs cost.
 
-    python -m scripts.study_page                                   from analysis/exports, into docs/study.md
-    python -m scripts.study_page exports=DIR page=null             only print them, such as those of an older study
+    python -m scripts.study_page                                   from analysis, into docs/study.md
+    python -m scripts.study_page exports=DIR field=null page=null  only print them, such as those of an older study
     python -m scripts.study_page runs_dir=runs                     also the core-hours, from the folders of the runs
 
 `tests/test_study.py` compares the tables, and every number in the prose of the results, with the exports.
@@ -20,11 +21,17 @@ import yaml
 from lmablate.config.key_value import run_key_value_command
 from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
+from lmablate.results.design_effects import find_effects
 from lmablate.results.frames import sample_variance
 from lmablate.results.report.calibration import pairings
 from lmablate.results.report.plain_words import label_in_words, part_mark
 from lmablate.results.report.study import Study, final_losses
-from lmablate.results.report.verdict_table import format_number, format_seeds_needed, markdown_text
+from lmablate.results.report.verdict_table import (
+    format_number,
+    format_seeds_needed,
+    markdown_table,
+    markdown_text,
+)
 from scripts.machine import describe
 from scripts.marked import replaced
 
@@ -36,6 +43,9 @@ class Arguments:
     """Write the tables of docs/study.md from exports."""
 
     exports: Annotated[Path, "the folder of the exports"] = ROOT / "analysis" / "exports"
+    field: Annotated[Path | None, "the folder of the exports for conf/claim/field; null for none"] = (
+        ROOT / "analysis" / "field" / "exports"
+    )
     page: Annotated[Path | None, "the page whose tables are replaced; null prints them only"] = (
         ROOT / "docs" / "study.md"
     )
@@ -137,21 +147,54 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
     yield f"Each run counted once: {len(once)} runs, {once['hours'].sum():.2f} core-hours. {describe()}."
 
 
-def tables_of(exports: Path) -> dict[str, list[str]]:
+def effects_table(study: Study) -> Iterator[str]:
+    """Yield a line for each main effect and interaction of the factorial, then one for each share of the variance."""
+    yield "| effect on the final validation loss, nats | value | 95 % interval | p, corrected |"
+    yield "|---|---:|---|---:|"
+    found = find_effects(study.experiments["factorial"], "val/loss")
+    assert found is not None
+    for effect in [*found.main, *found.interactions]:
+        low, high = effect.interval
+        value, interval = format_number(effect.value), f"{format_number(low)} to {format_number(high)}"
+        yield f"| {markdown_text(effect.name)} | {value} | {interval} | {effect.adjusted:.2g} |"
+    yield ""
+    yield "| part | share of the variance among arms, % | 95 % interval |"
+    yield "|---|---:|---|"
+    for share in found.shares:
+        low, high = (f"{100 * bound:.1f}" for bound in share.interval)
+        yield f"| {share.term} | {100 * share.share:.1f} | {low} to {high} |"
+    yield ""
+    yield f"{found.arms} arms, {found.seeds} seeds each; a run varies by {found.residual:.3f} nats around this model."
+
+
+def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the verdicts on the field's claims that have runs, their parts, what is open, and the runs."""
+    study = Study.load(exports)
+    judged = judge_claims(load_claims(CONF / "claim" / "field"), study.run_table)
+    verdicts = [verdict for verdict in judged if verdict.kind != Kind.NOT_RUN]
+    yield "field", markdown_table(verdicts).splitlines()
+    yield "field_open", [*open_table(verdicts)]
+    yield "field_sizes", [*sizes_table(study, verdicts)]
+
+
+def tables_of(exports: Path, field: Path | None) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
     verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
-    return {
+    tables = {
         "parts": [*parts_table(verdicts)],
         "open": [*open_table(verdicts)],
         "sizes": [*sizes_table(study, verdicts)],
         "tuned": [*tuned_table()],
     }
+    if "factorial" in study.experiments:
+        tables["factorial"] = [*effects_table(study)]
+    return tables if field is None else tables | dict(field_tables(field))
 
 
 def study_page(args: Arguments) -> None:
     """Print the tables, and write them into the page."""
-    tables = tables_of(args.exports)
+    tables = tables_of(args.exports, args.field)
     if args.runs_dir is not None:
         tables["costs"] = [*costs_table(args.runs_dir)]
     for mark, lines in tables.items():

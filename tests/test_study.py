@@ -15,7 +15,7 @@ DECIMAL = re.compile(r"(?<![\w.])[+−-]?(\d*\.\d+)(?![\w.]*\d)")
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[str]]:
-    return tables_of(ROOT / "analysis" / "exports")
+    return tables_of(ROOT / "analysis" / "exports", ROOT / "analysis" / "field" / "exports")
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ FACTOR_NAMES = {
     "model/bias": "biases",
     "model/dropout": "dropout",
     "model/scaling": "scaling with width",
+    "model.norm.kind": "kind of norm",
     "model.init.salt": "draw of the initialisation",
     "optim": "optimizer",
     "optim/decay": "weight decay",
@@ -140,6 +141,7 @@ FACTOR_NAMES = {
     "loss": "training loss",
     "stack": "stack of choices",
     "optim.lr": "learning rate",
+    "optim.min_lr": "lowest learning rate",
     "optim.warmup_steps": "warm-up steps",
     "match": "matching",
 }
@@ -162,12 +164,13 @@ LEVEL_NAMES = {
         "hybrid": "hybrid norm",
         "parallel": "parallel branches",
     },
+    "model.norm.kind": {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm", "dyt": "DyT", "none": "no norm"},
     "model/attn": {"mha": "all heads", "gqa": "grouped queries", "mqa": "one key head", "window": "window"},
     "model/qk_norm": {"none": "no norm", "rms": "RMS norm"},
     "model/values": {"plain": "own values", "residual": "value residual"},
     "model/scores": {"plain": "plain", "cap": "capped"},
     "model/gate": {"none": "no gate", "head": "gate per head", "element": "gate per number"},
-    "model/mixer": {"none": "none", "canon": "Canon"},
+    "model/mixer": {"none": "no mixing", "canon": "Canon"},
     "model/residual": {"plain": "plain", "layerscale": "LayerScale", "rezero": "ReZero", "x0": "embedding skip"},
     "model/logits": {"plain": "plain logits", "cap": "capped logits"},
     "model/bias": {"none": "no biases", "qkv": "biases of q, k, v", "all": "all biases"},
@@ -182,7 +185,12 @@ LEVEL_NAMES = {
         "relu2": "squared ReLU",
     },
     "model/tying": {"true": "tied", "false": "untied"},
-    "model/init": {"cs336": "init cs336", "gpt2": "init gpt2", "scaled": "init scaled", "zero_branches": "init 0"},
+    "model/init": {
+        "cs336": "init cs336",
+        "gpt2": "init gpt2",
+        "scaled": "init scaled",
+        "zero_branches": "init zero branches",
+    },
     "optim": {"adamw": "AdamW", "muon": "Muon", "lion": "Lion", "sgd": "SGD", "adopt": "ADOPT", "soap": "SOAP"},
     "optim/decay": {
         "decoupled": "decoupled decay",
@@ -339,7 +347,8 @@ def level_name(factor: str, level: Scalar) -> str:
     """Return a level in words: "RoPE", "lr 0.001"."""
     if isinstance(level, str):
         return LEVEL_NAMES.get(factor, {}).get(level, level or "not set")
-    name = {"optim.lr": "lr", "optim.warmup_steps": "warm-up"}.get(factor, factor.rsplit(".", 1)[-1])
+    short_names = {"optim.lr": "lr", "optim.min_lr": "lowest lr", "optim.warmup_steps": "warm-up"}
+    name = short_names.get(factor, factor.rsplit(".", 1)[-1])
     short = f"{level:g}"
     return f"{name} {short if float(short) == level else f'{level:.10g}'}"
 

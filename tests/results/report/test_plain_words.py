@@ -63,11 +63,14 @@ def test_a_label_is_put_into_words(label: str, words: str) -> None:
     assert words in label_in_words(label)
 
 
+def judged(exports: str, claims: str) -> list[Verdict]:
+    return judge_claims(load_claims(CONF / claims), Study.load(ROOT / exports).run_table)
+
+
 @pytest.fixture(scope="module")
 def committed() -> list[Verdict]:
     """The verdicts of the committed study."""
-    study = Study.load(ROOT / "analysis" / "exports")
-    return judge_claims(load_claims(CONF / "claim"), study.run_table)
+    return judged("analysis/exports", "claim")
 
 
 def check(verdict: Verdict) -> None:
@@ -90,6 +93,11 @@ def test_the_sentences_of_the_study_have_no_key_and_say_what_was_decided(committ
     kinds = {verdict.kind for verdict in committed}
     assert kinds >= {Kind.SUPPORTED, Kind.REFUTED, Kind.UNDERPOWERED}
     for verdict in committed:
+        check(verdict)
+
+
+def test_the_sentences_about_the_field_do_so_too() -> None:
+    for verdict in judged("analysis/field/exports", "claim/field"):
         check(verdict)
 
 
