@@ -22,7 +22,7 @@ for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_
   norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
   study analysis/exports 5 "$name" "$name" diagnostics=full
 done
-study analysis/exports 20 factorial factorial "seed=range(12,16)"
+study analysis/exports 20 factorial factorial "seed=range(12,15)"
 for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
   study analysis/field/exports 20 "field_$name" "field/$name"
 done

@@ -52,6 +52,9 @@ class Arguments:
     runs_dir: Annotated[Path | None, "the folder of the runs, for the core-hours; null leaves that table as it is"] = (
         None
     )
+    costs: Annotated[str, "the mark of the table of core-hours: the runs of a study may be on several machines"] = (
+        "costs"
+    )
 
 
 def parts_table(verdicts: list[Verdict]) -> Iterator[str]:
@@ -196,7 +199,7 @@ def study_page(args: Arguments) -> None:
     """Print the tables, and write them into the page."""
     tables = tables_of(args.exports, args.field)
     if args.runs_dir is not None:
-        tables["costs"] = [*costs_table(args.runs_dir)]
+        tables[args.costs] = [*costs_table(args.runs_dir)]
     for mark, lines in tables.items():
         print(f"\n{mark}\n")
         print("\n".join(lines))
