@@ -7,24 +7,27 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 overrides=("$@")
 failed=0
+# Enough for what is read of the field's claims and the factorial: final losses.
+coarse="every=100 step_digits=3"
 
-# Train and audit an experiment, and write its tables: study FOLDER EVERY NAME CONFIG [overrides of its own ...]
+# Train and audit an experiment, and write its tables: study FOLDER THINNING NAME CONFIG [overrides of its own ...]
 study() {
-  local folder=$1 every=$2 name=$3 config=$4
+  local folder=$1 thinning=$2 name=$3 config=$4
   shift 4
   echo "== $name"
   "$PYTHON" -m lmablate.train experiment="$config" tracking=none "$@" "${overrides[@]}" || failed=1
   "$PYTHON" -m lmablate.audit experiment="$config" out="$folder/$name.audit.json" "$@" "${overrides[@]}" || failed=1
-  "$PYTHON" -m lmablate.export experiment="$name" out="$folder" every="$every" csv=none overwrite=true || failed=1
+  # shellcheck disable=SC2086
+  "$PYTHON" -m lmablate.export experiment="$name" out="$folder" $thinning csv=none overwrite=true || failed=1
 }
 
 for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned \
   norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
-  study analysis/exports 5 "$name" "$name" diagnostics=full
+  study analysis/exports every=5 "$name" "$name" diagnostics=full
 done
-study analysis/exports 20 factorial factorial "seed=range(12,15)"
+study analysis/exports "$coarse" factorial factorial "seed=range(12,15)"
 for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
-  study analysis/field/exports 20 "field_$name" "field/$name"
+  study analysis/field/exports "$coarse" "field_$name" "field/$name"
 done
-study analysis/field/exports 20 field_optim field/optim tuned=field_optim
+study analysis/field/exports "$coarse" field_optim field/optim tuned=field_optim
 exit $failed

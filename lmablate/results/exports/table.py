@@ -57,16 +57,19 @@ class Thinning:
             The metrics EVERY_STEP are kept whole, and no metric is lost altogether.
         digits: number of significant digits to which values are rounded; whole numbers stay exact. Losses are
             computed in float32, which holds about 6.
+        step_digits: the same for the metrics EVERY_STEP, which fill most of a table; None for `digits`.
     """
 
     every: int = 1
     digits: int = 6
+    step_digits: int | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise UserError(f"every={self.every} is not allowed: it must be at least 1.")
-        if not 1 <= self.digits <= 17:
-            raise UserError(f"digits={self.digits} is not allowed: choose 1 to 17 significant digits.")
+        for key, digits in (("digits", self.digits), ("step_digits", self.step_digits)):
+            if digits is not None and not 1 <= digits <= 17:
+                raise UserError(f"{key}={digits} is not allowed: choose 1 to 17 significant digits.")
 
     def __call__(self, curves: Curves) -> Curves:
         """Return the thinned and rounded curves."""
@@ -79,7 +82,8 @@ class Thinning:
                 chosen = (steps % self.every == 0) | np.isin(steps, kept)
                 chosen[-1] |= not chosen.any()
                 steps, values = steps[chosen], values[chosen]
-            return steps, round_significant(values, self.digits)
+            digits = self.step_digits if metric in EVERY_STEP else None
+            return steps, round_significant(values, digits or self.digits)
 
         return {printable(metric): thin(metric, *curve) for metric, curve in curves.items()}
 

@@ -81,6 +81,18 @@ def test_thinning_keeps_evaluations_and_the_metrics_of_every_step(runs_dir: Path
     assert speeds["step"].tolist() == sorted({*range(0, 200, 20), *range(0, 200, 50)})
 
 
+def test_metrics_of_every_step_may_have_fewer_digits(runs_dir: Path, tmp_path: Path) -> None:
+    recorded = read_runs("metrics", runs_dir)
+    write_tables(recorded, "tying", tmp_path / "all", Thinning(digits=17))
+    write_tables(recorded, "tying", tmp_path / "short", Thinning(digits=17, step_digits=2))
+    whole, short = (load_exported(tmp_path / name, "tying").table for name in ("all", "short"))
+    rounded = whole["metric"].isin([*EVERY_STEP])
+    values = whole["value"].to_numpy(copy=True)
+    values[rounded] = round_significant(values[rounded], 2)
+    assert (values != whole["value"]).any()
+    pd.testing.assert_frame_equal(short, whole.assign(value=values))
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15)))
 def test_rounding_is_to_significant_digits(values: list[float]) -> None:
     rounded = round_significant(np.array(values), 6)
