@@ -22,7 +22,8 @@ study() {
 }
 
 for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned \
-  norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
+  norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops \
+  norm_location_again; do
   study analysis/exports every=5 "$name" "$name" diagnostics=full
 done
 study analysis/exports "$coarse" factorial factorial "seed=range(12,15)"
