@@ -104,11 +104,13 @@ def sizes_table(study: Study, verdicts: list[Verdict]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
     every = study.finished
     tokens = every["tokens"].sum() / 1e6
-    decided = sum(verdict.kind not in (Kind.UNDERPOWERED, Kind.NOT_RUN) for verdict in verdicts)
+    claims = {verdict.claim.id for verdict in verdicts}
+    decided = {verdict.claim.id for verdict in verdicts if verdict.kind not in (Kind.UNDERPOWERED, Kind.NOT_RUN)}
     yield ""
     yield (
-        f"{len(every)} different runs, {tokens:.1f} million tokens; {decided} of {len(verdicts)} claims are decided: "
-        f"{100 * decided / tokens:.2f} for each 100 million tokens."
+        f"{len(every)} different runs, {tokens:.1f} million tokens; "
+        f"{len(decided)} of {len(claims)} claims are decided: "
+        f"{100 * len(decided) / tokens:.2f} for each 100 million tokens."
     )
 
 
@@ -184,10 +186,12 @@ def tables_of(exports: Path, field: Path | None) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
     verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
+    again = judge_claims(load_claims(CONF / "claim" / "again"), study.run_table)
     tables = {
         "parts": [*parts_table(verdicts)],
         "open": [*open_table(verdicts)],
-        "sizes": [*sizes_table(study, verdicts)],
+        "again": [*markdown_table(again).splitlines(), *parts_table(again)],
+        "sizes": [*sizes_table(study, [*verdicts, *again])],
         "tuned": [*tuned_table()],
     }
     if "factorial" in study.experiments:
