@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 overrides=("$@")
 failed=0
-# Enough for what is read of the field's claims and the factorial: final losses.
+# Enough where claims read final losses and evaluations.
 coarse="every=100 step_digits=3"
 
 # Train and audit an experiment, and write its tables: study FOLDER THINNING NAME CONFIG [overrides of its own ...]
@@ -22,10 +22,10 @@ study() {
 }
 
 for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_tuned norm_location norm_location_tuned \
-  norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops \
-  norm_location_again; do
+  norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
   study analysis/exports every=5 "$name" "$name" diagnostics=full
 done
+study analysis/exports "$coarse" norm_location_again norm_location_again diagnostics=full
 study analysis/exports "$coarse" factorial factorial "seed=range(12,15)"
 for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
   study analysis/field/exports "$coarse" "field_$name" "field/$name"

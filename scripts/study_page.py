@@ -5,7 +5,7 @@ matters most, the field's claims, what the runs cost.
     python -m scripts.study_page exports=DIR field=null page=null  only print them, such as those of an older study
     python -m scripts.study_page runs_dir=runs                     also the core-hours, from the folders of the runs
 
-`tests/test_study.py` compares the tables, and every number in the prose of the results, with the exports.
+`tests/test_study.py` compares the tables with the exports, and looks up every decimal number of the prose in them.
 """
 
 import json
@@ -59,7 +59,7 @@ class Arguments:
 
 def parts_table(verdicts: list[Verdict]) -> Iterator[str]:
     """Yield a line for each part of each claim."""
-    yield "| | part of the claim | effect | interval (95 %; equalities 90 %) | margin | n | alone, among all parts |"
+    yield "| | part of the claim | effect | interval (95 %; equalities and slopes 90 %) | margin | n | alone, among all parts |"
     yield "|---|---|---:|---|---:|---:|---|"
     for verdict in verdicts:
         for part in verdict.parts:
