@@ -59,7 +59,8 @@ class Arguments:
 
 def parts_table(verdicts: list[Verdict]) -> Iterator[str]:
     """Yield a line for each part of each claim."""
-    yield "| | part of the claim | effect | interval (95 %; equalities and slopes 90 %) | margin | n | alone, among all parts |"
+    interval = "interval (95 %; equalities and slopes 90 %)"
+    yield f"| | part of the claim | effect | {interval} | margin | n | alone, among all parts |"
     yield "|---|---|---:|---|---:|---:|---|"
     for verdict in verdicts:
         for part in verdict.parts:

@@ -20,15 +20,31 @@ def factor_columns(runs: Sequence[RecordedRun]) -> dict[str, list[Scalar]]:
 
     A factor is a group choice or a config key that varies. One that is a function of the factors before it is left
     out: model.norm.kind if it changes with `arch`, model.d_ff if it was solved for. Groups come first, so that a key
-    is a factor only if no choice explains it.
+    is a factor only if no choice explains it. In a fraction of a factorial design the last choice is a function of all
+    others together; it is known as a factor by varying at every level of each of them.
     """
     columns: dict[str, list[Scalar]] = {}
     arms: list[tuple[Scalar, ...]] = [()] * len(runs)
-    for key, levels in [*_group_columns(runs).items(), *_key_columns(runs).items()]:
+    groups = _group_columns(runs)
+    for key, levels in [*groups.items(), *_key_columns(runs).items()]:
         finer = [(*arm, level) for arm, level in zip(arms, levels, strict=True)]
-        if len({*finer}) > len({*arms}):
+        if len({*finer}) > len({*arms}) or (key in groups and _is_fractional(levels, [*columns.values()])):
             columns[_column_name(key)], arms = _with_one_type(levels), finer
     return columns
+
+
+def _is_fractional(levels: list[Scalar], earlier: Sequence[list[Scalar]]) -> bool:
+    """Return whether a choice varies at every level of each of two or more factors, and is no name of an arm."""
+    arms = {*zip(*earlier, strict=True)}
+    return (
+        len(earlier) > 1
+        and len({*levels}) < len(arms)
+        and all(
+            len({level for level, at in zip(levels, factor, strict=True) if at == place}) > 1
+            for factor in earlier
+            for place in {*factor}
+        )
+    )
 
 
 def _column_name(key: str) -> str:

@@ -2,6 +2,8 @@
 
 from itertools import product
 
+import pytest
+
 from lmablate.config.schema import NOT_IDENTITY
 from lmablate.results.exports.factors import NOT_FACTORS, factor_columns
 from lmablate.results.exports.recorded import RecordedRun, flatten_config
@@ -34,6 +36,26 @@ def test_a_group_that_chooses_for_others_is_the_factor() -> None:
         return recorded(0, choices, model={"norm": {"kind": f"of-{name}"}})
 
     assert factor_columns([arch("llama", "rope"), arch("vanilla", "sin")]) == {"arch": ["llama", "vanilla"]}
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_the_last_choice_of_a_fractional_design_is_a_factor(count: int) -> None:
+    """Half of all arms: the last part is the product of the others, so that they fix it together."""
+    names = ["model/norm", "model/pos", "model/act", "model/tying", "model/init"][:count]
+    runs = []
+    for seed, levels in product((0, 1), product((0, 1), repeat=count - 1)):
+        arm = dict(zip(names, map(str, (*levels, sum(levels) % 2)), strict=True))
+        cell = "".join(map(str, levels))
+        runs.append(recorded(seed, {**arm, "cell": cell}, model={"width": 100 + 10 * levels[0] + levels[-1]}))
+    assert [*factor_columns(runs)] == names
+
+
+def test_what_two_choices_fix_together_at_one_level_of_either_is_not_a_factor() -> None:
+    runs = [
+        recorded(0, {"arch": arch, "stack": stack, "model/norm": "pre" if stack == "b" else arch})
+        for arch, stack in product(("pre", "post"), ("a", "b"))
+    ]
+    assert [*factor_columns(runs)] == ["arch", "stack"]
 
 
 def test_learning_rates_cross_a_choice_and_min_lr_follows() -> None:
