@@ -26,7 +26,9 @@ for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_
   study analysis/exports every=5 "$name" "$name" diagnostics=full
 done
 study analysis/exports "$coarse" norm_location_again norm_location_again diagnostics=full
-study analysis/exports "$coarse" factorial factorial "seed=range(12,15)"
+for name in factorial_blocks factorial; do
+  study analysis/exports "$coarse" "$name" "$name" "seed=range(12,15)"
+done
 for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
   study analysis/field/exports "$coarse" "field_$name" "field/$name"
 done

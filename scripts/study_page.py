@@ -36,6 +36,8 @@ from scripts.machine import describe
 from scripts.marked import replaced
 
 ROOT = Path(__file__).resolve().parents[1]
+# The experiments that rank parts.
+FACTORIALS = ("factorial_blocks", "factorial")
 
 
 @dataclass
@@ -153,11 +155,11 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
     yield f"Each run counted once: {len(once)} runs, {once['hours'].sum():.2f} core-hours. {describe()}."
 
 
-def effects_table(study: Study) -> Iterator[str]:
-    """Yield a line for each main effect and interaction of the factorial, then one for each share of the variance."""
+def effects_table(study: Study, experiment: str) -> Iterator[str]:
+    """Yield a line for each main effect and interaction of a factorial, then one for each share of the variance."""
     yield "| effect on the final validation loss, nats | value | 95 % interval | p, corrected |"
     yield "|---|---:|---|---:|"
-    found = find_effects(study.experiments["factorial"], "val/loss")
+    found = find_effects(study.experiments[experiment], "val/loss")
     assert found is not None
     for effect in [*found.main, *found.interactions]:
         low, high = effect.interval
@@ -195,8 +197,7 @@ def tables_of(exports: Path, field: Path | None) -> dict[str, list[str]]:
         "sizes": [*sizes_table(study, [*verdicts, *again])],
         "tuned": [*tuned_table()],
     }
-    if "factorial" in study.experiments:
-        tables["factorial"] = [*effects_table(study)]
+    tables |= {name: [*effects_table(study, name)] for name in FACTORIALS if name in study.experiments}
     return tables if field is None else tables | dict(field_tables(field))
 
 

@@ -95,6 +95,12 @@ class Factorial:
     arms: int
     residual: float
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether no arm is left to show other interactions: they look like these, and one odd arm like many."""
+        parts = {effect.term for effect in self.main}
+        return len(parts) > 2 and len(self.main) + len(self.interactions) == self.arms - 1
+
 
 def analyse_factorial(readings: pd.DataFrame) -> Factorial:
     """Fit the model, and return its effects.

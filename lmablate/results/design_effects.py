@@ -15,6 +15,11 @@ from lmablate.results.terminal import open_console
 
 # An experiment that crosses so many factors asks which of them matters most.
 FEWEST_FACTORS = 4
+# What a fraction of a design cannot show if it is just large enough.
+SATURATED = (
+    "There are as many effects as these arms can tell apart: an interaction that is not among them looks like some of "
+    "them, and one odd arm looks like many interactions. All arms of the design would show it."
+)
 # The first row of the table, by which it is known as ours.
 _COLUMNS = ("effect", "value", "low", "high", "p", "adjusted_p")
 
@@ -74,6 +79,8 @@ def print_effects(found: Factorial) -> None:
     for title, rows in (("Main effects", found.main), ("Interactions", found.interactions), ("Where", found.simple)):
         if rows:
             console.print(_printed(title, rows))
+    if found.is_saturated:
+        console.print(SATURATED)
     for share in found.shares:
         low, high = share.interval
         console.print(f"{share.term}: {share.share:.1%} of the variance among arms ({low:.1%} to {high:.1%})")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lmablate.results.design_effects import SATURATED
 from lmablate.results.exports import Thinning, write_tables
 from lmablate.results.plots import MARK, Look, plan_gallery
 from lmablate.results.plots.style import WIDTHS, Width
@@ -67,6 +68,20 @@ def test_a_mistake_is_one_sentence(exports: Path, capsys, arguments: list[str], 
     assert effects(*arguments) == 2
     assert words in capsys.readouterr().err
     assert not (exports / "analysis" / "effects").exists()
+
+
+def test_a_fraction_that_shows_no_other_interaction_says_so(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert effects() == 0
+    assert SATURATED[:40] not in " ".join(capsys.readouterr().out.split())
+    runs = []
+    for (norm, act), seed in itertools.product(itertools.product("ab", repeat=2), range(2)):
+        factors = {"model.norm": norm, "model.act": act, "model.tying": "ab"[norm == act]}
+        runs.append(
+            a_run(f"{norm}{act}", [0, 1, 2], lambda step, seed=seed: 4 - step / 9 + seed, seed, factors=factors)
+        )
+    write_tables(runs, "x", exports / "half", Thinning(), "none")
+    assert effects("exports=half", "out=half") == 0
+    assert " ".join(SATURATED.split()) in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:

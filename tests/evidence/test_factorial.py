@@ -80,6 +80,29 @@ def test_intervals_cover_and_a_design_without_effects_has_few_discoveries() -> N
     assert 0.93 <= covered / (5 * trials) <= 0.97
 
 
+@pytest.mark.parametrize(
+    ("factors", "fraction", "saturated"), [(2, 1, False), (3, 1, False), (4, 1, False), (3, 2, True), (5, 2, True)]
+)
+def test_a_fraction_just_large_enough_for_its_effects_is_known(factors: int, fraction: int, saturated: bool) -> None:
+    readings = simulate(arms(factors, fraction), 2, np.random.default_rng(5), A=1.0)
+    assert analyse_factorial(readings).is_saturated == saturated
+
+
+@pytest.mark.parametrize(("factors", "fraction", "rest"), [(5, 2, 0), (4, 1, 5 / 15)])
+def test_one_odd_arm_looks_like_all_effects_and_only_a_whole_design_has_a_rest(
+    factors: int, fraction: int, rest: float
+) -> None:
+    rows = arms(factors, fraction)
+    readings = simulate(rows, 3, np.random.default_rng(6))
+    odd = (readings[[*rows[0]]] == pd.Series(rows[0])).all(axis=1)
+    readings.loc[odd, "value"] += 8.0
+    found = analyse_factorial(readings)
+    assert {share.term: share.share for share in found.shares}["rest"] == pytest.approx(rest, abs=0.02)
+    assert [abs(effect.value) > 0.8 for effect in [*found.main, *found.interactions]] == [True] * (
+        15 - round(15 * rest)
+    )
+
+
 def test_every_run_counts_for_every_factor() -> None:
     """16 arms of five factors have smaller errors than 6 arms, one factor at a time, with as many runs."""
     draw, factorial, one_at_a_time = np.random.default_rng(3), [], []

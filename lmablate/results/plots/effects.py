@@ -31,7 +31,8 @@ def effects_figure(found: Factorial, metric: str, look: Look | None = None) -> F
         _draw_half_normal(panels[1], [*found.main, *found.interactions])
         name_panel(panels[0], "Which part matters most", "share of the variance among arms", "")
         name_panel(panels[1], "Effects against noise", "half-normal quantile", f"size of the effect on {metric}")
-        add_note(figure, [f"{found.arms} arms, {found.seeds} seeds each. Lines: 95 % intervals."])
+        saturated = ["Other interactions would look like these effects."] if found.is_saturated else []
+        add_note(figure, [f"{found.arms} arms, {found.seeds} seeds each. Lines: 95 % intervals.", *saturated])
     return figure
 
 
