@@ -1,6 +1,7 @@
 """`python -m lmablate.effects`: from exports to the table, the figure and the words."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,9 @@ def test_a_fraction_that_shows_no_other_interaction_says_so(exports: Path, capsy
     assert SATURATED[:40] not in " ".join(capsys.readouterr().out.split())
     runs = []
     for (norm, act), seed in itertools.product(itertools.product("ab", repeat=2), range(2)):
-        factors = {"model.norm": norm, "model.act": act, "model.tying": "ab"[norm == act]}
-        runs.append(
-            a_run(f"{norm}{act}", [0, 1, 2], lambda step, seed=seed: 4 - step / 9 + seed, seed, factors=factors)
-        )
+        arm = {"model/norm": norm, "model/act": act, "model/tying": "ab"[norm == act]}
+        run = a_run(norm + act, [0, 1, 2], lambda step, seed=seed: 4 - step / 9 + seed, seed, factors=arm)
+        runs.append(replace(run, choices=arm))
     write_tables(runs, "x", exports / "half", Thinning(), "none")
     assert effects("exports=half", "out=half") == 0
     assert " ".join(SATURATED.split()) in " ".join(capsys.readouterr().out.split())
