@@ -11,7 +11,7 @@ from lmablate.results.plots.style import PALETTE, Look, styled
 # Shares that are drawn: the largest; the others are in the table.
 _MOST_BARS = 8
 _MOST_LABELS = 5
-# Labels are at least this far apart, as a part of the largest effect: a point beside another one has none.
+# A point has a label if the next one is at least this far below, as a part of the largest effect.
 _LABEL_ROOM = 0.07
 
 
@@ -54,11 +54,10 @@ def _draw_half_normal(axes: Axes, effects: list[Effect]) -> None:
     axes.plot([0, quantiles[-1]], [0, quantiles[-1] * slope], color="#999999", linewidth=0.8)
     for effect, x, y in zip(ranked, quantiles, sizes, strict=True):
         axes.plot(x, y, "o", markersize=3.5, color=PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB")
-    lowest = float("inf")
-    for effect, x, y in [*zip(ranked, quantiles, sizes, strict=True)][: -_MOST_LABELS - 1 : -1]:
-        if effect.adjusted <= 0.05 and y < lowest - _LABEL_ROOM * sizes[-1]:
+    below = [float("-inf"), *sizes]
+    for effect, x, y, next_below in [*zip(ranked, quantiles, sizes, below, strict=False)][-_MOST_LABELS:]:
+        if effect.adjusted <= 0.05 and y - next_below > _LABEL_ROOM * sizes[-1]:
             place = {"xytext": (-4, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
             axes.annotate(effect.term, (x, y), size=7, **place)
-            lowest = y
     axes.set_xlim(0, quantiles[-1] * 1.08)
     axes.set_ylim(0, sizes[-1] * 1.12 or 1.0)
