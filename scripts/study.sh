@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole study behind the README's verdicts, at scale=cpu unless told otherwise: the experiments of conf/claim, the
-# factorial, and those of conf/claim/field that two cores could train. It may be interrupted and repeated: what is done
-# is skipped.   scripts/study.sh [overrides of lmablate.train ...]
+# factorials, and the first ones of conf/claim/field. It may be interrupted and repeated: what is done is skipped.
+#     scripts/study.sh [overrides of lmablate.train ...]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -29,8 +29,7 @@ study analysis/exports "$coarse" norm_location_again norm_location_again diagnos
 for name in factorial_blocks factorial; do
   study analysis/exports "$coarse" "$name" "$name" "seed=range(12,15)"
 done
-for name in average dyt tying dropout mixer dropout_epochs dyt_little_text init gate values; do
+for name in average dyt tying dropout mixer; do
   study analysis/field/exports "$coarse" "field_$name" "field/$name"
 done
-study analysis/field/exports "$coarse" field_optim field/optim tuned=field_optim
 exit $failed

@@ -176,7 +176,7 @@ def effects_table(study: Study, experiment: str) -> Iterator[str]:
 
 
 def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the verdicts on the field's claims that have runs, their parts, what is open, and the runs."""
+    """Yield the verdicts on the field's claims that have runs, what is open of them, and the runs."""
     study = Study.load(exports)
     judged = judge_claims(load_claims(CONF / "claim" / "field"), study.run_table)
     verdicts = [verdict for verdict in judged if verdict.kind != Kind.NOT_RUN]
@@ -193,7 +193,7 @@ def tables_of(exports: Path, field: Path | None) -> dict[str, list[str]]:
     tables = {
         "parts": [*parts_table(verdicts)],
         "open": [*open_table(verdicts)],
-        "again": [*markdown_table(again).splitlines(), *parts_table(again)],
+        "again": [*markdown_table(again).splitlines(), "", *parts_table(again)],
         "sizes": [*sizes_table(study, [*verdicts, *again])],
         "tuned": [*tuned_table()],
     }
