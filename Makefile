@@ -44,6 +44,7 @@ check: $(READY)
 # Redraw every figure and the report from the exports in the repository; trains nothing.
 figures: $(READY)
 	$(BIN)/python -m lmablate.report
+	$(BIN)/python -m lmablate.report exports=analysis/second/exports claims=conf/claim/again out=analysis/second/report.html
 	$(BIN)/python -m lmablate.report exports=analysis/field/exports claims=conf/claim/field out=analysis/field/report.html
 
 # Train and export everything that the reports are made of (some hours on two cores; may be interrupted).

@@ -25,9 +25,9 @@ for name in positional_encoding llama vanilla llama_vs_vanilla llama_vs_vanilla_
   norm_location_lr activation activation_llama activation_vanilla norm_init aa warmup weight_tying weight_tying_flops; do
   study analysis/exports every=5 "$name" "$name" diagnostics=full
 done
-study analysis/exports "$coarse" norm_location_again norm_location_again diagnostics=full
+study analysis/second/exports "$coarse" norm_location_again norm_location_again diagnostics=full
 for name in factorial_blocks factorial; do
-  study analysis/exports "$coarse" "$name" "$name" "seed=range(12,15)"
+  study analysis/second/exports "$coarse" "$name" "$name" "seed=range(12,15)"
 done
 for name in average dyt tying dropout mixer; do
   study analysis/field/exports "$coarse" "field_$name" "field/$name"

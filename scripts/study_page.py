@@ -1,9 +1,9 @@
 """Write the tables of docs/study.md from exports: every part of every claim, what is open, which part of a model
 matters most, the field's claims, what the runs cost.
 
-    python -m scripts.study_page                                   from analysis, into docs/study.md
-    python -m scripts.study_page exports=DIR field=null page=null  only print them, such as those of an older study
-    python -m scripts.study_page runs_dir=runs                     also the core-hours, from the folders of the runs
+    python -m scripts.study_page                                                 from analysis, into docs/study.md
+    python -m scripts.study_page exports=DIR second=null field=null page=null    only print them, for an older study
+    python -m scripts.study_page runs_dir=runs                                   also the core-hours, from the runs
 
 `tests/test_study.py` compares the tables with the exports, and looks up every decimal number of the prose in them.
 """
@@ -45,6 +45,9 @@ class Arguments:
     """Write the tables of docs/study.md from exports."""
 
     exports: Annotated[Path, "the folder of the exports"] = ROOT / "analysis" / "exports"
+    second: Annotated[
+        Path | None, "the folder of what was asked later: factorials, conf/claim/again; null for none"
+    ] = ROOT / "analysis" / "second" / "exports"
     field: Annotated[Path | None, "the folder of the exports for conf/claim/field; null for none"] = (
         ROOT / "analysis" / "field" / "exports"
     )
@@ -185,25 +188,25 @@ def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     yield "field_sizes", [*sizes_table(study, verdicts)]
 
 
-def tables_of(exports: Path, field: Path | None) -> dict[str, list[str]]:
+def tables_of(exports: Path, second: Path | None, field: Path | None) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
     verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
-    again = judge_claims(load_claims(CONF / "claim" / "again"), study.run_table)
-    tables = {
-        "parts": [*parts_table(verdicts)],
-        "open": [*open_table(verdicts)],
-        "again": [*markdown_table(again).splitlines(), "", *parts_table(again)],
-        "sizes": [*sizes_table(study, [*verdicts, *again])],
-        "tuned": [*tuned_table()],
-    }
-    tables |= {name: [*effects_table(study, name)] for name in FACTORIALS if name in study.experiments}
+    tables = {"parts": [*parts_table(verdicts)], "open": [*open_table(verdicts)], "tuned": [*tuned_table()]}
+    again: list[Verdict] = []
+    if second is not None:
+        later = Study.load(second)
+        again = judge_claims(load_claims(CONF / "claim" / "again"), later.run_table)
+        tables["again"] = [*markdown_table(again).splitlines(), "", *parts_table(again)]
+        tables |= {name: [*effects_table(later, name)] for name in FACTORIALS}
+        study = Study({**study.experiments, **later.experiments})
+    tables["sizes"] = [*sizes_table(study, [*verdicts, *again])]
     return tables if field is None else tables | dict(field_tables(field))
 
 
 def study_page(args: Arguments) -> None:
     """Print the tables, and write them into the page."""
-    tables = tables_of(args.exports, args.field)
+    tables = tables_of(args.exports, args.second, args.field)
     if args.runs_dir is not None:
         tables[args.costs] = [*costs_table(args.runs_dir)]
     for mark, lines in tables.items():

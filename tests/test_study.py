@@ -15,7 +15,8 @@ DECIMAL = re.compile(r"(?<![\w.])[+−-]?(\d*\.\d+)(?![\w.]*\d)")
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[str]]:
-    return tables_of(ROOT / "analysis" / "exports", ROOT / "analysis" / "field" / "exports")
+    analysis = ROOT / "analysis"
+    return tables_of(analysis / "exports", analysis / "second" / "exports", analysis / "field" / "exports")
 
 
 @pytest.mark.slow

@@ -96,8 +96,9 @@ def test_the_sentences_of_the_study_have_no_key_and_say_what_was_decided(committ
         check(verdict)
 
 
-def test_the_sentences_about_the_field_do_so_too() -> None:
-    for verdict in judged("analysis/field/exports", "claim/field"):
+@pytest.mark.parametrize(("part", "claims"), [("field", "claim/field"), ("second", "claim/again")])
+def test_the_sentences_of_the_further_parts_do_so_too(part: str, claims: str) -> None:
+    for verdict in judged(f"analysis/{part}/exports", claims):
         check(verdict)
 
 
