@@ -41,7 +41,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Redraw every figure and the report from the exports in the repository; trains nothing.
+# Redraw every figure and the three reports from the exports in the repository; trains nothing.
 figures: $(READY)
 	$(BIN)/python -m lmablate.report
 	$(BIN)/python -m lmablate.report exports=analysis/second/exports claims=conf/claim/again out=analysis/second/report.html
