@@ -159,7 +159,7 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
 
 
 def effects_table(study: Study, experiment: str) -> Iterator[str]:
-    """Yield a line for each main effect and interaction of a factorial, then one for each share of the variance."""
+    """Yield the lines of a factorial: main effects and interactions, shares of the variance, the extreme arms."""
     yield "| effect on the final validation loss, nats | value | 95 % interval | p, corrected |"
     yield "|---|---:|---|---:|"
     found = find_effects(study.experiments[experiment], "val/loss")
@@ -174,6 +174,13 @@ def effects_table(study: Study, experiment: str) -> Iterator[str]:
     for share in found.shares:
         low, high = (f"{100 * bound:.1f}" for bound in share.interval)
         yield f"| {share.term} | {100 * share.share:.1f} | {low} to {high} |"
+    yield ""
+    means = sorted(
+        (losses.mean(), ", ".join(arm)) for arm, losses in final_losses(study.experiments[experiment]).items()
+    )
+    yield "| lowest and highest means of the arms | final validation loss |"
+    yield "|---|---:|"
+    yield from (f"| {arm} | {mean:.3f} |" for mean, arm in (means[0], *means[-2:]))
     yield ""
     yield f"{found.arms} arms, {found.seeds} seeds each; a run varies by {found.residual:.3f} nats around this model."
 
