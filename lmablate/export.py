@@ -34,14 +34,15 @@ class Arguments:
     out: Annotated[Path, "the folder of the tables"] = Path("analysis/exports")
     every: Annotated[int, "keep per-step metrics (not train/loss, grad_norm, lr) at multiples of this"] = 1
     digits: Annotated[int, "number of significant digits of a value"] = 6
-    step_digits: Annotated[int | None, "the same for train/loss, grad_norm and lr; null stands for digits"] = None
+    step_every: Annotated[int, "the same for train/loss, grad_norm and lr, where no claim reads every step"] = 1
+    step_digits: Annotated[int | None, "the number for train/loss, grad_norm and lr; null stands for digits"] = None
     csv: Annotated[CsvForm, "plain, gzip or none"] = "plain"
     overwrite: Annotated[bool, "also replace files that are not tables of these runs"] = False
 
 
 def export(args: Arguments) -> None:
     """Write the tables, and print their paths."""
-    thinning = Thinning(args.every, args.digits, args.step_digits)
+    thinning = Thinning(args.every, args.digits, args.step_every, args.step_digits)
     if args.folder and args.source == "metrics":
         raise UserError(f"folder={args.folder} is of no use with source=metrics: choose source=wandb or source=csv.")
     key, folder = ("folder", args.folder) if args.folder else ("runs_dir", args.runs_dir)

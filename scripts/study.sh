@@ -8,7 +8,7 @@ PYTHON=${PYTHON:-.venv/bin/python}
 overrides=("$@")
 failed=0
 # Enough where claims read final losses and evaluations.
-coarse="every=100 step_digits=3"
+coarse="every=100 step_every=10 step_digits=3"
 
 # Train and audit an experiment, and write its tables: study FOLDER THINNING NAME CONFIG [overrides of its own ...]
 study() {

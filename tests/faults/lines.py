@@ -512,6 +512,7 @@ POSSIBLE: dict[str, dict[str, Values]] = {
         "runs_dir": [*RUNS, *NOT_A_FOLDER], "experiment": EXPERIMENT_NAMES, "source": SOURCES, "out": NEW_FOLDERS,
         "folder": [("null", 1), ("odd", UNKNOWN), *NOT_A_FOLDER], "every": [*WHOLE, ("9" * 30, REFUSED)],
         "digits": [("6", 1), ("1", 1), *WHOLE[3:], ("9" * 30, REFUSED)], "csv": FORMS,
+        "step_every": [*WHOLE, ("9" * 30, REFUSED)],
         "step_digits": [("null", 1), ("3", 1), *WHOLE[3:], ("9" * 30, REFUSED)],
     },
     "figures": {"experiment": EXPERIMENT_NAMES, "exports": [("analysis/exports", 1), ("odd", UNKNOWN), *NOT_A_FOLDER],

@@ -33,7 +33,7 @@ from lmablate.results.exports.recorded import (
 )
 from lmablate.results.frames import Scalar
 
-# Never thinned: spikes, peaks and late slopes are read off them.
+# Thinned only on request: spikes, peaks and late slopes are read off them.
 EVERY_STEP = ("train/loss", "grad_norm", "lr")
 WHOLE_NUMBERS = ("tokens", "parameters", "flops_per_token", "max_steps", "warmup_steps")
 # Few large batches instead of one per run: parquet compresses and reads them better.
@@ -54,19 +54,22 @@ class Thinning:
 
     Attributes:
         every: a metric that is logged at each step is kept at multiples of this, at evaluations and at the last step.
-            The metrics EVERY_STEP are kept whole, and no metric is lost altogether.
+            No metric is lost altogether.
         digits: number of significant digits to which values are rounded; whole numbers stay exact. Losses are
             computed in float32, which holds about 6.
-        step_digits: the same for the metrics EVERY_STEP, which fill most of a table; None for `digits`.
+        step_every: the same as `every` for the metrics EVERY_STEP, which fill most of a table.
+        step_digits: the same as `digits` for them; None for `digits`.
     """
 
     every: int = 1
     digits: int = 6
+    step_every: int = 1
     step_digits: int | None = None
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UserError(f"every={self.every} is not allowed: it must be at least 1.")
+        for key, every in (("every", self.every), ("step_every", self.step_every)):
+            if every < 1:
+                raise UserError(f"{key}={every} is not allowed: it must be at least 1.")
         for key, digits in (("digits", self.digits), ("step_digits", self.step_digits)):
             if digits is not None and not 1 <= digits <= 17:
                 raise UserError(f"{key}={digits} is not allowed: choose 1 to 17 significant digits.")
@@ -78,12 +81,14 @@ class Thinning:
         kept = np.unique(np.concatenate([*evaluated, [last]]))
 
         def thin(metric: str, steps: NDArray, values: NDArray) -> Curve:
-            if self.every > 1 and metric not in EVERY_STEP:
-                chosen = (steps % self.every == 0) | np.isin(steps, kept)
+            every, digits = self.every, self.digits
+            if metric in EVERY_STEP:
+                every, digits = self.step_every, self.step_digits or digits
+            if every > 1:
+                chosen = (steps % every == 0) | np.isin(steps, kept)
                 chosen[-1] |= not chosen.any()
                 steps, values = steps[chosen], values[chosen]
-            digits = self.step_digits if metric in EVERY_STEP else None
-            return steps, round_significant(values, digits or self.digits)
+            return steps, round_significant(values, digits)
 
         return {printable(metric): thin(metric, *curve) for metric, curve in curves.items()}
 
@@ -245,7 +250,10 @@ class _MeasurementWriter:
         sink = pa.CompressedOutputStream(str(part), "gzip") if path.suffix == ".gz" else pa.OSFile(str(part), "wb")
         self._opened.enter_context(sink)
         if path.suffix == ".parquet":
-            writer = pq.ParquetWriter(sink, schema, compression="zstd", compression_level=12)
+            # Steps that rise by the same number take next to no room as differences. A dictionary suits all else.
+            others, encoding = [name for name in schema.names if name != "step"], {"step": "DELTA_BINARY_PACKED"}
+            form = {"use_dictionary": others, "column_encoding": encoding}
+            writer = pq.ParquetWriter(sink, schema, compression="zstd", compression_level=12, **form)
         else:
             writer = pyarrow.csv.CSVWriter(sink, schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed"))
         return self._opened.enter_context(writer)

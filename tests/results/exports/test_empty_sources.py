@@ -251,6 +251,7 @@ def test_a_strange_wandb_run_is_read_or_refused(tmp_path: Path, monkeypatch: pyt
         ({"runs_dir": Path("nowhere")}, "runs_dir=nowhere is not a folder"),
         ({"every": 0}, "every=0 is not allowed"),
         ({"digits": 18}, "digits=18 is not allowed"),
+        ({"step_every": 0}, "step_every=0 is not allowed"),
         ({"step_digits": 0}, "step_digits=0 is not allowed"),
     ],
 )

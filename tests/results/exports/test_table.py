@@ -81,6 +81,24 @@ def test_thinning_keeps_evaluations_and_the_metrics_of_every_step(runs_dir: Path
     assert speeds["step"].tolist() == sorted({*range(0, 200, 20), *range(0, 200, 50)})
 
 
+def test_metrics_of_every_step_may_be_thinned_too(runs_dir: Path, tmp_path: Path) -> None:
+    recorded = read_runs("metrics", runs_dir)
+    write_tables(recorded, "tying", tmp_path / "all", Thinning())
+    write_tables(recorded, "tying", tmp_path / "thin", Thinning(step_every=50))
+    whole, thin = (load_exported(tmp_path / name, "tying").table for name in ("all", "thin"))
+    evaluated = whole.loc[whole["metric"] == "val/loss", ["run", "step"]].assign(evaluated=True)
+    marked = whole.merge(evaluated, how="left", on=["run", "step"])
+    last = whole.groupby("run")["step"].transform("max")
+    kept = (
+        ~whole["metric"].isin([*EVERY_STEP])
+        | (whole["step"] % 50 == 0)
+        | marked["evaluated"].notna()
+        | (whole["step"] == last)
+    )
+    assert not kept.all()
+    pd.testing.assert_frame_equal(thin, select_rows(whole, kept).reset_index(drop=True))
+
+
 def test_metrics_of_every_step_may_have_fewer_digits(runs_dir: Path, tmp_path: Path) -> None:
     recorded = read_runs("metrics", runs_dir)
     write_tables(recorded, "tying", tmp_path / "all", Thinning(digits=17))
