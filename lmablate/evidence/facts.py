@@ -10,17 +10,19 @@ from lmablate.evidence.divergence import step_of_divergence
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
 # Factors that set the budget of a run, so that a claim which names them compares budgets on purpose.
 BUDGET_FACTORS = ("train.max_steps", "train.batch_size", "rung", "scale")
+# The same for its text, with each key below them, such as data.max_bytes.
+DATA_FACTORS = ("data", "tokenizer", "scale")
 
 
 def check_facts(facts: pd.DataFrame) -> None:
     """Refuse runs that cannot be compared: other data, other training code, or another budget.
 
-    Data and code must be the same in the whole table, the number of tokens in each experiment, at each value of the
-    factors that set it.
+    Code must be the same in the whole table, data and the number of tokens in each experiment, at each value of the
+    factors that set them.
 
     Args:
-        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps some of BUDGET_FACTORS.
-            Only runs that finished or diverged count.
+        facts: one row per run and experiment, with the columns of FACT_COLUMNS, and perhaps some of BUDGET_FACTORS and
+            DATA_FACTORS. Only runs that finished or diverged count.
 
     Raises:
         UserError: if runs cannot be compared, or a column is missing.
@@ -29,11 +31,15 @@ def check_facts(facts: pd.DataFrame) -> None:
     if missing:
         raise UserError(f"The table of facts has no column {missing[0]}: it needs {', '.join(FACT_COLUMNS)}.")
     counted = facts.loc[facts["run"].isin(ends_of_counted_runs(facts))]
-    for column, name in (("data_fingerprint", "data fingerprints"), ("code_version", "code versions")):
-        _refuse_mixture(counted, column, f"The table mixes {name}")
+    _refuse_mixture(counted, "code_version", "The table mixes code versions")
     budgets = [factor for factor in BUDGET_FACTORS if factor in counted.columns]
-    for (experiment, *_), runs in counted.groupby(["experiment", *budgets], dropna=False):
-        _refuse_mixture(runs, "tokens", f"Experiment {experiment} mixes unequal budgets of tokens")
+    texts = [factor for factor in counted.columns if factor.split(".")[0] in DATA_FACTORS]
+    for column, name, factors in (
+        ("data_fingerprint", "data fingerprints", texts),
+        ("tokens", "unequal budgets of tokens", budgets),
+    ):
+        for (experiment, *_), runs in counted.groupby(["experiment", *factors], dropna=False):
+            _refuse_mixture(runs, column, f"Experiment {experiment} mixes {name}")
 
 
 def ends_of_counted_runs(facts: pd.DataFrame) -> dict[str, float]:

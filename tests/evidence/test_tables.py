@@ -58,7 +58,7 @@ def test_a_step_that_was_logged_twice_counts_as_logged_last():
 @pytest.mark.parametrize(
     ("fact", "message"),
     [
-        ({"data_fingerprint": "d2"}, "mixes data fingerprints.*d1 .run r0000., d2 .run r0008."),
+        ({"data_fingerprint": "d2"}, "Experiment e mixes data fingerprints.*d1 .run r0000., d2 .run r0008."),
         ({"code_version": "c2"}, "mixes code versions.*c1.*c2"),
         ({"tokens": 1001}, "Experiment e mixes unequal budgets.*1000.*1001"),
     ],
@@ -71,11 +71,24 @@ def test_tables_that_mix_what_cannot_be_compared_are_refused(fact, message):
         verdict_on(is_lower, runs)
 
 
-def test_experiments_may_have_budgets_of_their_own():
+@pytest.mark.parametrize(("fact", "one", "other"), [("tokens", 1, 2), ("data_fingerprint", "d1", "d2")])
+def test_experiments_may_have_budgets_and_texts_of_their_own(fact, one, other):
     runs = Runs()
-    runs.add("e", 0, {"arm": "a"}, tokens=1)
-    runs.add("f", 0, {"arm": "a"}, tokens=2)
+    runs.add("e", 0, {"arm": "a"}, **{fact: one})
+    runs.add("f", 0, {"arm": "a"}, **{fact: other})
     check_facts(runs.facts)
+
+
+@pytest.mark.parametrize("factor", ["data", "data.max_bytes", "tokenizer.vocab_size", "scale"])
+def test_an_experiment_may_vary_its_text(factor):
+    runs = Runs()
+    for arm in "ab":
+        runs.add("e", 0, {"arm": arm, factor: "1"}, data_fingerprint="d1", **{factor: "1"})
+        runs.add("e", 0, {"arm": arm, factor: "2"}, data_fingerprint="d2", **{factor: "2"})
+    check_facts(runs.facts)
+    runs.add("e", 1, {"arm": "a", factor: "1"}, data_fingerprint="d2", **{factor: "1"})
+    with pytest.raises(UserError, match="Experiment e mixes data fingerprints"):
+        check_facts(runs.facts)
 
 
 def test_incomplete_tables_of_facts_are_refused():
