@@ -22,7 +22,7 @@ from lmablate.config.key_value import run_key_value_command
 from lmablate.config.schema import CONF
 from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
 from lmablate.results.design_effects import find_effects
-from lmablate.results.frames import sample_variance
+from lmablate.results.frames import sample_variance, select_rows
 from lmablate.results.report.calibration import pairings
 from lmablate.results.report.plain_words import label_in_words, part_mark
 from lmablate.results.report.study import Study, final_losses
@@ -38,6 +38,8 @@ from scripts.marked import replaced
 ROOT = Path(__file__).resolve().parents[1]
 # The experiments that rank parts.
 FACTORIALS = ("factorial_blocks", "factorial")
+# Those that see a small text many times, so that the loss falls and rises again.
+MANY_EPOCHS = ("field_dyt_little_text", "field_dropout_epochs")
 
 
 @dataclass
@@ -185,6 +187,21 @@ def effects_table(study: Study, experiment: str) -> Iterator[str]:
     yield f"{found.arms} arms, {found.seeds} seeds each; a run varies by {found.residual:.3f} nats around this model."
 
 
+def epochs_table(study: Study) -> Iterator[str]:
+    """Yield the lines of the arms that see a small text many times: where their mean loss is lowest, and its end."""
+    yield "| experiment | arm | lowest mean validation loss | after step | at the end |"
+    yield "|---|---|---:|---:|---:|"
+    for name in MANY_EPOCHS:
+        data = study.experiments[name]
+        rows = select_rows(data.table, data.table["metric"] == "val/loss")
+        for factor in data.factors:
+            for arm, runs in rows.groupby(factor, sort=False):
+                means = runs.groupby("step")["value"].mean()
+                steps = means.index.to_numpy()
+                best = int(means.to_numpy().argmin())
+                yield f"| {name} | {factor}={arm} | {means.iloc[best]:.3f} | {steps[best]} | {means.iloc[-1]:.3f} |"
+
+
 def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the verdicts on the field's claims that have runs, what is open of them, and the runs."""
     study = Study.load(exports)
@@ -192,6 +209,7 @@ def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     verdicts = [verdict for verdict in judged if verdict.kind != Kind.NOT_RUN]
     yield "field", markdown_table(verdicts).splitlines()
     yield "field_open", [*open_table(verdicts)]
+    yield "field_epochs", [*epochs_table(study)]
     yield "field_sizes", [*sizes_table(study, verdicts)]
 
 
