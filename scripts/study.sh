@@ -29,12 +29,12 @@ study analysis/second/exports "$coarse" norm_location_again norm_location_again 
 for name in factorial_blocks factorial; do
   study analysis/second/exports "$coarse" "$name" "$name" "seed=range(12,15)"
 done
-for name in average dyt tying dropout mixer dyt_little_text dropout_epochs gate values init; do
+for name in average dyt tying dropout mixer dyt_little_text dropout_epochs gate values init norm; do
   study analysis/field/exports "$coarse" "field_$name" "field/$name"
 done
 study analysis/field/exports "$coarse" field_optim field/optim tuned=field_optim
 # The rate that the pilot found for AdamW: does a part still help where the base learns faster?
-for name in gate values; do
+for name in gate values norm init; do
   study analysis/field/exports "$coarse" "field_${name}_second_rate" "field/$name" "name=field_${name}_second_rate" \
     optim.lr=0.00949
 done

@@ -10,7 +10,8 @@ matters most, the field's claims, what the runs cost.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,8 @@ import yaml
 
 from lmablate.config.key_value import run_key_value_command
 from lmablate.config.schema import CONF
-from lmablate.evidence import Kind, Verdict, judge_claims, load_claims
+from lmablate.errors import counted
+from lmablate.evidence import Claim, Contrast, Kind, Verdict, judge_claims, load_claims
 from lmablate.results.design_effects import find_effects
 from lmablate.results.frames import sample_variance, select_rows
 from lmablate.results.report.calibration import pairings
@@ -142,12 +144,19 @@ def tuned_table() -> Iterator[str]:
 
 
 def costs_table(runs_dir: Path) -> Iterator[str]:
-    """Yield a line for each experiment: the core-hours from the start to the end of its runs, which share no core."""
+    """Yield a line for each experiment: the core-hours of its runs, which share no core.
+
+    They are those from the start of a run to its end. A run that took twice as long as its steps stood still in
+    between, and counts by its steps.
+    """
     rows: list[dict[str, object]] = []
+    interrupted = 0
     for folder in runs_dir.iterdir():
         if (folder / "status.json").is_file():
             ended = json.loads((folder / "status.json").read_text())["heartbeat"]
             hours = (ended - (folder / "config.yaml").stat().st_mtime) / 3600
+            if hours > 2 * (trained := _hours_of_steps(folder / "metrics.jsonl")):
+                hours, interrupted = trained, interrupted + 1
             rows += [{"experiment": place.name, "run": folder.name, "hours": hours}
                      for place in (folder / "experiments").iterdir()]  # fmt: skip
     table = pd.DataFrame(rows)
@@ -158,6 +167,15 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
     once = table.drop_duplicates("run")
     yield ""
     yield f"Each run counted once: {len(once)} runs, {once['hours'].sum():.2f} core-hours. {describe()}."
+    if interrupted:
+        yield f"{counted(interrupted, 'run')} stood still in between, and count by the time of their steps."
+
+
+def _hours_of_steps(metrics: Path) -> float:
+    """Return the hours that the steps of a run took, without its evaluations."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    trained = [(row["tokens"], row["tokens_per_s"]) for row in rows if "tokens_per_s" in row]
+    return sum((after - before) / speed for (before, _), (after, speed) in pairwise(trained)) / 3600
 
 
 def effects_table(study: Study, experiment: str) -> Iterator[str]:
@@ -202,14 +220,35 @@ def epochs_table(study: Study) -> Iterator[str]:
                 yield f"| {name} | {factor}={arm} | {means.iloc[best]:.3f} | {steps[best]} | {means.iloc[-1]:.3f} |"
 
 
+def second_rate_table(study: Study, claims: Sequence[Claim]) -> Iterator[str]:
+    """Yield a line for each contrast that was measured at a second learning rate, too: its effect at both."""
+    yield "| | part of the claim | at the common rate | at the second rate |"
+    yield "|---|---|---|---|"
+    for claim in claims:
+        for predicate in claim.all_of:
+            again = replace(predicate, experiment=f"{predicate.experiment}_second_rate")
+            if again.experiment in study.experiments:
+                pairs = (rate.measure(study.run_table) for rate in (predicate, again))
+                for contrasts in zip(*pairs, strict=True):
+                    label = markdown_text(label_in_words(contrasts[0].label))
+                    yield f"| {claim.id} | {label} | {' | '.join(map(_effect_in_words, contrasts))} |"
+
+
+def _effect_in_words(contrast: Contrast) -> str:
+    low, high = map(format_number, contrast.interval)
+    return f"{format_number(contrast.sample.mean)} ({low} to {high})"
+
+
 def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the verdicts on the field's claims that have runs, what is open of them, and the runs."""
     study = Study.load(exports)
-    judged = judge_claims(load_claims(CONF / "claim" / "field"), study.run_table)
+    claims = load_claims(CONF / "claim" / "field")
+    judged = judge_claims(claims, study.run_table)
     verdicts = [verdict for verdict in judged if verdict.kind != Kind.NOT_RUN]
     yield "field", markdown_table(verdicts).splitlines()
     yield "field_open", [*open_table(verdicts)]
     yield "field_epochs", [*epochs_table(study)]
+    yield "field_second_rate", [*second_rate_table(study, claims)]
     yield "field_sizes", [*sizes_table(study, verdicts)]
 
 
