@@ -34,6 +34,8 @@ UNTOLD: Mapping[Format, dict[str, Any]] = {
 }
 # The key of each format's metadata that says where a figure is from.
 SOURCE_KEYS: Mapping[Format, str] = {"png": "Source", "svg": "Source", "pdf": "Subject"}
+# Dots per inch of a PNG.
+DPI = 200
 USUAL_FORMATS: tuple[Format, ...] = ("png", "svg")
 # The name under which limits of the axis of steps are given.
 STEPS = "step"
@@ -307,9 +309,19 @@ def figure_bytes(figure: Figure, form: Format, **style: Any) -> bytes:
     buffer = io.BytesIO()
     with styled():
         matplotlib.rcParams.update(style)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        figure.savefig(buffer, format=form, dpi=200, metadata={**UNTOLD[form], SOURCE_KEYS[form]: MARK})
-    figure.set_layout_engine("none")  # the other formats have the same layout
+        _lay_out(figure)
+        figure.savefig(buffer, format=form, dpi=DPI, metadata={**UNTOLD[form], SOURCE_KEYS[form]: MARK})
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay out a figure once for all formats. Or matplotlib would draw it twice, the first time for the layout alone."""
+    if layout := figure.get_layout_engine():
+        shown = figure.dpi
+        figure.set_dpi(DPI)
+        layout.execute(figure)
+        figure.set_dpi(shown)
+        figure.set_layout_engine(None)
 
 
 def colours_of(levels: Sequence[Scalar]) -> dict[Scalar, Colour]:
