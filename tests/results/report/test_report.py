@@ -132,29 +132,34 @@ def test_the_command_prints_verdicts_and_runs_without_torch_hydra_or_wandb(folde
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        ({"data_fingerprint": "other"}, "mixes data fingerprints"),
-        ({"code_version": "c2"}, "mixes code versions"),
-    ],
-)
-def test_runs_of_other_data_or_code_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], facts: dict, message: str
-) -> None:
+def test_runs_of_other_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = simulated(0, pairs=2)
     write_exports(study, tmp_path, only="aa")
-    write_exports(study, tmp_path, only="activation_llama", **facts)
-    assert refusal(tmp_path, capsys).count(message) == 1
+    write_exports(study, tmp_path, only="activation_llama", code_version="c2")
+    assert refusal(tmp_path, capsys).count("mixes code versions") == 1
 
 
-def test_runs_of_unequal_budgets_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_experiment_may_have_a_text_of_its_own(tmp_path: Path) -> None:
+    study = simulated(0, pairs=2)
+    write_exports(study, tmp_path, only="aa")
+    write_exports(study, tmp_path, only="activation_llama", data_fingerprint="other")
+    report(Arguments(exports=tmp_path, out=tmp_path / "report.html"))
+    assert "<code>other</code>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("fact", "message"),
+    [("tokens", "Experiment aa mixes unequal budgets of tokens"), ("data_fingerprint", "Experiment aa mixes data")],
+)
+def test_runs_of_unequal_budgets_or_texts_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fact: str, message: str
+) -> None:
     write_exports(simulated(0, pairs=2), tmp_path, only="aa")
     path = tmp_path / "aa.runs.csv"
     runs = pd.read_csv(path)
-    runs.loc[0, "tokens"] += 1
+    runs[fact] = [*runs[fact][:1], *(f"{value}0" for value in runs[fact][1:])]
     runs.to_csv(path, index=False)
-    assert "Experiment aa mixes unequal budgets of tokens" in refusal(tmp_path, capsys)
+    assert message in refusal(tmp_path, capsys)
 
 
 def test_a_folder_without_exports_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
