@@ -24,7 +24,7 @@ from lmablate.config.schema import CONF
 from lmablate.errors import counted
 from lmablate.evidence import Claim, Contrast, Kind, Verdict, judge_claims, load_claims
 from lmablate.results.design_effects import find_effects
-from lmablate.results.frames import sample_variance, select_rows
+from lmablate.results.frames import group_rows, sample_variance, select_rows
 from lmablate.results.report.calibration import pairings
 from lmablate.results.report.plain_words import label_in_words, part_mark
 from lmablate.results.report.study import Study, final_losses
@@ -213,11 +213,10 @@ def epochs_table(study: Study) -> Iterator[str]:
         data = study.experiments[name]
         rows = select_rows(data.table, data.table["metric"] == "val/loss")
         for factor in data.factors:
-            for arm, runs in rows.groupby(factor, sort=False):
-                means = runs.groupby("step")["value"].mean()
-                steps = means.index.to_numpy()
-                best = int(means.to_numpy().argmin())
-                yield f"| {name} | {factor}={arm} | {means.iloc[best]:.3f} | {steps[best]} | {means.iloc[-1]:.3f} |"
+            for (arm,), runs in group_rows(rows, [factor]):
+                means = [(float(np.mean(at["value"].to_numpy())), step) for (step,), at in group_rows(runs, ["step"])]
+                lowest, best = min(means)
+                yield f"| {name} | {factor}={arm} | {lowest:.3f} | {best} | {means[-1][0]:.3f} |"
 
 
 def second_rate_table(study: Study, claims: Sequence[Claim]) -> Iterator[str]:

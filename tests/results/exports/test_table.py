@@ -95,7 +95,7 @@ def test_metrics_of_every_step_may_be_thinned_too(runs_dir: Path, tmp_path: Path
         | marked["evaluated"].notna()
         | (whole["step"] == last)
     )
-    assert not kept.all()
+    assert not np.all(kept)
     pd.testing.assert_frame_equal(thin, select_rows(whole, kept).reset_index(drop=True))
 
 
