@@ -42,6 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FACTORIALS = ("factorial_blocks", "factorial")
 # Those that see a small text many times, so that the loss falls and rises again.
 MANY_EPOCHS = ("field_dyt_little_text", "field_dropout_epochs")
+# In hours: more than the start and the evaluations of any run here.
+PAUSE = 0.1
 
 
 @dataclass
@@ -146,8 +148,8 @@ def tuned_table() -> Iterator[str]:
 def costs_table(runs_dir: Path) -> Iterator[str]:
     """Yield a line for each experiment: the core-hours of its runs, which share no core.
 
-    They are those from the start of a run to its end. A run that took twice as long as its steps stood still in
-    between, and counts by its steps.
+    They are those from the start of a run to its end. A run that took twice as long as its steps, and PAUSE longer,
+    stood still in between, and counts by its steps.
     """
     rows: list[dict[str, object]] = []
     interrupted = 0
@@ -155,7 +157,8 @@ def costs_table(runs_dir: Path) -> Iterator[str]:
         if (folder / "status.json").is_file():
             ended = json.loads((folder / "status.json").read_text())["heartbeat"]
             hours = (ended - (folder / "config.yaml").stat().st_mtime) / 3600
-            if hours > 2 * (trained := _hours_of_steps(folder / "metrics.jsonl")):
+            trained = _hours_of_steps(folder / "metrics.jsonl")
+            if hours > max(2 * trained, trained + PAUSE):
                 hours, interrupted = trained, interrupted + 1
             rows += [{"experiment": place.name, "run": folder.name, "hours": hours}
                      for place in (folder / "experiments").iterdir()]  # fmt: skip

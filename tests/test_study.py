@@ -53,6 +53,14 @@ def unknown_numbers(prose: str, tables: str) -> list[str]:
     ]
 
 
+def test_the_readme_counts_the_claims_as_the_tables_do() -> None:
+    counts = re.findall(r"(\d+) of (\d+) claims are decided: ", STUDY.read_text(encoding="utf-8"))
+    (field_decided, field_tested), (decided, tested) = counts
+    prose = " ".join(results_of_readme().split())
+    assert f"{field_tested} have been tested so far, and {field_decided} are decided" in prose
+    assert f"So {decided} of {tested} claims are decided" in prose
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
 def test_each_number_in_the_prose_stands_in_a_table(page: str) -> None:
     study = STUDY.read_text(encoding="utf-8")

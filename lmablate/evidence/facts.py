@@ -10,8 +10,8 @@ from lmablate.evidence.divergence import step_of_divergence
 FACT_COLUMNS = ("run", "experiment", "data_fingerprint", "code_version", "tokens", "state")
 # Factors that set the budget of a run, so that a claim which names them compares budgets on purpose.
 BUDGET_FACTORS = ("train.max_steps", "train.batch_size", "rung", "scale")
-# The same for its text, with each key below them, such as data.max_bytes.
-DATA_FACTORS = ("data", "tokenizer", "scale")
+# The same for its text, with each key below them, such as data.max_bytes. A scale of one's own may choose a text.
+DATA_FACTORS = ("data", "scale")
 
 
 def check_facts(facts: pd.DataFrame) -> None:

@@ -79,7 +79,7 @@ def test_experiments_may_have_budgets_and_texts_of_their_own(fact, one, other):
     check_facts(runs.facts)
 
 
-@pytest.mark.parametrize("factor", ["data", "data.max_bytes", "tokenizer.vocab_size", "scale"])
+@pytest.mark.parametrize("factor", ["data", "data.max_bytes", "scale"])
 def test_an_experiment_may_vary_its_text(factor):
     runs = Runs()
     for arm in "ab":

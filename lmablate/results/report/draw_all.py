@@ -87,8 +87,8 @@ class _Task:
         name: the experiment.
         stem: the figure.
         on_page: whether the page shows it, and not only a file.
-        alone: whether it is as wide as the page: the overview, and one of the others if their number is odd, since
-            these stand in pairs.
+        alone: whether it is as wide as the page: the overview, and the first of the others if their number is odd,
+            since these stand in pairs.
     """
 
     name: str
