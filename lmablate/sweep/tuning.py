@@ -203,7 +203,7 @@ def tuned_file(arms: Sequence[TunedArm], seeds: Sequence[int], command: str, dat
         "command": command,
         "date": date,
         "seeds": [*seeds],
-        "setting": tuning_setting(arms[0].config),
+        "setting": _common([tuning_setting(arm.config) for arm in arms]),
         "arms": [
             {
                 "arm": arm.arm,
@@ -217,6 +217,12 @@ def tuned_file(arms: Sequence[TunedArm], seeds: Sequence[int], command: str, dat
             for arm, when in zip(arms, whens, strict=True)
         ],
     }
+
+
+def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all settings share. Where they differ, as the sizes of a ladder do, `when` tells the arms apart."""
+    first = settings[0]
+    return {key: value for key, value in first.items() if all(other[key] == value for other in settings)}
 
 
 def is_tuned_file(path: Path, arms: Collection[str]) -> bool:

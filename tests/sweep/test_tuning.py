@@ -107,3 +107,15 @@ def test_the_file_says_what_tells_the_arms_apart_and_where_the_values_come_from(
     assert file["arms"][0]["values"] == {"optim.lr": 0.00949}
     assert file["arms"][0]["at_edge"] is False
     assert len(file["arms"][0]["trials"]) == 3
+
+
+def test_sizes_that_tell_the_arms_apart_are_no_setting_of_all() -> None:
+    """Each rung of a ladder is an arm: an audit would call all but the first tuned at another size."""
+    configs = [
+        OmegaConf.create({"model": {"d_model": width}, "train": {"max_steps": 300}, "name": "n"}) for width in (32, 48)
+    ]
+    arms = [TunedArm(f"d {cfg.model.d_model}", {}, {(): 3.0}, cfg) for cfg in configs]
+    file = tuned_file(arms, [1], "python -m lmablate.tune", "2026-01-31")
+    assert [arm["when"] for arm in file["arms"]] == [{"model.d_model": 32}, {"model.d_model": 48}]
+    assert "model.d_model" not in file["setting"]
+    assert file["setting"]["train.max_steps"] == 300

@@ -6,6 +6,7 @@ Other values: 0.5, 12.5, 3000; a value of a million or more, or below a ten-thou
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -46,7 +47,7 @@ class CountTicks(Formatter):
         texts = []
         for value in values:
             unit, name = next((unit for unit in UNITS if abs(value) >= unit[0]), (1.0, ""))
-            decimals = _decimals([value / unit for value in values])
+            decimals = _decimals(tuple(value / unit for value in values))
             text = f"{value / unit:.{decimals}f}"
             texts.append((text.rstrip("0").rstrip(".") if decimals else text) + name)
         return texts
@@ -75,13 +76,15 @@ def _power_of(value: float) -> int:
 def _spelled(value: float, power: int, values: Sequence[float], precision: float = 1e-3) -> str:
     """Return a number with a power of ten, and with as many decimals as tell `values` apart."""
     unit = 10.0**power
-    text = f"{value / unit:.{_decimals([each / unit for each in values], precision)}f}".replace("-", "−")
+    text = f"{value / unit:.{_decimals(tuple(each / unit for each in values), precision)}f}".replace("-", "−")
     if power == 0 or value == 0:
         return text if value else "0"
     return f"{text}·10{str(power).translate(RAISED)}"
 
 
-def _decimals(values: Sequence[float], precision: float = 1e-3) -> int:
+# All ticks of an axis ask for the same values, and an axis is asked several times while a figure is laid out.
+@lru_cache(maxsize=1024)
+def _decimals(values: tuple[float, ...], precision: float = 1e-3) -> int:
     """Return the fewest decimals with which all values are right to this part of their distance."""
     distance = np.diff(np.unique(values)).min(initial=math.inf)
     allowed = precision * min(distance, max((abs(value) for value in values if value), default=1.0))
