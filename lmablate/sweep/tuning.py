@@ -53,6 +53,11 @@ class TunedArm:
         return best_point(self.losses)
 
     @property
+    def next(self) -> Point | None:
+        """The setting to try next, the arm's own first; None if the search is at its end."""
+        return next_point(self.losses) if self.losses else (0,) * len(self.base)
+
+    @property
     def at_edge(self) -> bool:
         """Whether the search ended before it had looked at all sides of the best setting."""
         return bool(_untried_sides(self.losses, _STRIDES[0]))
@@ -79,7 +84,22 @@ def tune_arms(arguments: list[str], keys: Sequence[str], trials: int, seeds: Seq
     base = expand_sweep(arguments)
     _check(base, keys, seeds)
     log.info("%s", _cost(len(base.arms), trials, len(seeds)))
-    return [_tune_arm(arguments, base, arm, keys, trials, seeds) for arm in base.arms]
+    found = {
+        arm: TunedArm(arm, {key: OmegaConf.select(job.cfg, key) for key in keys}, {}, job.cfg)
+        for arm, job in base.arms.items()
+    }
+    for _ in range(trials):
+        points = {arm: point for arm, tuned in found.items() if (point := tuned.next) is not None}
+        values = {arm: found[arm].values(point) for arm, point in points.items()}
+        for command in trial_commands(arguments, base, values, seeds):
+            launch(command)
+        for arm, point in points.items():
+            found[arm].losses[point] = _mean_loss(base, base.arms[arm], values[arm], seeds)
+            log.info("%s %s: val/loss %.4f", arm, _words(values[arm]), found[arm].losses[point])
+    for arm, tuned in found.items():
+        if not math.isfinite(tuned.losses[tuned.best]):
+            raise UserError(f"Every trial of {arm} diverged, down to {_words(tuned.values(min(tuned.losses)))}.")
+    return [*found.values()]
 
 
 def _check(base: Sweep, keys: Sequence[str], seeds: Sequence[int]) -> None:
@@ -105,36 +125,53 @@ def _cost(arms: int, trials: int, seeds: int) -> str:
     return f"{runs}: {counted(arms, 'arm')}, {counted(trials, 'trial')} each, {counted(seeds, 'pilot seed')}"
 
 
-def _tune_arm(
-    arguments: list[str], base: Sweep, arm: str, keys: Sequence[str], trials: int, seeds: Sequence[int]
-) -> TunedArm:
-    """Run the trials of one arm.
+def trial_commands(
+    arguments: list[str], base: Sweep, tried: Mapping[str, Mapping[str, float]], seeds: Sequence[int]
+) -> list[list[str]]:
+    """Return the command lines that run one trial of each arm.
+
+    Arms that try the same values are one sweep where they can be, so that their runs share the machine.
 
     Args:
-        arguments: the overrides of the sweep.
+        arguments: the overrides of the sweep that is tuned.
         base: the sweep that they stand for.
-        arm: the arm's name.
-        keys: what is tuned.
-        trials: number of settings to try.
+        tried: the values that each arm tries, by its name.
         seeds: the pilot's seeds.
     """
-    job = base.arms[arm]
-    found = TunedArm(arm, {key: OmegaConf.select(job.cfg, key) for key in keys}, {}, job.cfg)
-    line = [
-        *(a for a in at_levels(arguments, job.levels(base.factors)) if a.split("=", 1)[0] not in {*keys, "seed"}),
-        f"name={job.cfg.name}_tune",
-        f"seed={','.join(map(str, seeds))}",
+    same: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for arm, values in tried.items():
+        same.setdefault((*values.items(),), []).append(arm)
+    return [
+        [
+            "-m",
+            *(a for a in at_levels(arguments, levels) if a.split("=", 1)[0] not in {"seed", *dict(values)}),
+            f"name={base.jobs[0].cfg.name}_tune",
+            f"seed={','.join(map(str, seeds))}",
+            *(f"{key}={value}" for key, value in values),
+        ]
+        for values, arms in same.items()
+        for levels in _levels_of(base, arms)
     ]
-    point: Point | None = (0,) * len(keys)
-    while point is not None and len(found.losses) < trials:
-        values = found.values(point)
-        launch(["-m", *line, *(f"{key}={value}" for key, value in values.items())])
-        found.losses[point] = _mean_loss(base, job, values, seeds)
-        log.info("%s %s: val/loss %.4f", arm, _words(values), found.losses[point])
-        point = next_point(found.losses)
-    if not math.isfinite(found.losses[found.best]):
-        raise UserError(f"Every trial of {arm} diverged, down to {_words(found.values(min(found.losses)))}.")
-    return found
+
+
+def _levels_of(base: Sweep, arms: Sequence[str]) -> list[dict[str, str]]:
+    """Return the levels of each sweep that together train these arms, and no others.
+
+    Args:
+        base: the sweep of all arms.
+        arms: the names of some of them.
+
+    Returns:
+        One entry if the arms are all of them, or all combinations of some levels; else one for each arm. An entry has
+        a level of each factor, or several with commas; it is empty for all arms.
+    """
+    if len(arms) == len(base.arms):
+        return [{}]
+    each = [base.arms[arm].levels(base.factors) for arm in arms]
+    together = {factor: [*dict.fromkeys(levels[factor] for levels in each)] for factor in base.factors}
+    if math.prod(map(len, together.values())) == len(arms):
+        return [{factor: ",".join(levels) for factor, levels in together.items()}]
+    return each
 
 
 def _mean_loss(base: Sweep, job: Job, values: Mapping[str, float], seeds: Sequence[int]) -> float:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmablate.errors import UserError
-from lmablate.sweep.tuning import Point, TunedArm, best_point, next_point, point_values, tune_arms, tuned_file
+from lmablate.sweep.jobs import expand_sweep
+from lmablate.sweep.tuning import (
+    Point,
+    TunedArm,
+    best_point,
+    next_point,
+    point_values,
+    trial_commands,
+    tune_arms,
+    tuned_file,
+)
 
 BASE = {"optim.lr": 0.003, "optim.weight_decay": 0.1}
 
@@ -119,3 +129,32 @@ def test_sizes_that_tell_the_arms_apart_are_no_setting_of_all() -> None:
     assert [arm["when"] for arm in file["arms"]] == [{"model.d_model": 32}, {"model.d_model": 48}]
     assert "model.d_model" not in file["setting"]
     assert file["setting"]["train.max_steps"] == 300
+
+
+@pytest.mark.parametrize(
+    ("rates", "sweeps"),
+    [
+        ((0.003, 0.003, 0.003, 0.003), 1),
+        ((0.003, 0.003, 0.01, 0.01), 2),
+        ((0.01, 0.003, 0.01, 0.003), 2),
+        ((0.003, 0.003, 0.003, 0.01), 4),  # three of four arms are no combination of levels
+        ((0.003, 0.01, 0.01, 0.003), 4),
+        ((0.003, 0.01, None, None), 2),
+        ((None, None, None, None), 0),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "model/norm=pre,post", "model/pos=rope,nope", "optim.lr=0.003", "seed=4,5"],
+        ["experiment=norm_location", "model/pos=rope,nope"],
+    ],
+)
+def test_arms_that_try_the_same_values_are_one_sweep(arguments: list[str], rates: tuple, sweeps: int) -> None:
+    base = expand_sweep(arguments)
+    tried = {arm: {"optim.lr": rate} for arm, rate in zip(base.arms, rates, strict=True) if rate is not None}
+    commands = trial_commands(arguments, base, tried, [7, 8])
+    jobs = [job for command in commands for job in expand_sweep(command).jobs]
+    run = [(job.arm(base.factors), job.cfg.optim.lr, job.seed) for job in jobs]
+    assert sorted(run) == sorted((arm, values["optim.lr"], seed) for arm, values in tried.items() for seed in (7, 8))
+    assert len(commands) == sweeps
