@@ -5,8 +5,7 @@
     scripts/aa_ladder.sh                                                           ten minutes on two cores
     python scripts/aa_on_exports.py exports=runs/aa_ladder/exports
 
-The second pair of commands trains an arm at four sizes, for a tenth of the ladder's tokens, for the readings over
-sizes and over layers.
+The second pair of commands trains an arm at four sizes, for the readings over sizes and over layers.
 
 Arms that were trained with at least eight seeds are split in two halves by chance, over and over; the halves are called
 arms a and b, and their seeds are paired by chance. No verdict that they differ can be right. Printed is how often the

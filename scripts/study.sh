@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole study behind the README's verdicts, at scale=cpu unless told otherwise: the experiments of conf/claim, the
-# factorials, and the first ones of conf/claim/field. It may be interrupted and repeated: what is done is skipped.
+# factorials, the first ones of conf/claim/field, and the ladders. It may be interrupted and repeated: what is done is skipped.
 #     scripts/study.sh [overrides of lmablate.train ...]
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +33,9 @@ for name in average dyt tying dropout mixer dyt_little_text dropout_epochs gate 
   study analysis/field/exports "$coarse" "field_$name" "field/$name"
 done
 study analysis/field/exports "$coarse" field_optim field/optim tuned=field_optim
+for name in ladder ladder_norm ladder_pos ladder_optim; do
+  study analysis/ladder/exports "$coarse" "$name" "$name" "tuned=$name" "seed=range(12,16)"
+done
 # The rate that the pilot found for AdamW: does a part still help where the base learns faster?
 for name in gate values norm init; do
   study analysis/field/exports "$coarse" "field_${name}_second_rate" "field/$name" "name=field_${name}_second_rate" \

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -37,17 +38,17 @@ class Arm:
     colour: Colour
     runs: pd.DataFrame
 
-    @property
+    @cached_property
     def complete(self) -> list[str]:
         """Ids of the runs that are finished."""
         return self.runs.loc[self.runs["state"].isin(COMPLETE), "run"].tolist()
 
-    @property
+    @cached_property
     def incomplete(self) -> list[str]:
         """Ids of the runs that failed or are still running."""
         return self.runs.loc[~self.runs["state"].isin(COMPLETE), "run"].tolist()
 
-    @property
+    @cached_property
     def diverged(self) -> list[str]:
         """Ids of the runs that diverged."""
         return self.runs.loc[has_diverged(self.runs), "run"].tolist()
@@ -167,7 +168,7 @@ class Arms:
         """The last step at which anything was logged."""
         return self.data.metrics.last_step
 
-    @property
+    @cached_property
     def warmup_ends(self) -> dict[Scalar, int]:
         """The step at which warm-up ends by level, for levels that have one and whose runs agree."""
         known = self.data.runs.dropna(subset=["warmup_steps"])
@@ -178,7 +179,7 @@ class Arms:
             ends.setdefault(level, set()).add(int(steps))
         return {level: steps.pop() for level, steps in ends.items() if len(steps) == 1}
 
-    @property
+    @cached_property
     def tokens_per_step(self) -> float | None:
         """Training tokens per optimizer step; None if it is unknown or not the same for all runs."""
         ratios = distinct_values(get_column(self.data.runs, "tokens") / get_column(self.data.runs, "max_steps"))

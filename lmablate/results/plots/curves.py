@@ -156,6 +156,8 @@ def _thin(points: int, *columns: np.ndarray) -> list[np.ndarray]:
 
 def _draw_incomplete(axes: Axes, arms: Arms, arm: Arm, metric: str, start: int, points: int) -> None:
     """Draw each run that failed or is still running; a cross where a diverged one was last finite."""
+    if not arm.incomplete:
+        return
     wide = arms.drawable(metric, arm.incomplete)
     for run in wide.columns:
         series = wide.loc[np.isfinite(wide[run]), [run]]
@@ -194,7 +196,7 @@ def _add_token_axis(axes: Axes, arms: Arms) -> None:
 def _notes(arms: Arms, metric: str, has_warmup: bool) -> list[str]:
     """Return sentences about the lines, bands, dashes and crosses of a panel."""
     notes = seeds_sentence(arms)
-    if len({*arms.data.metrics.rows(metric)["step"]}) >= DENSE:
+    if arms.data.metrics.rows(metric)["step"].nunique() >= DENSE:
         half_life = counted(_half_life(arms), "step")
         notes.append(
             f"Smoothed by a two-sided exponential moving average, half-life {half_life}; pale: before smoothing."
