@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole study behind the README's verdicts, at scale=cpu unless told otherwise: the experiments of conf/claim, the
-# factorials, the first ones of conf/claim/field, and the ladders. It may be interrupted and repeated: what is done is skipped.
+# factorials, the first ones of conf/claim/field, and the ladders. It may be interrupted and repeated: what is done is
+# skipped.
 #     scripts/study.sh [overrides of lmablate.train ...]
 set -uo pipefail
 cd "$(dirname "$0")/.."

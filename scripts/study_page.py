@@ -1,9 +1,10 @@
 """Write the tables of docs/study.md from exports: every part of every claim, what is open, which part of a model
-matters most, the field's claims, what the runs cost.
+matters most, the field's claims, leads over sizes, what the runs cost.
 
-    python -m scripts.study_page                                                 from analysis, into docs/study.md
-    python -m scripts.study_page exports=DIR second=null field=null page=null    only print them, for an older study
-    python -m scripts.study_page runs_dir=runs                                   also the core-hours, from the runs
+    python -m scripts.study_page                         from analysis, into docs/study.md
+    python -m scripts.study_page runs_dir=runs           also the core-hours, from the runs
+    python -m scripts.study_page exports=DIR second=null field=null ladder=null page=null
+                                                         only print them, for an older study
 
 `tests/test_study.py` compares the tables with the exports, and looks up every decimal number of the prose in them.
 """
@@ -23,6 +24,9 @@ from lmablate.config.key_value import run_key_value_command
 from lmablate.config.schema import CONF
 from lmablate.errors import counted
 from lmablate.evidence import Claim, Contrast, Kind, Verdict, judge_claims, load_claims
+from lmablate.evidence.budget_predicates import EffectWithScale
+from lmablate.evidence.budgets import Ladder
+from lmablate.evidence.tables import name_of
 from lmablate.results.design_effects import find_effects
 from lmablate.results.frames import group_rows, sample_variance, select_rows
 from lmablate.results.report.calibration import pairings
@@ -40,6 +44,8 @@ from scripts.marked import replaced
 ROOT = Path(__file__).resolve().parents[1]
 # The experiments that rank parts.
 FACTORIALS = ("factorial_blocks", "factorial")
+# Those that compare two arms at several sizes.
+LADDERS = ("ladder", "ladder_norm", "ladder_pos", "ladder_optim")
 # Those that see a small text many times, so that the loss falls and rises again.
 MANY_EPOCHS = ("field_dyt_little_text", "field_dropout_epochs")
 # In hours: more than the start and the evaluations of any run here.
@@ -56,6 +62,9 @@ class Arguments:
     ] = ROOT / "analysis" / "second" / "exports"
     field: Annotated[Path | None, "the folder of the exports for conf/claim/field; null for none"] = (
         ROOT / "analysis" / "field" / "exports"
+    )
+    ladder: Annotated[Path | None, "the folder of the exports for conf/claim/ladder; null for none"] = (
+        ROOT / "analysis" / "ladder" / "exports"
     )
     page: Annotated[Path | None, "the page whose tables are replaced; null prints them only"] = (
         ROOT / "docs" / "study.md"
@@ -136,7 +145,7 @@ def tuned_table() -> Iterator[str]:
     """Yield a line for each arm of conf/tuned: the final loss of the pilot at each rate, the chosen one in bold."""
     yield "| pilot of | arm | final validation loss at each rate |"
     yield "|---|---|---|"
-    for path in sorted((CONF / "tuned").glob("*.yaml")):
+    for path in sorted(path for path in (CONF / "tuned").glob("*.yaml") if path.stem not in LADDERS):
         for arm in yaml.safe_load(path.read_text(encoding="utf-8"))["arms"]:
             trials = sorted((trial["optim.lr"], trial["loss"]) for trial in arm["trials"])
             shown = [f"{rate:g}: {loss:.3f}" for rate, loss in trials]
@@ -237,8 +246,12 @@ def second_rate_table(study: Study, claims: Sequence[Claim]) -> Iterator[str]:
 
 
 def _effect_in_words(contrast: Contrast) -> str:
-    low, high = map(format_number, contrast.interval)
-    return f"{format_number(contrast.sample.mean)} ({low} to {high})"
+    return _in_words(contrast.sample.mean, contrast.interval)
+
+
+def _in_words(mean: float, interval: tuple[float, float]) -> str:
+    low, high = map(format_number, interval)
+    return f"{format_number(mean)} ({low} to {high})"
 
 
 def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
@@ -254,7 +267,56 @@ def field_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     yield "field_sizes", [*sizes_table(study, verdicts)]
 
 
-def tables_of(exports: Path, second: Path | None, field: Path | None) -> dict[str, list[str]]:
+def rates_table() -> Iterator[str]:
+    """Yield a line for each arm of the ladders: the rate that its pilot chose at each size, and the loss there."""
+    chosen: dict[str, dict[str, str]] = {}
+    for name in LADDERS:
+        for arm in yaml.safe_load((CONF / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))["arms"]:
+            who, rung = arm["arm"].rsplit(" ", 1)
+            chosen.setdefault(who, {})[rung] = f"{arm['values']['optim.lr']:g}: {arm['loss']:.3f}"
+    rows: dict[str, str] = {}  # the base is an arm of each ladder, and has one line
+    for who, rates in chosen.items():
+        rows.setdefault(" | ".join(rates.values()), who)
+    sizes = next(iter(chosen.values()))
+    yield f"| arm | {' | '.join(sizes)} |"
+    yield f"|---{'|---' * len(sizes)}|"
+    yield from (f"| {who} | {rates} |" for rates, who in rows.items())
+
+
+def leads_table(study: Study, claims: Sequence[Claim]) -> Iterator[str]:
+    """Yield a line for each claim about sizes: the lead at each, its slope, and the error of predicting the largest."""
+    ladders: list[tuple[str, Ladder]] = []
+    for claim in claims:
+        for predicate in claim.all_of:
+            assert isinstance(predicate, EffectWithScale)
+            better, worse, seeds = predicate.runs_of_both(study.run_table, fewest=3)
+            who = label_in_words(f"the lead of {name_of(predicate.better)} over {name_of(predicate.worse)}")
+            ladders.append((f"{claim.id}: {who}", predicate.ladder(study.run_table, better, worse, seeds)))
+    rungs = range(len(ladders[0][1].flops))
+    cells = [f"at {flops:.2g} FLOPs" for flops in ladders[0][1].flops]
+    cells += ["change with ten times the FLOPs", "predicted by the smaller sizes minus measured, at the largest"]
+    yield f"| | {' | '.join(cells)} |"
+    yield f"|---{'|---:' * len(cells)}|"
+    for who, ladder in ladders:
+        samples = [*map(ladder.rung, rungs), ladder.slopes, ladder.held_out]
+        yield f"| {who} | {' | '.join(_in_words(each.mean, each.interval()) for each in samples)} |"
+
+
+def ladder_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rates of the ladders' arms, the verdicts, the leads at each size, and the runs."""
+    study = Study.load(exports)
+    judged = judge_claims(load_claims(CONF / "claim" / "ladder"), study.run_table)
+    verdicts = [verdict for verdict in judged if verdict.kind != Kind.NOT_RUN]
+    yield "ladder_rates", [*rates_table()]
+    yield "ladder", markdown_table(verdicts).splitlines()
+    yield "ladder_leads", [*leads_table(study, [verdict.claim for verdict in verdicts])]
+    yield "ladder_open", [*open_table(verdicts)]
+    yield "ladder_sizes", [*sizes_table(study, verdicts)]
+
+
+def tables_of(
+    exports: Path, second: Path | None = None, field: Path | None = None, ladder: Path | None = None
+) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
     verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
@@ -267,12 +329,16 @@ def tables_of(exports: Path, second: Path | None, field: Path | None) -> dict[st
         tables |= {name: [*effects_table(later, name)] for name in FACTORIALS}
         study = Study({**study.experiments, **later.experiments})
     tables["sizes"] = [*sizes_table(study, [*verdicts, *again])]
-    return tables if field is None else tables | dict(field_tables(field))
+    if field is not None:
+        tables |= dict(field_tables(field))
+    if ladder is not None:
+        tables |= dict(ladder_tables(ladder))
+    return tables
 
 
 def study_page(args: Arguments) -> None:
     """Print the tables, and write them into the page."""
-    tables = tables_of(args.exports, args.second, args.field)
+    tables = tables_of(args.exports, args.second, args.field, args.ladder)
     if args.runs_dir is not None:
         tables[args.costs] = [*costs_table(args.runs_dir)]
     for mark, lines in tables.items():

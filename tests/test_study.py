@@ -16,7 +16,7 @@ DECIMAL = re.compile(r"(?<![\w.])[+−-]?(\d*\.\d+)(?![\w.]*\d)")
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[str]]:
     analysis = ROOT / "analysis"
-    return tables_of(analysis / "exports", analysis / "second" / "exports", analysis / "field" / "exports")
+    return tables_of(*(analysis / part / "exports" for part in ("", "second", "field", "ladder")))
 
 
 @pytest.mark.slow
@@ -55,9 +55,10 @@ def unknown_numbers(prose: str, tables: str) -> list[str]:
 
 def test_the_readme_counts_the_claims_as_the_tables_do() -> None:
     counts = re.findall(r"(\d+) of (\d+) claims are decided: ", STUDY.read_text(encoding="utf-8"))
-    (field_decided, field_tested), (decided, tested) = counts
+    (field_decided, field_tested), (ladder_decided, ladder_tested), (decided, tested) = counts
     prose = " ".join(results_of_readme().split())
     assert f"{field_tested} have been tested so far, and {field_decided} are decided" in prose
+    assert f"Of {ladder_tested} such claims {ladder_decided} is decided so far" in prose
     assert f"So {decided} of {tested} claims are decided" in prose
 
 

@@ -96,7 +96,9 @@ def test_the_sentences_of_the_study_have_no_key_and_say_what_was_decided(committ
         check(verdict)
 
 
-@pytest.mark.parametrize(("part", "claims"), [("field", "claim/field"), ("second", "claim/again")])
+@pytest.mark.parametrize(
+    ("part", "claims"), [("field", "claim/field"), ("second", "claim/again"), ("ladder", "claim/ladder")]
+)
 def test_the_sentences_of_the_further_parts_do_so_too(part: str, claims: str) -> None:
     for verdict in judged(f"analysis/{part}/exports", claims):
         check(verdict)
