@@ -196,7 +196,7 @@ def _add_token_axis(axes: Axes, arms: Arms) -> None:
 def _notes(arms: Arms, metric: str, has_warmup: bool) -> list[str]:
     """Return sentences about the lines, bands, dashes and crosses of a panel."""
     notes = seeds_sentence(arms)
-    if arms.data.metrics.rows(metric)["step"].nunique() >= DENSE:
+    if np.unique(arms.data.metrics.rows(metric)["step"]).size >= DENSE:
         half_life = counted(_half_life(arms), "step")
         notes.append(
             f"Smoothed by a two-sided exponential moving average, half-life {half_life}; pale: before smoothing."
