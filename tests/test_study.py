@@ -58,7 +58,7 @@ def test_the_readme_counts_the_claims_as_the_tables_do() -> None:
     (field_decided, field_tested), (ladder_decided, ladder_tested), (decided, tested) = counts
     prose = " ".join(results_of_readme().split())
     assert f"{field_tested} have been tested so far, and {field_decided} are decided" in prose
-    assert f"Of {ladder_tested} such claims {ladder_decided} is decided so far" in prose
+    assert f"Of {ladder_tested} such claims {ladder_decided} are decided" in prose
     assert f"So {decided} of {tested} claims are decided" in prose
 
 
