@@ -314,9 +314,7 @@ def ladder_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
     yield "ladder_sizes", [*sizes_table(study, verdicts)]
 
 
-def tables_of(
-    exports: Path, second: Path | None = None, field: Path | None = None, ladder: Path | None = None
-) -> dict[str, list[str]]:
+def tables_of(exports: Path, second: Path | None, field: Path | None, ladder: Path | None) -> dict[str, list[str]]:
     """Return the lines of each table that exports decide, by its mark in the page."""
     study = Study.load(exports)
     verdicts = judge_claims(load_claims(CONF / "claim"), study.run_table)
