@@ -34,7 +34,7 @@ def wait_for_result_of(other: int) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")  # jobs that differ in go_wrong alone share one folder
     part.write_text(json.dumps(content))
     part.rename(path)
 
