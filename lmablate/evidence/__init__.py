@@ -27,6 +27,7 @@ verdicts    the verdicts on all claims that a table of runs decides
 sequential  claims judged at planned looks, until each is decided or futile
 design_predicates  the kinds of claim about the parts of a factorial design
 factorial   effects in a factorial design: which part matters most
+one_at_a_time  effects of options beside one base
 confounds   warnings about differences between arms, besides the factor, that already show at step 0
 
 Start with the docstring of `rule`. This package reads tables and imports neither torch nor Hydra.

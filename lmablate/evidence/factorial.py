@@ -122,17 +122,18 @@ def analyse_factorial(readings: pd.DataFrame) -> Factorial:
     fit = _fit(table, terms)
     main = [effect for factor in factors for effect in _effects(fit, factor, [codes[factor][0]])]
     inter = [effect for pair in pairs for effect in _effects(fit, _joined(pair), [codes[factor][0] for factor in pair])]
-    main = _adjusted(main, holm([effect.p for effect in main]).tolist())
+    main = adjusted_by_holm(main)
     inter = _adjusted(inter, _benjamini_hochberg([effect.p for effect in inter]))
     alive = {effect.term for effect in inter if effect.adjusted <= 0.05}
     simple = [e for pair in pairs if _joined(pair) in alive for e in _simple_effects(table, *pair)]
     return Factorial(
-        _by_size(main), _by_size(inter), simple, _shares(table, factors, terms, fit),
+        sorted_by_size(main), sorted_by_size(inter), simple, _shares(table, factors, terms, fit),
         table["seed"].nunique(), table.groupby(factors, observed=True).ngroups, fit.residual,
     )  # fmt: skip
 
 
-def _by_size(effects: Sequence[Effect]) -> list[Effect]:
+def sorted_by_size(effects: Sequence[Effect]) -> list[Effect]:
+    """Return effects, largest first."""
     return sorted(effects, key=lambda effect: -abs(effect.value))
 
 
@@ -143,6 +144,20 @@ def _check(readings: _Table, factors: Sequence[str]) -> None:
     seeds = readings["seed"].nunique()
     if seeds < 2:
         raise UserError("A factorial design needs two seeds or more: one cannot tell effects from noise.")
+    check_complete(readings, factors)
+
+
+def check_complete(readings: _Table, factors: Sequence[str]) -> None:
+    """Refuse readings in which an arm lacks a seed that another one has.
+
+    Args:
+        readings: one row per run: one column per factor, and `seed`.
+        factors: the factors.
+
+    Raises:
+        UserError: if an arm lacks a seed.
+    """
+    seeds = readings["seed"].nunique()
     counts = readings.groupby([*factors], observed=True)["seed"].nunique()
     for arm, number in counts.items():
         if number < seeds:
@@ -265,8 +280,23 @@ def _simple_effects(readings: _Table, one: str, other: str) -> Iterator[Effect]:
                 name = (
                     f"{factor.removeprefix('model/')}: {option} - {options[0]} at {at.removeprefix('model/')}={place}"
                 )
-                error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
-                yield _effect(name, _joined((one, other)), float(gap.mean()), error, len(gap) - 1)
+                yield paired_effect(name, _joined((one, other)), gap)
+
+
+def paired_effect(name: str, term: str, gaps: np.ndarray) -> Effect:
+    """Return the mean of differences, one per seed, with a paired t interval.
+
+    Args:
+        name: what is subtracted from what.
+        term: the factors, or the option, that it is about.
+        gaps: the differences.
+    """
+    return _effect(name, term, float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps))), len(gaps) - 1)
+
+
+def adjusted_by_holm(effects: Sequence[Effect]) -> list[Effect]:
+    """Return effects whose p-values are corrected by Holm, for all of them."""
+    return _adjusted(effects, holm([effect.p for effect in effects]).tolist())
 
 
 def _adjusted(effects: Sequence[Effect], values: Sequence[float]) -> list[Effect]:

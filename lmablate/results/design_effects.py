@@ -1,4 +1,4 @@
-"""The effects of a factorial design: read from exports, as a table, and in words."""
+"""The effects of parts, crossed or one at a time: read from exports, as a table, and in words."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from rich.table import Table
 
 from lmablate.errors import UserError
 from lmablate.evidence.factorial import Effect, Factorial, analyse_factorial
+from lmablate.evidence.one_at_a_time import OneAtATime
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.recorded import printable
 from lmablate.results.frames import get_column, group_rows, select_columns, select_rows
@@ -35,7 +36,16 @@ def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
     Raises:
         UserError: if the exports are missing, or have no such metric.
     """
-    return _readings(load_exported(exports, experiment), metric)
+    return readings_of(load_exported(exports, experiment), metric)
+
+
+def one_factor(readings: pd.DataFrame) -> bool:
+    """Return whether a single factor varies.
+
+    Args:
+        readings: what `read_design` returns.
+    """
+    return len(readings.columns) == len(("factor", "seed", "value"))
 
 
 def find_effects(data: Exported, metric: str) -> Factorial | None:
@@ -48,12 +58,21 @@ def find_effects(data: Exported, metric: str) -> Factorial | None:
     if len(data.factors) < FEWEST_FACTORS:
         return None
     try:
-        return analyse_factorial(_readings(data, metric))
+        return analyse_factorial(readings_of(data, metric))
     except UserError:  # arms without a run, or too few arms
         return None
 
 
-def _readings(data: Exported, metric: str) -> pd.DataFrame:
+def readings_of(data: Exported, metric: str) -> pd.DataFrame:
+    """Return one row per finished run: its factors, its seed, and its reading.
+
+    Args:
+        data: the experiment.
+        metric: the reading is its last value.
+
+    Raises:
+        UserError: if the experiment has no such metric.
+    """
     rows = data.metrics.rows(final_metric(data, metric))
     if not len(rows):
         raise UserError(f"metric={metric} is not in the exports of {data.experiment}.")
@@ -63,22 +82,30 @@ def _readings(data: Exported, metric: str) -> pd.DataFrame:
     return readings.assign(value=[last.get(run, float("nan")) for run in get_column(runs, "run")])
 
 
-def effects_table(found: Factorial) -> pd.DataFrame:
+def effects_table(found: Factorial | OneAtATime) -> pd.DataFrame:
     """Return all effects, one row each.
 
     Args:
         found: the analysis.
     """
-    rows = [*found.main, *found.interactions, *found.simple]
+    rows = [effect for _, effects in _titled(found) for effect in effects]
     return pd.DataFrame([(e.name, e.value, *e.interval, e.p, e.adjusted) for e in rows], columns=[*_COLUMNS])
 
 
-def print_effects(found: Factorial) -> None:
-    """Print main effects, interactions and simple effects, and the shares of the variance."""
+def _titled(found: Factorial | OneAtATime) -> list[tuple[str, list[Effect]]]:
+    if isinstance(found, OneAtATime):
+        return [(f"Effects of {found.factor}", found.effects)]
+    return [("Main effects", found.main), ("Interactions", found.interactions), ("Where", found.simple)]
+
+
+def print_effects(found: Factorial | OneAtATime) -> None:
+    """Print the effects, and for a factorial the shares of the variance."""
     console = open_console(120)
-    for title, rows in (("Main effects", found.main), ("Interactions", found.interactions), ("Where", found.simple)):
+    for title, rows in _titled(found):
         if rows:
             console.print(_printed(title, rows))
+    if isinstance(found, OneAtATime):
+        return
     if found.is_saturated:
         console.print(SATURATED)
     for share in found.shares:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmablate.results.design_effects import SATURATED
+from lmablate.evidence.one_at_a_time import compare_with_base
+from lmablate.results.design_effects import SATURATED, read_design
 from lmablate.results.exports import Thinning, write_tables
-from lmablate.results.plots import MARK, Look, plan_gallery
+from lmablate.results.plots import MARK, Look, one_at_a_time_figure, plan_gallery
 from lmablate.results.plots.style import WIDTHS, Width
 from tests.results.plots.scenes import a_run, drawn_texts, exported, overlaps
 from tests.tiny import exit_code
@@ -92,6 +93,45 @@ def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixt
     assert "exists already and is not a table of effects" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert effects("overwrite=true") == 0
+
+
+def one_at_a_time(folder: Path, options: tuple[str, ...]) -> None:
+    """Write an experiment in which one factor varies: each option after the first is worth 0.1 more."""
+    draw, runs = np.random.default_rng(0), []
+    for (rank, option), seed in itertools.product(enumerate(options), range(4)):
+        loss = 3 + 0.1 * rank + 0.01 * draw.normal()
+        runs.append(
+            a_run(option, [0, 1, 2], lambda step, end=loss: 5 - (5 - end) * step / 2, seed, factors={"stack": option})
+        )
+    write_tables(runs, "x", folder / "single", Thinning(digits=17), "none")
+
+
+def test_where_one_factor_varies_each_option_is_compared_with_the_base(
+    exports: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_at_a_time(exports, ("mine", "mine_without_gate", "mine_without_act"))
+    assert effects("exports=single", "base=mine") == 0
+    table = pd.read_csv(exports / "analysis" / "effects" / "x.effects.csv")
+    assert [*table["effect"]] == ["mine_without_act - mine", "mine_without_gate - mine"]
+    assert [*table["value"]] == pytest.approx([0.2, 0.1], abs=0.03)
+    assert "Effects of stack" in capsys.readouterr().out
+    assert effects("exports=single") == 2
+    assert "base= is not an option of stack here: it must be one of mine, mine_without_gate" in capsys.readouterr().err
+    assert effects("base=pre") == 2
+    assert "base=pre is for an experiment in which one factor varies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "names", [("mine", "mine_without_gate", "mine_only_act"), ("b", *("long" * 20 + f"{i}" for i in range(40)))]
+)
+def test_names_of_options_do_not_overlap(exports: Path, width: Width, names: tuple[str, ...]) -> None:
+    one_at_a_time(exports, names)
+    found = compare_with_base(read_design(exports / "single", "x", "val/loss"), names[0])
+    figure = one_at_a_time_figure(found, "val/loss", Look(width))
+    texts = drawn_texts(figure)
+    assert [*overlaps(figure, texts)] == []
+    assert len(texts) > len(names)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -5,7 +5,7 @@ curves      metrics over training
 overview    the main metrics at a glance
 mechanisms  profiles over layers or positions; final loss against learning rate or budget
 summary     an experiment as a small table
-effects     a factorial design: shares of the variance, and effects against noise
+effects     shares of the variance and effects against noise, of a factorial design; parts taken one at a time
 arms        the runs of an experiment, arm by arm
 panels      grids of panels, their legend and note
 scales      limits and scale of vertical axes
@@ -29,7 +29,7 @@ except ValueError:  # MPLBACKEND names no backend; to save a figure, any will do
         del sys.modules[half_imported]
 
 from lmablate.results.plots.curves import curve_figure
-from lmablate.results.plots.effects import effects_figure
+from lmablate.results.plots.effects import effects_figure, one_at_a_time_figure
 from lmablate.results.plots.gallery import MAIN_FIGURE, Planned, gallery, plan_gallery
 from lmablate.results.plots.mechanisms import budget_figure, learning_rate_figure, profile_figure
 from lmablate.results.plots.overview import METRICS, overview_figure
@@ -51,6 +51,7 @@ __all__ = [
     "gallery",
     "is_figure",
     "learning_rate_figure",
+    "one_at_a_time_figure",
     "overview_figure",
     "plan_gallery",
     "profile_figure",

@@ -1,18 +1,22 @@
-"""A factorial design in one picture: which part matters most, and which effects stand out from noise."""
+"""Which part matters most, in one picture: a factorial design, or parts taken one at a time."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmablate.evidence.factorial import Effect, Factorial, Share, half_normal
-from lmablate.results.plots.panels import add_note, name_panel, panel_figure
-from lmablate.results.plots.style import PALETTE, Look, styled
+from lmablate.evidence.one_at_a_time import OneAtATime
+from lmablate.results.plots.panels import EDGE, MARGIN, POINTS_PER_INCH, add_note, name_panel, panel_figure
+from lmablate.results.plots.style import PALETTE, STYLE, Look, factor_name, styled
+from lmablate.results.plots.text import fitted
 
 # Shares that are drawn: the largest; the others are in the table.
 _MOST_BARS = 8
 _MOST_LABELS = 5
 # A point has a label if the next one is at least this far below, as a part of the largest effect.
 _LABEL_ROOM = 0.07
+# Of options taken one at a time: the height of a row in inches, and the part of the width that a name may take.
+_ROW, _NAME_ROOM = 0.2, 0.35
 
 
 def effects_figure(found: Factorial, metric: str, look: Look | None = None) -> Figure:
@@ -61,3 +65,31 @@ def _draw_half_normal(axes: Axes, effects: list[Effect]) -> None:
             axes.annotate(effect.term, (x, y), size=7, **place)
     axes.set_xlim(0, quantiles[-1] * 1.08)
     axes.set_ylim(0, sizes[-1] * 1.12 or 1.0)
+
+
+def one_at_a_time_figure(found: OneAtATime, metric: str, look: Look | None = None) -> Figure:
+    """Draw each effect with its 95 % interval, the largest on top; grey where it may be noise.
+
+    Args:
+        found: the analysis.
+        metric: the reading's name.
+        look: how it is drawn.
+    """
+    with styled():
+        figure, (axes,) = panel_figure(look or Look(), [1])
+        figure.set_figheight(max(figure.get_figheight(), EDGE + len(found.effects) * _ROW))
+        axes.axvline(0, color="#999999", linewidth=0.8)
+        for place, effect in enumerate(reversed(found.effects)):
+            colour = PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB"
+            axes.plot(effect.interval, [place, place], color=colour)
+            axes.plot(effect.value, place, "o", markersize=3.5, color=colour)
+        whole = figure.get_figwidth() * POINTS_PER_INCH
+        names = [effect.term.removeprefix(f"{found.base}_") for effect in reversed(found.effects)]
+        shown = [fitted(name, _NAME_ROOM * whole, STYLE["ytick.labelsize"]) for name in names]
+        axes.set_yticks(range(len(names)), shown)
+        axes.grid(False, axis="y")
+        name_panel(axes, "", f"difference of {metric}", "")
+        title = f"{factor_name(found.factor)}: each option minus {found.base}"
+        axes.set_title(fitted(title, whole - MARGIN, STYLE["axes.titlesize"], lines=2), loc="right")
+        add_note(figure, [f"{found.seeds} seeds each. Lines: 95 % intervals. Grey: corrected p above 5 %."])
+    return figure
