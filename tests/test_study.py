@@ -5,7 +5,7 @@ import re
 import pytest
 
 from scripts.marked import replaced
-from scripts.study_page import tables_of
+from scripts.study_page import Arguments, tables_of
 from tests.test_structure import ROOT
 
 STUDY = ROOT / "docs" / "study.md"
@@ -15,8 +15,7 @@ DECIMAL = re.compile(r"(?<![\w.])[+−-]?(\d*\.\d+)(?![\w.]*\d)")
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[str]]:
-    analysis = ROOT / "analysis"
-    return tables_of(*(analysis / part / "exports" for part in ("", "second", "field", "ladder")))
+    return tables_of(Arguments())
 
 
 @pytest.mark.slow
