@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lmablate.evidence.factorial import Effect, paired_effect
-from lmablate.evidence.one_at_a_time import compare_with_base
+from lmablate.evidence.factorial import Effect, adjusted_by_holm, paired_effect
 from lmablate.results.design_effects import readings_of
 from lmablate.results.report.study import Study
 from scripts.study_tables import in_words, sizes_table, trials_in_words, tuned_arms
@@ -30,35 +29,34 @@ def stack_rates_table() -> Iterator[str]:
 
 def stack_table(study: Study) -> Iterator[str]:
     """Yield a line for each part of the stack: what it takes off the loss beside the others, and alone."""
-    readings = {name: readings_of(study.experiments[name], "val/loss") for name in (LEAVE_ONE_OUT, ADD_ONE)}
-    beside = _gains(readings[LEAVE_ONE_OUT], STACK, f"{STACK}_without_", sign=1)
-    alone = _gains(readings[ADD_ONE], BASE, f"{STACK}_only_", sign=-1)
-    yield "| lowers the final validation loss, nats | beside the others | p, corrected | alone | p, corrected |"
-    yield "|---|---|---:|---|---:|"
-    for part, effect in beside.items():
-        cells = (part, _effect(effect), f"{effect.adjusted:.2g}", _effect(alone[part]), f"{alone[part].adjusted:.2g}")
-        yield f"| {' | '.join(cells)} |"
-    losses: Any = pd.concat(readings.values()).pivot(index="seed", columns="stack", values="value")
-    without = losses.filter(like="_without_").sub(losses[STACK], axis=0).sum(axis=1)
-    each = losses.filter(like="_only_").rsub(losses[BASE], axis=0).sum(axis=1)
+    readings = [readings_of(study.experiments[name], "val/loss") for name in (LEAVE_ONE_OUT, ADD_ONE)]
+    losses: Any = pd.concat(readings).pivot(index="seed", columns="stack", values="value")
+    parts = [arm.removeprefix(f"{STACK}_only_") for arm in losses if "_only_" in arm]
+    beside = pd.DataFrame({part: losses[f"{STACK}_without_{part}"] - losses[STACK] for part in parts})
+    alone = pd.DataFrame({part: losses[BASE] - losses[f"{STACK}_only_{part}"] for part in parts})
+    columns: dict[str, Any] = {
+        "beside the others": beside,
+        "alone": alone,
+        "beside the others minus alone": beside - alone,
+    }
+    effects = [adjusted_by_holm([_paired(gains[part]) for part in parts]) for gains in columns.values()]
+    yield f"| lowers the final validation loss, nats | {' | '.join(f'{name} | p, corrected' for name in columns)} |"
+    yield f"|---{'|---|---:' * len(columns)}|"
+    for part, *of_part in sorted(zip(parts, *effects, strict=True), key=lambda row: -row[1].value):
+        yield f"| {part} | {' | '.join(f'{_words(effect)} | {effect.adjusted:.2g}' for effect in of_part)} |"
     whole = losses[BASE] - losses[STACK]
-    yield f"| sum of the parts | {_mean(without)} | | {_mean(each)} | |"
-    yield f"| the whole stack | {_mean(whole)} | | {_mean(whole)} | |"
-    yield f"| the whole minus the sum | {_mean(whole - without)} | | {_mean(whole - each)} | |"
+    sums = beside.sum(axis=1), alone.sum(axis=1)
+    yield f"| sum of the parts | {' | | '.join(_words(_paired(gains)) for gains in sums)} | | | |"
+    yield f"| the whole stack | {' | | '.join([_words(_paired(whole))] * 2)} | | | |"
+    yield f"| the whole minus the sum | {' | | '.join(_words(_paired(whole - gains)) for gains in sums)} | | | |"
 
 
-def _gains(readings: pd.DataFrame, base: str, prefix: str, sign: int) -> dict[str, Effect]:
-    """Return by how much each part lowers the loss, the largest first."""
-    flipped = readings.assign(value=sign * readings["value"])
-    return {effect.term.removeprefix(prefix): effect for effect in compare_with_base(flipped, base).effects}
+def _paired(gaps: pd.Series) -> Effect:
+    return paired_effect("", "", gaps.to_numpy())
 
 
-def _effect(effect: Effect) -> str:
+def _words(effect: Effect) -> str:
     return in_words(effect.value, effect.interval)
-
-
-def _mean(gaps: pd.Series) -> str:
-    return _effect(paired_effect("", "", gaps.to_numpy()))
 
 
 def stack_tables(exports: Path) -> Iterator[tuple[str, list[str]]]:
