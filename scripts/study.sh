@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole study behind the README's verdicts, at scale=cpu unless told otherwise: the experiments of conf/claim, the
-# factorials, the first ones of conf/claim/field, and the ladders. It may be interrupted and repeated: what is done is
-# skipped.
+# factorials, the first ones of conf/claim/field, the ladders, and a stack part by part. It may be interrupted and
+# repeated: what is done is skipped.
 #     scripts/study.sh [overrides of lmablate.train ...]
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +36,10 @@ done
 study analysis/field/exports "$coarse" field_optim field/optim tuned=field_optim
 for name in ladder ladder_norm ladder_pos ladder_optim; do
   study analysis/ladder/exports "$coarse" "$name" "$name" "tuned=$name" "seed=range(12,16)"
+done
+# A stack, without each of its choices, and each of them alone.
+for name in leave_one_out add_one; do
+  study analysis/stack/exports "$coarse" "$name" "$name" "tuned=$name" "seed=range(12,17)"
 done
 # The rate that the pilot found for AdamW: does a part still help where the base learns faster?
 for name in gate values norm init; do

@@ -58,7 +58,9 @@ class Arguments:
     ladder: Annotated[Path | None, "the folder of the exports for conf/claim/ladder; null for none"] = (
         ROOT / "analysis" / "ladder" / "exports"
     )
-    stack: Annotated[Path | None, "the folder of the exports of a stack, part by part; null for none"] = None
+    stack: Annotated[Path | None, "the folder of the exports of a stack, part by part; null for none"] = (
+        ROOT / "analysis" / "stack" / "exports"
+    )
     page: Annotated[Path | None, "the page whose tables are replaced; null prints them only"] = (
         ROOT / "docs" / "study.md"
     )
