@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 from lmablate.config.key_value import run_key_value_command
-from lmablate.evidence.factorial import analyse_factorial
+from lmablate.evidence.factorial import analyse_factorial, factors_of
 from lmablate.evidence.one_at_a_time import compare_with_base
 from lmablate.files import refuse_foreign, write_bytes
 from lmablate.results import plots
-from lmablate.results.design_effects import effects_table, is_effects_table, one_factor, print_effects, read_design
+from lmablate.results.design_effects import effects_table, is_effects_table, print_effects, read_design
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Arguments:
 def effects(args: Arguments) -> None:
     """Print the effects, and write them as a table and a figure; the last line is the path of the table."""
     readings = read_design(args.exports, args.experiment, args.metric)
-    if args.base or one_factor(readings):
+    if args.base or len(factors_of(readings)) == 1:
         found = compare_with_base(readings, args.base)
         figure = plots.one_at_a_time_figure(found, args.metric)
     else:

@@ -9,9 +9,8 @@ import pandas as pd
 from lmablate.evidence.factorial import Effect, adjusted_by_holm, paired_effect
 from lmablate.results.design_effects import readings_of
 from lmablate.results.report.study import Study
-from scripts.study_tables import in_words, sizes_table, trials_in_words, tuned_arms
+from scripts.study_tables import ADD_ONE, LEAVE_ONE_OUT, in_words, sizes_table, trials_in_words, tuned_arms
 
-LEAVE_ONE_OUT, ADD_ONE = "leave_one_out", "add_one"
 STACK, BASE = "modern", "none"
 
 

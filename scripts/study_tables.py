@@ -28,8 +28,8 @@ from lmablate.results.report.verdict_table import (
 
 # The experiments that compare two arms at several sizes.
 LADDERS = ("ladder", "ladder_norm", "ladder_pos", "ladder_optim")
-# Pilots with a table of their own.
-ELSEWHERE = (*LADDERS, "leave_one_out", "add_one")
+# Those that leave out one choice of a stack, and that add one to the base.
+LEAVE_ONE_OUT, ADD_ONE = "leave_one_out", "add_one"
 # The experiments that see a small text many times, so that the loss falls and rises again.
 MANY_EPOCHS = ("field_dyt_little_text", "field_dropout_epochs")
 
@@ -101,7 +101,7 @@ def tuned_table() -> Iterator[str]:
     yield "| pilot of | arm | final validation loss at each rate |"
     yield "|---|---|---|"
     for path in sorted((CONF / "tuned").glob("*.yaml")):
-        if path.stem in ELSEWHERE:
+        if path.stem in (*LADDERS, LEAVE_ONE_OUT, ADD_ONE):  # they have tables of their own
             continue
         for arm in tuned_arms(path.stem):
             yield f"| {path.stem} | {arm['arm']} | {trials_in_words(arm)} |"

@@ -109,12 +109,15 @@ def analyse_factorial(readings: pd.DataFrame) -> Factorial:
         readings: one row per run: one column per factor with the option, `seed`, and `value`.
 
     Raises:
-        UserError: if there are fewer than two factors or two seeds, an arm lacks a seed, or main effects cannot be
-            told apart.
+        UserError: if there are fewer than two factors, if readings are not as `check_readings` wants them, or if
+            main effects cannot be told apart.
     """
     table: _Table = readings
-    factors = [str(column) for column in table.columns if column not in _RUNS_OF_ARMS]
-    _check(table, factors)
+    factors = factors_of(readings)
+    varying = [factor for factor in factors if table[factor].nunique() > 1]
+    if len(varying) < 2 or len(varying) < len(factors):
+        raise UserError(f"A factorial design varies at least two factors; these vary: {', '.join(varying) or 'none'}.")
+    check_readings(readings)
     codes = {factor: _contrasts(table[factor]) for factor in factors}
     terms: dict[str, np.ndarray] = {factor: matrix for factor, (_, matrix) in codes.items()}
     pairs = _free_pairs(factors, codes)
@@ -137,35 +140,42 @@ def sorted_by_size(effects: Sequence[Effect]) -> list[Effect]:
     return sorted(effects, key=lambda effect: -abs(effect.value))
 
 
-def _check(readings: _Table, factors: Sequence[str]) -> None:
-    varying = [factor for factor in factors if readings[factor].nunique() > 1]
-    if len(varying) < 2 or len(varying) < len(factors):
-        raise UserError(f"A factorial design varies at least two factors; these vary: {', '.join(varying) or 'none'}.")
-    seeds = readings["seed"].nunique()
-    if seeds < 2:
-        raise UserError("A factorial design needs two seeds or more: one cannot tell effects from noise.")
-    check_complete(readings, factors)
+def factors_of(readings: pd.DataFrame) -> list[str]:
+    """Return the factors of a table of readings: its columns besides `seed` and `value`."""
+    return [str(column) for column in readings.columns if column not in _RUNS_OF_ARMS]
 
 
-def check_complete(readings: _Table, factors: Sequence[str]) -> None:
-    """Refuse readings in which an arm lacks a seed that another one has.
+def check_readings(readings: pd.DataFrame) -> None:
+    """Refuse readings unless each arm has one number for each seed, and there are two seeds or more.
 
     Args:
-        readings: one row per run: one column per factor, and `seed`.
-        factors: the factors.
+        readings: one row per run: one column per factor with the option, `seed`, and `value`.
 
     Raises:
-        UserError: if an arm lacks a seed.
+        UserError: if an arm lacks a seed or has one twice, if a reading is no finite number, or if there is one seed.
     """
-    seeds = readings["seed"].nunique()
-    counts = readings.groupby([*factors], observed=True)["seed"].nunique()
-    for arm, number in counts.items():
-        if number < seeds:
-            levels = zip(factors, arm if isinstance(arm, tuple) else (arm,), strict=True)
-            words = ", ".join(f"{factor}={level}" for factor, level in levels)
+    table: _Table = readings
+    seeds, factors = table["seed"].nunique(), factors_of(readings)
+    if seeds < 2:
+        raise UserError("Effects need two seeds or more: one cannot tell them from noise.")
+    for arm, runs in table.groupby(factors, observed=True):
+        words = ", ".join(f"{factor}={level}" for factor, level in zip(factors, arm, strict=True))
+        unread = runs["seed"][~np.isfinite(runs["value"].astype(float))]
+        if len(unread):
             raise UserError(
-                f"The arm {words} has finished with {number} of {seeds} seeds: finish it, or leave out the seeds that "
-                "it lacks."
+                f"The arm {words} has no finite reading with seed {unread.iloc[0]}: choose another metric, or leave "
+                "out that seed."
+            )
+        twice = runs["seed"][runs["seed"].duplicated()]
+        if len(twice):
+            raise UserError(
+                f"The arm {words} has more than one run with seed {twice.iloc[0]}: hide what does not belong to it "
+                "(python -m lmablate.clean), and export again."
+            )
+        if len(runs) < seeds:
+            raise UserError(
+                f"The arm {words} has finished with {len(runs)} of {seeds} seeds: finish it, or leave out the seeds "
+                "that it lacks."
             )
 
 

@@ -12,9 +12,14 @@ from typing import Any
 import pandas as pd
 
 from lmablate.errors import UserError
-from lmablate.evidence.factorial import Effect, adjusted_by_holm, check_complete, paired_effect, sorted_by_size
-
-_FEWEST_SEEDS = 2
+from lmablate.evidence.factorial import (
+    Effect,
+    adjusted_by_holm,
+    check_readings,
+    factors_of,
+    paired_effect,
+    sorted_by_size,
+)
 
 
 @dataclass(frozen=True)
@@ -42,24 +47,22 @@ def compare_with_base(readings: pd.DataFrame, base: str) -> OneAtATime:
         base: the option with which the others are compared.
 
     Raises:
-        UserError: if not exactly one factor varies, it has no such option, or there are fewer than two seeds, or an
-            option lacks a seed.
+        UserError: if not exactly one factor varies, if it has no such option, or if readings are not as
+            `check_readings` wants them.
     """
-    table: Any = readings
-    factor, *others = (str(column) for column in table.columns if column not in ("seed", "value"))
-    options = [*dict.fromkeys(map(str, table[factor]))]
-    if others or len(options) < 2:
-        raise UserError(f"base={base} is for an experiment in which one factor varies, and one only.")
+    factors = factors_of(readings)
+    if len(factors) != 1:
+        raise UserError(f"base={base} is for one factor that varies; these vary: {', '.join(factors) or 'none'}.")
+    (factor,) = factors
+    table: Any = readings.assign(**{factor: readings[factor].astype(str)})
+    options = [*dict.fromkeys(table[factor])]
     if base not in options:
         raise UserError(f"base={base} is not an option of {factor} here: it must be one of {', '.join(options)}.")
-    seeds = table["seed"].nunique()
-    if seeds < _FEWEST_SEEDS:
-        raise UserError(f"Effects need {_FEWEST_SEEDS} seeds or more: one cannot tell them from noise.")
-    check_complete(table, [factor])
-    values = table.assign(**{factor: table[factor].astype(str)}).pivot(index="seed", columns=factor, values="value")
-    effects = [_effect_of(values, option, base) for option in options if option != base]
-    return OneAtATime(factor, base, sorted_by_size(adjusted_by_holm(effects)), seeds)
-
-
-def _effect_of(values: Any, option: str, base: str) -> Effect:
-    return paired_effect(f"{option} - {base}", option, (values[option] - values[base]).to_numpy())
+    check_readings(table)
+    values = table.pivot(index="seed", columns=factor, values="value")
+    effects = [
+        paired_effect(f"{option} - {base}", option, (values[option] - values[base]).to_numpy())
+        for option in options
+        if option != base
+    ]
+    return OneAtATime(factor, base, sorted_by_size(adjusted_by_holm(effects)), len(values))

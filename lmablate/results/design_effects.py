@@ -10,7 +10,7 @@ from lmablate.evidence.factorial import Effect, Factorial, analyse_factorial
 from lmablate.evidence.one_at_a_time import OneAtATime
 from lmablate.results.exports import Exported, load_exported
 from lmablate.results.exports.recorded import printable
-from lmablate.results.frames import get_column, group_rows, select_columns, select_rows
+from lmablate.results.frames import Scalar, get_column, group_rows, select_columns, select_rows
 from lmablate.results.outcomes import final_metric
 from lmablate.results.terminal import open_console
 
@@ -34,18 +34,9 @@ def read_design(exports: Path, experiment: str, metric: str) -> pd.DataFrame:
         metric: the reading is its last value.
 
     Raises:
-        UserError: if the exports are missing, or have no such metric.
+        UserError: if the exports are missing, have no such metric, or an arm without a finished run.
     """
     return readings_of(load_exported(exports, experiment), metric)
-
-
-def one_factor(readings: pd.DataFrame) -> bool:
-    """Return whether a single factor varies.
-
-    Args:
-        readings: what `read_design` returns.
-    """
-    return len(readings.columns) == len(("factor", "seed", "value"))
 
 
 def find_effects(data: Exported, metric: str) -> Factorial | None:
@@ -71,15 +62,22 @@ def readings_of(data: Exported, metric: str) -> pd.DataFrame:
         metric: the reading is its last value.
 
     Raises:
-        UserError: if the experiment has no such metric.
+        UserError: if the experiment has no such metric, or an arm no finished run.
     """
     rows = data.metrics.rows(final_metric(data, metric))
     if not len(rows):
         raise UserError(f"metric={metric} is not in the exports of {data.experiment}.")
     last = {run: float(of_run["value"].iloc[-1]) for (run,), of_run in group_rows(rows.sort_values("step"), ["run"])}
     runs = select_rows(data.runs, data.runs["state"] == "done")
+    for arm in _arms(data.runs, data.factors) - _arms(runs, data.factors):
+        words = ", ".join(f"{factor}={level}" for factor, level in zip(data.factors, arm, strict=True))
+        raise UserError(f"The arm {words} has no finished run: finish one, or export without it.")
     readings = select_columns(runs, [*data.factors, "seed"])
     return readings.assign(value=[last.get(run, float("nan")) for run in get_column(runs, "run")])
+
+
+def _arms(runs: pd.DataFrame, factors: list[str]) -> set[tuple[Scalar, ...]]:
+    return {arm for arm, _ in group_rows(runs, factors)} if factors else set()
 
 
 def effects_table(found: Factorial | OneAtATime) -> pd.DataFrame:

@@ -35,6 +35,33 @@ def exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+PARTS_OF_MINE = ("mine", "without_gate", "without_act")
+
+
+def one_at_a_time(
+    folder: Path, options: tuple[str, ...], state: str = "done", end: float | None = None, runs_of_last: int = 1
+) -> None:
+    """Write an experiment in which one factor varies: each option after the first is worth 0.1 more.
+
+    Args:
+        folder: the folder of the exports.
+        options: of the factor.
+        state: of the last option's runs.
+        end: their final loss; None is what it would be.
+        runs_of_last: how many they are of each seed.
+    """
+    draw, runs = np.random.default_rng(0), []
+    for (rank, option), seed in itertools.product(enumerate(options), range(4)):
+        is_last = option == options[-1]
+        loss = end if is_last and end is not None else 3 + 0.1 * rank + 0.01 * draw.normal()
+        for number in range(runs_of_last if is_last else 1):
+            runs.append(
+                a_run(f"{option}{number}", [0, 1, 2], lambda step, end=loss: 5 - (5 - end) * step / 2, seed,
+                      state if is_last else "done", factors={"stack": option})
+            )  # fmt: skip
+    write_tables(runs, "x", folder, Thinning(digits=17), "none")
+
+
 def effects(*arguments: str) -> int:
     experiment = [] if any(argument.startswith("experiment=") for argument in arguments) else ["experiment=x"]
     return exit_code([*experiment, *arguments], "lmablate.effects")
@@ -61,12 +88,25 @@ def test_the_table_the_figure_and_the_words(exports: Path, capsys: pytest.Captur
     ("arguments", "words"),
     [
         (["metric=val/los"], "metric=val/los is not in the exports of x"),
+        (["base=pre"], "base=pre is for one factor that varies; these vary: model.act, model.norm"),
+        (["exports=one_arm"], "A factorial design varies at least two factors; these vary: none"),
+        (["exports=one_arm", "base=mine"], "base=mine is for one factor that varies; these vary: none"),
+        (["exports=single"], "base= is not an option of stack here: it must be one of mine, without_gate, without_act"),
+        (["exports=single", "base=gate"], "base=gate is not an option of stack here"),
+        (["exports=failed", "base=mine"], "The arm stack=without_act has no finished run"),
+        (["exports=unread", "base=mine"], "The arm stack=without_act has no finite reading with seed 0"),
+        (["exports=twice", "base=mine"], "The arm stack=without_act has more than one run with seed 0"),
         (["experiment=other"], "other.parquet is missing"),
         (["exports=nowhere"], "is missing"),
         (["ouput=x"], "'ouput=x' is not a KEY=VALUE that this command knows"),
     ],
 )
 def test_a_mistake_is_one_sentence(exports: Path, capsys, arguments: list[str], words: str) -> None:
+    one_at_a_time(exports / "one_arm", ("mine",))
+    one_at_a_time(exports / "single", PARTS_OF_MINE)
+    one_at_a_time(exports / "failed", PARTS_OF_MINE, state="failed")
+    one_at_a_time(exports / "unread", PARTS_OF_MINE, end=float("nan"))
+    one_at_a_time(exports / "twice", PARTS_OF_MINE, runs_of_last=2)
     assert effects(*arguments) == 2
     assert words in capsys.readouterr().err
     assert not (exports / "analysis" / "effects").exists()
@@ -95,30 +135,15 @@ def test_a_file_of_somebody_else_stays(exports: Path, capsys: pytest.CaptureFixt
     assert effects("overwrite=true") == 0
 
 
-def one_at_a_time(folder: Path, options: tuple[str, ...]) -> None:
-    """Write an experiment in which one factor varies: each option after the first is worth 0.1 more."""
-    draw, runs = np.random.default_rng(0), []
-    for (rank, option), seed in itertools.product(enumerate(options), range(4)):
-        loss = 3 + 0.1 * rank + 0.01 * draw.normal()
-        runs.append(
-            a_run(option, [0, 1, 2], lambda step, end=loss: 5 - (5 - end) * step / 2, seed, factors={"stack": option})
-        )
-    write_tables(runs, "x", folder / "single", Thinning(digits=17), "none")
-
-
 def test_where_one_factor_varies_each_option_is_compared_with_the_base(
     exports: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one_at_a_time(exports, ("mine", "mine_without_gate", "mine_without_act"))
+    one_at_a_time(exports / "single", PARTS_OF_MINE)
     assert effects("exports=single", "base=mine") == 0
     table = pd.read_csv(exports / "analysis" / "effects" / "x.effects.csv")
-    assert [*table["effect"]] == ["mine_without_act - mine", "mine_without_gate - mine"]
+    assert [*table["effect"]] == ["without_act - mine", "without_gate - mine"]
     assert [*table["value"]] == pytest.approx([0.2, 0.1], abs=0.03)
     assert "Effects of stack" in capsys.readouterr().out
-    assert effects("exports=single") == 2
-    assert "base= is not an option of stack here: it must be one of mine, mine_without_gate" in capsys.readouterr().err
-    assert effects("base=pre") == 2
-    assert "base=pre is for an experiment in which one factor varies" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -126,7 +151,7 @@ def test_where_one_factor_varies_each_option_is_compared_with_the_base(
     "names", [("mine", "mine_without_gate", "mine_only_act"), ("b", *("long" * 20 + f"{i}" for i in range(40)))]
 )
 def test_names_of_options_do_not_overlap(exports: Path, width: Width, names: tuple[str, ...]) -> None:
-    one_at_a_time(exports, names)
+    one_at_a_time(exports / "single", names)
     found = compare_with_base(read_design(exports / "single", "x", "val/loss"), names[0])
     figure = one_at_a_time_figure(found, "val/loss", Look(width))
     texts = drawn_texts(figure)

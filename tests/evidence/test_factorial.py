@@ -139,7 +139,12 @@ def test_factors_with_more_than_two_options_are_compared_with_the_mean() -> None
     ("change", "words"),
     [
         (lambda t: t.drop(columns=["B", "D"]), "A factorial design varies at least two factors; these vary: A"),
-        (lambda t: t[t["seed"] == 0], "needs two seeds or more"),
+        (lambda t: t[t["seed"] == 0], "need two seeds or more"),
+        (lambda t: pd.concat([t, t.head(1)]), "The arm A=lo, B=lo, D=lo has more than one run with seed 0"),
+        (
+            lambda t: t.assign(value=t["value"].where(t.index > 0)),
+            "The arm A=lo, B=lo, D=lo has no finite reading with",
+        ),
         (lambda t: t.iloc[1:], "The arm A=lo, B=lo, D=lo has finished with 1 of 2 seeds: finish it"),
         (lambda t: t[t["A"] == t["B"]], "The main effect of B cannot be told from those of other factors"),
     ],

@@ -67,10 +67,13 @@ def test_one_noisy_arm_does_not_raise_the_error_rate() -> None:
     ("change", "base", "words"),
     [
         (lambda table: table, "bass", "base=bass is not an option of stack here: it must be one of base, without_a"),
-        (lambda table: table.assign(pos="rope"), "base", "in which one factor varies, and one only"),
-        (lambda table: table[table["stack"] == "base"], "base", "in which one factor varies, and one only"),
-        (lambda table: table[table["seed"] == 0], "base", "Effects need 2 seeds or more"),
+        (lambda table: table.assign(pos="rope"), "base", "for one factor that varies; these vary: stack, pos"),
+        (lambda table: table.drop(columns="stack"), "base", "for one factor that varies; these vary: none"),
+        (lambda table: table[table["seed"] == 0], "base", "Effects need two seeds or more"),
         (lambda table: table.iloc[1:], "base", "The arm stack=base has finished with 2 of 3 seeds"),
+        (lambda table: pd.concat([table, table.tail(1)]), "base", "stack=without_c has more than one run with seed 2"),
+        (lambda table: table.replace({"value": {table["value"].max(): float("nan")}}), "base", "has no finite reading"),
+        (lambda table: table.replace({"value": {table["value"].max(): float("inf")}}), "base", "has no finite reading"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, base: str, words: str) -> None:

@@ -496,6 +496,8 @@ NEEDED: dict[str, dict[str, Values]] = {
     "clean": {},
     "figures": {},
     "report": {},
+    # The world's experiment is one run, in which nothing varies.
+    "effects": {"experiment": [(name, UNKNOWN if runs else runs) for name, runs in EXPERIMENT_NAMES]},
     "export_hf": {"run": RUN_NAMES, "out": NEW_FOLDERS},
 }
 POSSIBLE: dict[str, dict[str, Values]] = {
@@ -523,6 +525,10 @@ POSSIBLE: dict[str, dict[str, Values]] = {
                "markdown": [("null", 1), *NEW_FILES], "experiment": EXPERIMENT_NAMES,
                "runs_dir": [("null", 1), *RUNS, *NOT_A_FOLDER], "notebook": OVERWRITE,
                "reference": [("null", 1), ("adhoc", UNKNOWN), ("", UNKNOWN), ("a=b,c", UNKNOWN), ("\x1b", UNKNOWN)]},
+    "effects": {
+        "exports": [("analysis/exports", 1), ("odd", UNKNOWN), *NOT_A_FOLDER], "out": NEW_FOLDERS,
+        "base": [(text, UNKNOWN) for text in ODD], "metric": [("val/loss", 1), *((text, UNKNOWN) for text in ODD)],
+    },
     "export_hf": {"runs_dir": RUNS},
     # Where there is no run, there is nothing to clean, and that is done.
     "clean": {
@@ -530,7 +536,7 @@ POSSIBLE: dict[str, dict[str, Values]] = {
         "apply": OVERWRITE,
     },
 }  # fmt: skip
-for command in ("export", "figures", "report", "export_hf"):
+for command in ("export", "figures", "report", "effects", "export_hf"):
     POSSIBLE[command]["overwrite"] = OVERWRITE
 # Commands that take seconds if nothing is wrong; the test in real processes lets them succeed.
 EXPENSIVE = ("figures", "report")

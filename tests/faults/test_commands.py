@@ -212,7 +212,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
 # Of each command: the number of lines in the short and in the long version, and the share with a mistake on purpose.
 COMMANDS = {
     "evaluate": (60, 3000, 0.6), "generate": (60, 3000, 0.6), "export": (60, 3000, 0.6), "export_hf": (60, 3000, 0.6),
-    "figures": (60, 3000, 0.6), "report": (60, 3000, 0.6), "train": (6, 350, 0.8), "prepare": (6, 350, 0.8),
+    "figures": (60, 3000, 0.6), "report": (60, 3000, 0.6), "effects": (60, 3000, 0.6),
+    "train": (6, 350, 0.8), "prepare": (6, 350, 0.8),
     "clean": (60, 3000, 0.6), "plan": (6, 350, 0.8),
     "audit": (6, 350, 0.8), "status": (6, 350, 0.8), "lr_sweep": (6, 350, 0.8),
 }  # fmt: skip
@@ -268,6 +269,7 @@ REAL = {
     "clean": (["apply=true"], "0 runs"),
     "export_hf": (["run=runs/{run}", "out=new"], "step 1"),
     "figures": (["exports=analysis/exports", "out=new"], "overview.png"),
+    "effects": (["--help"], "which part matters most"),
     "report": (["exports=analysis/exports", "figures=new", "out=new/page.html", "verdicts=new/v.csv"], "page.html"),
 }
 

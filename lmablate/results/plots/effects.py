@@ -57,7 +57,7 @@ def _draw_half_normal(axes: Axes, effects: list[Effect]) -> None:
     quantiles, slope = half_normal(sizes)
     axes.plot([0, quantiles[-1]], [0, quantiles[-1] * slope], color="#999999", linewidth=0.8)
     for effect, x, y in zip(ranked, quantiles, sizes, strict=True):
-        axes.plot(x, y, "o", markersize=3.5, color=PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB")
+        axes.plot(x, y, "o", markersize=3.5, color=_colour(effect))
     below = [float("-inf"), *sizes]
     for effect, x, y, next_below in [*zip(ranked, quantiles, sizes, below, strict=False)][-_MOST_LABELS:]:
         if effect.adjusted <= 0.05 and y - next_below > _LABEL_ROOM * sizes[-1]:
@@ -65,6 +65,10 @@ def _draw_half_normal(axes: Axes, effects: list[Effect]) -> None:
             axes.annotate(effect.term, (x, y), size=7, **place)
     axes.set_xlim(0, quantiles[-1] * 1.08)
     axes.set_ylim(0, sizes[-1] * 1.12 or 1.0)
+
+
+def _colour(effect: Effect) -> str:
+    return PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB"
 
 
 def one_at_a_time_figure(found: OneAtATime, metric: str, look: Look | None = None) -> Figure:
@@ -80,9 +84,8 @@ def one_at_a_time_figure(found: OneAtATime, metric: str, look: Look | None = Non
         figure.set_figheight(max(figure.get_figheight(), EDGE + len(found.effects) * _ROW))
         axes.axvline(0, color="#999999", linewidth=0.8)
         for place, effect in enumerate(reversed(found.effects)):
-            colour = PALETTE[0] if effect.adjusted <= 0.05 else "#BBBBBB"
-            axes.plot(effect.interval, [place, place], color=colour)
-            axes.plot(effect.value, place, "o", markersize=3.5, color=colour)
+            axes.plot(effect.interval, [place, place], color=_colour(effect))
+            axes.plot(effect.value, place, "o", markersize=3.5, color=_colour(effect))
         whole = figure.get_figwidth() * POINTS_PER_INCH
         names = [effect.term.removeprefix(f"{found.base}_") for effect in reversed(found.effects)]
         shown = [fitted(name, _NAME_ROOM * whole, STYLE["ytick.labelsize"]) for name in names]
