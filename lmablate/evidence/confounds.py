@@ -82,7 +82,7 @@ def _bad_start(arm: ArmStart) -> Iterator[str]:
         yield (
             f"{arm.name} starts at {arm.init_loss:.1f} nats, {arm.init_loss - arm.uniform:.1f} above ln V = "
             f"{arm.uniform:.1f} (logits spread by {arm.logit_std:.1f}): its first steps undo the initialisation, "
-            "so what they show is not an effect of the factor. Compare under model/init=scaled."
+            "so what they show may be the initialisation's and no other factor's. Compare under model/init=scaled."
         )
     if arm.grad_norm > 10 * arm.grad_clip:
         yield (

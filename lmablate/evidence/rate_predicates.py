@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lmablate.errors import UserError
+from lmablate.errors import UserError, counted
 from lmablate.evidence.contrasts import Contrast, Difference, Equality
 from lmablate.evidence.predicates import Lower, Predicate
 from lmablate.evidence.readings import Reading
@@ -219,14 +219,17 @@ class TakesHigherLr(Predicate):
                 f"{name_of(self.worse)} is within {self.within:g} of its best up to {self.factor}={max(low):g}, "
                 f"the end of its grid in {self.experiment}"
             )
-        at_end = math.log10(max(high)) in highest
-        note = f" {name_of(self.better)} bears the highest {self.factor} of its grid, and perhaps more."
+        at_end = highest.count(math.log10(max(high)))
+        note = (
+            f" With {at_end} of {counted(len(seeds), 'seed')} {name_of(self.better)} is within {self.within:g} of its "
+            f"best up to the end of its grid: it may bear more, and the effect be larger."
+        )
         label = (
             f"the highest {self.factor} within {self.within:g} of the best {self.metric} is higher "
             f"with {name_of(self.better)} than with {name_of(self.worse)} (decades)"
         )
         runs = tuple(runs[seed] for grid in (high, low) for runs in grid.values() for seed in seeds)
-        return [self.contrast(Difference, label, np.subtract(highest, lower), table, runs, note=note * at_end)]
+        return [self.contrast(Difference, label, np.subtract(highest, lower), table, runs, note=note if at_end else "")]
 
     def _grid(self, table: RunTable, arm: Levels) -> dict[float, dict[int, str]]:
         rates = sorted(table.levels(self.experiment, arm, self.factor))

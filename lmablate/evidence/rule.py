@@ -15,11 +15,12 @@ Each of the three is adjusted by Holm's method over all claims that were measure
 
     SUPPORTED     if support <= alpha, and each claimed difference, as measured, is at least the margin: it is shown to
                   be larger than 0, and measured, but not shown, to be as large as the margin;
-    REFUTED       if against <= alpha: the contrary of one of its contrasts is shown;
+    REFUTED       if against <= alpha: the contrary of one of its contrasts is shown. A contrast of which the next line
+                  is shown as well, by its own p-value with the same corrections, does not count here: the difference
+                  has the wrong sign, but is too small to matter;
     EQUIVALENT    if equivalent <= alpha: two one-sided tests show that a difference that it claims is smaller than the
-                  margin, the smallest effect of interest. If one contrast satisfies both this and REFUTED, this is the
-                  verdict: the difference has the wrong sign, but is too small to matter. A claim of several contrasts
-                  then FAILS: A PART IS NEGLIGIBLE, since the others may differ;
+                  margin, the smallest effect of interest. A claim of several contrasts then FAILS: A PART IS
+                  NEGLIGIBLE, since the others may differ;
     UNDERPOWERED  otherwise: the runs do not decide, and the verdict says why, and how many seeds would;
     NOT RUN       if runs or metrics that it needs are missing; such a claim does not count in the family.
 
@@ -123,13 +124,21 @@ def _decide_one(
 ) -> Decision:
     support, against, equivalent = (float(p) for p in adjusted)
     weakest = max(contrasts, key=lambda c: (c.p_support, -c.sample.mean))
-    opposed = min(contrasts, key=lambda c: c.p_against)
     alike = min(contrasts, key=lambda c: c.p_equivalent)
+    opposite = _adjusted_alike([c.p_against for c in contrasts], p_values[1], against)
+    small = _adjusted_alike([c.p_equivalent for c in contrasts], p_values[2], equivalent)
+    refuting = [(p, c) for p, q, c in zip(opposite, small, contrasts, strict=True) if p <= alpha < q]
     if support <= alpha and all(c.large_enough for c in contrasts):
         return Decision(Kind.SUPPORTED, weakest, p_values[0], support)
-    if against <= alpha and not (equivalent <= alpha and opposed is alike):
-        return Decision(Kind.REFUTED, opposed, p_values[1], against)
+    if refuting:
+        adjusted_p, opposed = min(refuting, key=lambda pair: pair[0])
+        return Decision(Kind.REFUTED, opposed, min(1.0, len(contrasts) * opposed.p_against), adjusted_p)
     if equivalent <= alpha:
         kind = Kind.PART_NEGLIGIBLE if len(contrasts) > 1 else Kind.EQUIVALENT
         return Decision(kind, alike, p_values[2], equivalent)
     return Decision(Kind.UNDERPOWERED, weakest, min(p_values[:2]), min(support, against))
+
+
+def _adjusted_alike(parts: Sequence[float], own: float, adjusted: float) -> list[float]:
+    """Return the p-values of a claim's contrasts, corrected as that of the claim is, which is their smallest."""
+    return [len(parts) * p / own * adjusted if own > 0 else p for p in parts]

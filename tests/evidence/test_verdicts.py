@@ -28,6 +28,9 @@ SAMPLES = {
     "contrary": sample_with(-5, 1, 10),
     "nothing": sample_with(0, 0.3, 10),
     "open": sample_with(1, 5, 4),
+    "small contrary": sample_with(-0.3, 0.1, 12),
+    "smaller contrary": sample_with(-0.2, 0.1, 12),
+    "surely nothing": sample_with(0, 0.01, 12),
 }
 
 
@@ -49,6 +52,12 @@ def difference(name: str) -> Difference:
         (["nothing", "contrary"], Kind.REFUTED),
         (["holds", "nothing"], Kind.PART_NEGLIGIBLE),
         (["open", "nothing"], Kind.PART_NEGLIGIBLE),
+        (["small contrary"], Kind.EQUIVALENT),
+        (["small contrary", "open"], Kind.PART_NEGLIGIBLE),
+        (["small contrary", "smaller contrary"], Kind.PART_NEGLIGIBLE),
+        (["small contrary", "surely nothing"], Kind.PART_NEGLIGIBLE),
+        (["small contrary", "contrary"], Kind.REFUTED),
+        (["small contrary", "surely nothing", "contrary"], Kind.REFUTED),
     ],
 )
 def test_a_conjunction_holds_if_all_parts_do_and_falls_with_any(parts, kind):

@@ -65,7 +65,7 @@ KNOWN: Mapping[str, Quantity] = {
     ),
     "residual/stream_cosine/layer_{i}": Quantity(
         "cosine before, after",
-        caption="Cosine of the residual stream before and after each layer. At 1 the layer changes nothing.",
+        caption="Cosine of the residual stream before and after each layer. At 1 the layer does not turn it.",
         spoken="cosine of the stream before and after a layer",
     ),
     "residual/drop_loss/layer_{i}": Quantity(

@@ -14,7 +14,7 @@ from lmablate.errors import counted
 from lmablate.evidence import Kind, Verdict
 from lmablate.results.descriptions import describe_experiment
 from lmablate.results.exports import Exported
-from lmablate.results.frames import distinct_values, get_column
+from lmablate.results.frames import distinct_values, get_column, select_rows
 from lmablate.results.plots import summary
 from lmablate.results.plots.arms import Arms
 from lmablate.results.plots.style import factor_name
@@ -143,13 +143,16 @@ def _run_sizes(runs: pd.DataFrame) -> dict[str, str]:
     return sizes
 
 
-def _foundation(finished: pd.DataFrame, judged: bool) -> str:
+def _foundation(finished: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
     """Return the sentence about the runs on which the verdicts, or only the results, rest."""
+    read = {run for verdict in verdicts for run in verdict.runs}
+    if read:
+        finished = select_rows(finished, finished["run"].isin([*read]))
     sizes = _run_sizes(finished)
     parameters = f" of models with {sizes['parameters']} parameters" if "parameters" in sizes else ""
     tokens = sizes.get("training tokens each")
     trained = f"{',' if parameters else ''} trained on {tokens} tokens each" if tokens else ""
-    what = "verdicts" if judged else "results"
+    what = "verdicts" if verdicts else "results"
     return f"The {what} rest on {counted(len(finished), 'finished run')}{parameters}{trained}."
 
 
@@ -194,7 +197,7 @@ def render_page(
     return environment.get_template("page.html").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         about=about or About(),
-        foundation=_foundation(study.finished, bool(verdicts)),
+        foundation=_foundation(study.finished, verdicts),
         fingerprints=_known(study.finished, "data_fingerprint"),
         code_versions=_known(study.finished, "code_version"),
         fewest_seeds=FEWEST_SEEDS,

@@ -91,11 +91,12 @@ def plain_sentence(verdict: Verdict) -> str:
         return verdict.sentence
     contrast = _deciding(verdict)
     several = len(verdict.parts) if len(verdict.parts) > 1 else 0
+    every, of_all = ("Both", "both of its") if several == 2 else (f"All {several}", f"all of its {several}")
     claimed, seen = label_in_words(contrast.label), _seen(contrast)
     none = f"Less than {_amount(contrast, contrast.margin)} was to count as none, even if it is real."
     match verdict.kind:
         case Kind.SUPPORTED:
-            weakest = f". All {several} parts of the claim were seen; this is the least clear" if several else ""
+            weakest = f". {every} parts of the claim were seen; this is the least clear" if several else ""
             return f"Seen in {counted(verdict.n, 'seed')}: {claimed}{weakest}. {seen}"
         case Kind.REFUTED:
             one = f" One of {several} parts is enough for that." if several else ""
@@ -104,9 +105,9 @@ def plain_sentence(verdict: Verdict) -> str:
         case Kind.EQUIVALENT:
             return f"Claimed was that {claimed}. {seen} {none}"
         case Kind.PART_NEGLIGIBLE:
-            fails = f"The claim needs all of its {several} parts, and one makes a difference too small to matter"
+            fails = f"The claim needs {of_all} parts, and one makes a difference too small to matter"
             return f"{fails}: that {claimed}. {seen} {none}"
-    weakest = f"All {several} parts are needed. The least clear is" if several else "The question is"
+    weakest = f"{every} parts are needed. The one with the least support is" if several else "The question is"
     why = f"{_why_open(contrast)} {_remedy(verdict)}"
     return f"{weakest} whether {claimed}. {seen} {why}{_known(verdict)}"
 
@@ -158,7 +159,10 @@ def _seen(contrast: Contrast) -> str:
     if not math.isfinite(low) or not math.isfinite(high):
         few = "and nothing of how far seeds differ" if contrast.sample.n < 2 else "and leave open how far seeds differ"
         return f"{_seeds(contrast)} {number}{unit}{side}, {few}.{diverged}"
-    return f"The {what} is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none}).{diverged}"
+    note = ARM.sub(lambda arm: _level(arm[1], arm[2]), contrast.note)
+    return (
+        f"The {what} is {number}{unit}{side}; the seeds leave open {low_text} to {high_text} ({none}).{note}{diverged}"
+    )
 
 
 def _seeds(contrast: Contrast) -> str:

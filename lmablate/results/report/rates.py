@@ -49,13 +49,18 @@ class RateCurves:
 
     @property
     def ranking_sentence(self) -> str:
-        """One sentence that compares the ranking at the best rates with those at the common rates."""
+        """Sentences that compare the ranking at the best rates with those at the common rates."""
         best = " before ".join(f"{arm} (at {self.best[arm]:g})" for arm in self.ranking_at_best)
         flipped = [rate for rate in self.shared if self.ranking_at(rate) != self.ranking_at_best]
         if not flipped:
-            return f"The ranking is the same at every common rate and with each arm at its best: {best}."
+            same = "The order of the means is the same at every common rate and with each arm at its best"
+            return f"{same}: {best}. {_NO_TEST}"
         at_common = "; ".join(f"at {rate:g} it is {' before '.join(self.ranking_at(rate))}" for rate in flipped)
-        return f"The ranking flips. With each arm at its best it is {best}; {at_common}."
+        return f"The order of the means changes. With each arm at its best it is {best}; {at_common}. {_NO_TEST}"
+
+
+# What an order of means does not say.
+_NO_TEST = "These orders are no tests: seeds differ, and the best rates were chosen on the same runs."
 
 
 def _ascending(losses: pd.Series) -> list[str]:

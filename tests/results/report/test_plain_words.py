@@ -119,7 +119,7 @@ def test_the_parts_of_a_claim_have_marks_and_are_never_surer_than_among_the_clai
 def test_an_open_claim_says_which_of_its_parts_are_decided(committed: list[Verdict]) -> None:
     (collapse,) = [verdict for verdict in committed if verdict.claim.id == "C06"]
     assert collapse.kind is Kind.UNDERPOWERED
-    assert "All 4 parts are needed. The least clear is whether" in plain_sentence(collapse)
+    assert "All 4 parts are needed. The one with the least support is whether" in plain_sentence(collapse)
     assert "Of its 4 parts, already decided: 2 shown." in plain_sentence(collapse)
     assert "Of its 4 parts 2 are shown." in collapse.sentence
 
@@ -145,7 +145,7 @@ def test_a_claim_with_a_negligible_part_fails_and_names_the_part() -> None:
     assert verdict.kind is Kind.PART_NEGLIGIBLE
     assert "one of its 2 parts is negligible" in verdict.sentence
     sentence = plain_sentence(verdict)
-    assert sentence.startswith("The claim needs all of its 2 parts, and one makes a difference too small")
+    assert sentence.startswith("The claim needs both of its parts, and one makes a difference too small")
     assert "Less than 0.500 was to count as none, even if it is real." in sentence
 
 
